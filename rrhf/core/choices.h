@@ -1,0 +1,124 @@
+// The settings that are one of a few words, each word written once.
+//
+// Config files, help texts, errors and the code that acts on a choice share these tables.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace rrhf {
+
+/// How token sequences are laid out: `plain` is [BOS q][r EOS], `released` [BOS q][BOS r EOS] as the released code does.
+enum class Encoding { plain, released };
+/// Which id stands for BOS: the model's own, or EOS (as the release had it for paths with "llama" in them).
+enum class BosToken { model, eos };
+/// Which responses of a row are trained on: all, the last two, or all but the last two.
+enum class ResponseChoice { all, provided, sampled };
+/// What a literal "</s>" in a text becomes: the special token (as HF's slow tokenizer does) or ordinary text.
+enum class SpecialText { parse, plain };
+enum class DataFormat { automatic, rrhf, gpt4llm, hh, preference };
+enum class Normalization { response, padded, none };
+enum class SftReduction { mean, sum, padded };
+enum class RowOrder { shuffled, released };
+/// What happens to the queries left over at an epoch's end: a smaller step, or carried into the next epoch.
+enum class EpochEnd { step, carry };
+enum class DeviceChoice { automatic, cpu, cuda };
+enum class Dtype { float32, bfloat16, float64, float16 };
+enum class ScheduleName { cosine, linear, constant };
+enum class Recipe { standard, paper, released };
+
+template <class E>
+struct Choices;  // names: an array of {word, value}
+
+template <>
+struct Choices<Encoding> {
+  static constexpr std::array names{std::pair{"plain", Encoding::plain}, std::pair{"released", Encoding::released}};
+};
+template <>
+struct Choices<BosToken> {
+  static constexpr std::array names{std::pair{"model", BosToken::model}, std::pair{"eos", BosToken::eos}};
+};
+template <>
+struct Choices<ResponseChoice> {
+  static constexpr std::array names{std::pair{"all", ResponseChoice::all}, std::pair{"provided", ResponseChoice::provided},
+                                    std::pair{"sampled", ResponseChoice::sampled}};
+};
+template <>
+struct Choices<SpecialText> {
+  static constexpr std::array names{std::pair{"parse", SpecialText::parse}, std::pair{"plain", SpecialText::plain}};
+};
+template <>
+struct Choices<DataFormat> {
+  static constexpr std::array names{std::pair{"auto", DataFormat::automatic}, std::pair{"rrhf", DataFormat::rrhf},
+                                    std::pair{"gpt4llm", DataFormat::gpt4llm}, std::pair{"hh", DataFormat::hh},
+                                    std::pair{"preference", DataFormat::preference}};
+};
+template <>
+struct Choices<Normalization> {
+  static constexpr std::array names{std::pair{"response", Normalization::response},
+                                    std::pair{"padded", Normalization::padded}, std::pair{"none", Normalization::none}};
+};
+template <>
+struct Choices<SftReduction> {
+  static constexpr std::array names{std::pair{"mean", SftReduction::mean}, std::pair{"sum", SftReduction::sum},
+                                    std::pair{"padded", SftReduction::padded}};
+};
+template <>
+struct Choices<RowOrder> {
+  static constexpr std::array names{std::pair{"shuffled", RowOrder::shuffled}, std::pair{"released", RowOrder::released}};
+};
+template <>
+struct Choices<EpochEnd> {
+  static constexpr std::array names{std::pair{"step", EpochEnd::step}, std::pair{"carry", EpochEnd::carry}};
+};
+template <>
+struct Choices<DeviceChoice> {
+  static constexpr std::array names{std::pair{"auto", DeviceChoice::automatic}, std::pair{"cpu", DeviceChoice::cpu},
+                                    std::pair{"cuda", DeviceChoice::cuda}};
+};
+template <>
+struct Choices<Dtype> {
+  static constexpr std::array names{std::pair{"float32", Dtype::float32}, std::pair{"bfloat16", Dtype::bfloat16},
+                                    std::pair{"float64", Dtype::float64}, std::pair{"float16", Dtype::float16}};
+};
+template <>
+struct Choices<ScheduleName> {
+  static constexpr std::array names{std::pair{"cosine", ScheduleName::cosine}, std::pair{"linear", ScheduleName::linear},
+                                    std::pair{"constant", ScheduleName::constant}};
+};
+template <>
+struct Choices<Recipe> {
+  static constexpr std::array names{std::pair{"default", Recipe::standard}, std::pair{"paper", Recipe::paper},
+                                    std::pair{"released", Recipe::released}};
+};
+
+/// The word for a value.
+template <class E>
+constexpr std::string_view name_of(E value) {
+  for (const auto& [name, choice] : Choices<E>::names) {
+    if (choice == value) return name;
+  }
+  return "?";
+}
+
+/// The value for a word, or nothing.
+template <class E>
+constexpr std::optional<E> choice_named(std::string_view word) {
+  for (const auto& [name, choice] : Choices<E>::names) {
+    if (word == name) return choice;
+  }
+  return std::nullopt;
+}
+
+/// "plain | released".
+template <class E>
+std::string choice_list() {
+  std::string list;
+  for (const auto& [name, choice] : Choices<E>::names) list += (list.empty() ? "" : " | ") + std::string(name);
+  return list;
+}
+
+}  // namespace rrhf

@@ -1,0 +1,164 @@
+#include "rrhf/core/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "rrhf/core/error.h"
+
+namespace rrhf {
+namespace fs = std::filesystem;
+namespace {
+
+// A path beside `path` that no other process of ours uses.
+fs::path aside(const fs::path& path, std::string_view tag) {
+  return path.parent_path() / fmt::format(".{}.{}-{}", path.filename().string(), tag, ::getpid());
+}
+
+class Descriptor {
+ public:
+  Descriptor(const fs::path& path, int flags) : fd_(::open(path.c_str(), flags | O_CLOEXEC)) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const noexcept { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void sync_to_disk(const fs::path& path, int flags) {
+  const Descriptor file(path, flags);
+  if (file.get() < 0 || ::fsync(file.get()) != 0) {
+    throw_error("file", "{}: could not be written to disk: {}", path.string(), std::strerror(errno));
+  }
+}
+
+// A folder path without a final slash, so that parent_path() and filename() mean what they say.
+fs::path without_trailing_slash(fs::path path) { return path.filename().empty() ? path.parent_path() : path; }
+
+}  // namespace
+
+std::string read_file(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) throw_input("file", "{}: is a folder; a file is needed", path.string());
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw_input("file", "{}: {}", path.string(), std::strerror(errno));
+  std::string content((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  if (in.bad()) throw_input("file", "{}: could not be read: {}", path.string(), std::strerror(errno));
+  return content;
+}
+
+MappedFile::MappedFile(const fs::path& path) {
+  const Descriptor file(path, O_RDONLY);
+  struct stat info {};
+  if (file.get() < 0 || ::fstat(file.get(), &info) != 0) {
+    throw_input("file", "{}: {}", path.string(), std::strerror(errno));
+  }
+  if (!S_ISREG(info.st_mode)) throw_input("file", "{}: is not a regular file", path.string());
+  size_ = static_cast<std::size_t>(info.st_size);
+  if (size_ == 0) return;
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (address == MAP_FAILED) throw_input("file", "{}: could not be mapped: {}", path.string(), std::strerror(errno));
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+void write_file_atomically(const fs::path& path, std::string_view content) {
+  write_file_atomically(path, [&](std::ostream& out) { out.write(content.data(), std::ssize(content)); });
+}
+
+void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
+  const fs::path temporary = aside(path, "tmp");
+  std::error_code ignored;
+  try {
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    if (!out) throw_error("file", "{}: could not be created: {}", path.string(), std::strerror(errno));
+    write(out);
+    out.close();
+    if (!out) throw_error("file", "{}: could not be written: {}", path.string(), std::strerror(errno));
+    sync_to_disk(temporary, O_WRONLY);
+    fs::rename(temporary, path);
+  } catch (const fs::filesystem_error& failure) {
+    fs::remove(temporary, ignored);
+    throw_error("file", "{}: could not be put in place: {}", path.string(), failure.code().message());
+  } catch (...) {
+    fs::remove(temporary, ignored);
+    throw;
+  }
+}
+
+StagedFolder::StagedFolder(fs::path destination, IfPresent if_present)
+    : destination_(without_trailing_slash(fs::absolute(std::move(destination)))), staging_(aside(destination_, "tmp")) {
+  if (if_present == IfPresent::fail && !missing_or_empty(destination_)) {
+    throw_input("file", "{}: exists and is not empty; choose another folder or remove it", destination_.string());
+  }
+  std::error_code failure;
+  fs::remove_all(staging_, failure);
+  fs::create_directories(staging_, failure);
+  if (failure) throw_input("file", "{}: could not be created: {}", destination_.string(), failure.message());
+}
+
+StagedFolder::~StagedFolder() {
+  std::error_code ignored;
+  if (!published_) fs::remove_all(staging_, ignored);
+}
+
+void StagedFolder::publish() {
+  for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
+    if (entry.is_regular_file()) sync_to_disk(entry.path(), O_RDONLY);
+  }
+  // rename() replaces an empty folder but not a full one, which therefore steps aside first.
+  const fs::path old = aside(destination_, "old");
+  std::error_code failure;
+  const bool had_old = !missing_or_empty(destination_);
+  if (had_old) fs::rename(destination_, old, failure);
+  if (!failure) fs::rename(staging_, destination_, failure);
+  if (failure) {
+    std::error_code ignored;
+    if (had_old && !fs::exists(destination_)) fs::rename(old, destination_, ignored);
+    throw_error("file", "{}: could not be put in place: {}", destination_.string(), failure.message());
+  }
+  published_ = true;
+  sync_to_disk(destination_.parent_path(), O_RDONLY | O_DIRECTORY);
+  if (had_old) fs::remove_all(old, failure);
+}
+
+bool missing_or_empty(const fs::path& folder) {
+  std::error_code failure;
+  return !fs::exists(folder, failure) || (fs::is_directory(folder, failure) && fs::is_empty(folder, failure));
+}
+
+void make_writable_folder(const fs::path& folder) {
+  std::error_code failure;
+  fs::create_directories(folder, failure);
+  if (failure) throw_input("file", "{}: could not be created: {}", folder.string(), failure.message());
+  // Permission bits do not tell (root, read-only file systems): only a write does.
+  const fs::path probe = folder / fmt::format(".write-test-{}", ::getpid());
+  std::ofstream out(probe);
+  if (!out) throw_input("file", "{}: is not writable: {}", folder.string(), std::strerror(errno));
+  out.close();
+  fs::remove(probe, failure);
+}
+
+}  // namespace rrhf

@@ -1,0 +1,74 @@
+// Files: read whole, mapped, and written so that a half-written one is never seen under its own name.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace rrhf {
+
+/// The whole file as bytes. Throws InputError when it is missing, is a folder, or can't be read.
+std::string read_file(const std::filesystem::path& path);
+
+/// A file mapped for reading. Pages are loaded when touched and never written back: the mapping is private.
+/// Owns the mapping; movable. bytes() is valid while the object lives.
+class MappedFile {
+ public:
+  /// Throws InputError when the file is missing or can't be mapped. An empty file gives an empty span.
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Writes `path` aside (`.NAME.tmp-PID` in the same folder), syncs it and renames it: readers see the old file or the
+/// new one, whole. Throws Error when the folder is not writable or the disk is full; the old file is then untouched.
+void write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+/// The same for content that is written piece by piece into a stream.
+void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+
+/// Builds a folder aside and moves it into place in one rename.
+/// The destination must be missing or empty, unless `replace` is said: then the old folder is moved away first and
+/// removed after the rename. Without publish() the destructor removes what was built.
+class StagedFolder {
+ public:
+  enum class IfPresent { fail, replace };
+
+  /// Throws InputError when the destination holds files and `fail` is asked for, Error when nothing can be written there.
+  explicit StagedFolder(std::filesystem::path destination, IfPresent if_present = IfPresent::fail);
+  ~StagedFolder();
+  StagedFolder(const StagedFolder&) = delete;
+  StagedFolder& operator=(const StagedFolder&) = delete;
+
+  /// Where to write until publish().
+  const std::filesystem::path& path() const noexcept { return staging_; }
+
+  /// Syncs the files and renames the folder into place.
+  void publish();
+
+ private:
+  std::filesystem::path destination_;
+  std::filesystem::path staging_;
+  bool published_ = false;
+};
+
+/// True when the folder is missing or holds nothing.
+bool missing_or_empty(const std::filesystem::path& folder);
+
+/// Creates the folder with its parents. Throws InputError when it can't be made or written into.
+void make_writable_folder(const std::filesystem::path& folder);
+
+}  // namespace rrhf

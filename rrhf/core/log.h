@@ -1,0 +1,59 @@
+// What a person reads while a command runs: lines and one progress bar, both on stderr. Results go to stdout.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace rrhf {
+
+/// Prints a line on stderr. Clears a progress bar that stands there first; the bar comes back with its next update.
+void log_line(std::string_view text);
+
+template <class... Args>
+void log(fmt::format_string<Args...> format, Args&&... args) {
+  log_line(fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// A line that begins with "warning: ".
+template <class... Args>
+void warn(fmt::format_string<Args...> format, Args&&... args) {
+  log_line("warning: " + fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// One status line about work under way. On a terminal it is redrawn in place at most ten times a second; otherwise a
+/// plain line is printed every few seconds, so that a log file stays readable. The destructor clears the terminal's line.
+class Progress {
+ public:
+  Progress();
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// `text` is called only when something is to be drawn.
+  void update(const std::function<std::string()>& text);
+
+  /// Draws whatever the last moment was, as a line that stays.
+  void finish(const std::string& text);
+
+ private:
+  std::chrono::steady_clock::time_point next_;
+};
+
+/// "[=====>    ]  42 %" for a share from 0 to 1.
+std::string bar(double share, int width = 24);
+
+/// "04:12", or "1:04:12" above an hour.
+std::string clock_time(double seconds);
+
+/// "1.84k", "312k", "2.1M": three significant digits.
+std::string short_number(double value);
+
+/// "12,345".
+std::string with_commas(long long value);
+
+}  // namespace rrhf

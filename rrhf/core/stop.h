@@ -1,0 +1,19 @@
+// Ctrl-C and SIGTERM as a question that long work asks between steps.
+#pragma once
+
+namespace rrhf {
+
+/// While one lives, SIGINT and SIGTERM set a flag instead of ending the process; a second signal ends it at once.
+/// At most one at a time; the default handling comes back with the destructor.
+class StopSignals {
+ public:
+  StopSignals();
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  /// True once a signal came. Safe from any thread.
+  static bool requested() noexcept;
+};
+
+}  // namespace rrhf

@@ -1,0 +1,26 @@
+// UTF-8 as the formats at hand need it: validity, and white space as Python's str.strip() sees it.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace rrhf {
+
+/// The byte offset of the first sequence that is not valid UTF-8 (overlong forms and surrogates included), or npos.
+std::size_t find_invalid_utf8(std::string_view text);
+
+/// `text` with every invalid byte replaced by U+FFFD, so that JSON writers take it.
+std::string valid_utf8(std::string_view text);
+
+/// White space of Python's str.strip(): ASCII's with 0x1c-0x1f, and Unicode's (U+0085, U+00A0, U+1680, U+2000-200A, ...).
+std::string_view strip_left(std::string_view text);
+std::string_view strip_right(std::string_view text);
+std::string_view strip(std::string_view text);
+
+/// Number of code points; invalid bytes count as one each.
+std::size_t code_points(std::string_view text);
+
+/// The first `count` code points, with "..." where something was left out: for messages and tables.
+std::string shorten(std::string_view text, std::size_t count);
+
+}  // namespace rrhf

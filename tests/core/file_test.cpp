@@ -1,0 +1,134 @@
+#include "rrhf/core/file.h"
+
+#include "tests/core/support.h"
+
+namespace rrhf {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::error_of;
+using testing::holds;
+using testing::TemporaryFolder;
+
+std::string_view text_of(const MappedFile& file) {
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+TEST(File, ReadsWholeFiles) {
+  const TemporaryFolder folder;
+  const std::string content("a\0\r\n\xff", 5);
+  EXPECT_EQ(read_file(folder.write("x", content)), content);
+  EXPECT_EQ(read_file(folder.write("empty", "")), "");
+  EXPECT_TRUE(holds(error_of([&] { read_file(folder.path() / "absent"); }), "absent: No such file"));
+  EXPECT_TRUE(holds(error_of([&] { read_file(folder.path()); }), "is a folder"));
+}
+
+TEST(MappedFile, ShowsTheBytesWhileItLives) {
+  const TemporaryFolder folder;
+  MappedFile file(folder.write("x", "content"));
+  EXPECT_EQ(text_of(file), "content");
+  MappedFile moved(std::move(file));
+  EXPECT_EQ(text_of(moved), "content");
+  file = MappedFile(folder.write("y", "other"));
+  EXPECT_EQ(text_of(file), "other");
+  file = std::move(moved);
+  EXPECT_EQ(text_of(file), "content");
+}
+
+TEST(MappedFile, TakesEmptyFilesAndRefusesFolders) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(MappedFile(folder.write("empty", "")).bytes().empty());
+  EXPECT_TRUE(holds(error_of([&] { MappedFile(folder.path() / "absent"); }), "No such file"));
+  EXPECT_TRUE(holds(error_of([&] { MappedFile file(folder.path()); }), "not a regular file"));
+}
+
+TEST(AtomicWrite, ReplacesAFileWhole) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.write("x", "old");
+  write_file_atomically(path, "new content");
+  EXPECT_EQ(read_file(path), "new content");
+  EXPECT_EQ(folder.entries(), 1);  // nothing is left aside
+}
+
+TEST(AtomicWrite, LeavesTheOldFileWhenTheWriterFails) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.write("x", "old");
+  const auto writer = [](std::ostream& out) {
+    out << "half of it";
+    throw Error("test", "no more");
+  };
+  EXPECT_TRUE(holds(error_of<Error>([&] { write_file_atomically(path, writer); }), "[test] no more"));
+  EXPECT_EQ(read_file(path), "old");
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(AtomicWrite, NamesTheFileItCannotWrite) {
+  const TemporaryFolder folder;
+  const fs::path path = folder.path() / "absent" / "x";
+  EXPECT_TRUE(holds(error_of<Error>([&] { write_file_atomically(path, "a"); }), "absent/x: could not be created"));
+  fs::create_directory(folder.path() / "taken");
+  folder.write("taken/inside", "");
+  EXPECT_TRUE(holds(error_of<Error>([&] { write_file_atomically(folder.path() / "taken", "a"); }), "in place"));
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(StagedFolder, AppearsWithAllItsFilesAtOnce) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "parent" / "model";
+  StagedFolder staged(target);
+  std::ofstream(staged.path() / "a") << "1";
+  fs::create_directory(staged.path() / "sub");
+  std::ofstream(staged.path() / "sub" / "b") << "2";
+  EXPECT_FALSE(fs::exists(target));
+  staged.publish();
+  EXPECT_EQ(read_file(target / "a"), "1");
+  EXPECT_EQ(read_file(target / "sub" / "b"), "2");
+  EXPECT_FALSE(fs::exists(staged.path()));
+}
+
+TEST(StagedFolder, LeavesNothingWhenAbandoned) {
+  const TemporaryFolder folder;
+  {
+    const StagedFolder staged(folder.path() / "model");
+    std::ofstream(staged.path() / "a") << "1";
+  }
+  EXPECT_EQ(folder.entries(), 0);
+}
+
+TEST(StagedFolder, RefusesAFullDestinationUnlessItIsToBeReplaced) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "model";
+  fs::create_directory(target);
+  EXPECT_NO_THROW(StagedFolder(target).publish());  // an empty one is used
+  folder.write("model/old", "old");
+  EXPECT_TRUE(holds(error_of([&] { StagedFolder staged(target); }), "exists and is not empty"));
+  { const StagedFolder abandoned(target, StagedFolder::IfPresent::replace); }
+  EXPECT_EQ(read_file(target / "old"), "old");
+  StagedFolder staged(target.string() + "/", StagedFolder::IfPresent::replace);  // a final slash changes nothing
+  std::ofstream(staged.path() / "new") << "new";
+  staged.publish();
+  EXPECT_EQ(read_file(target / "new"), "new");
+  EXPECT_FALSE(fs::exists(target / "old"));
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(StagedFolder, RefusesADestinationThatIsAFile) {
+  const TemporaryFolder folder;
+  EXPECT_THROW(StagedFolder staged(folder.write("x", "data")), InputError);
+  EXPECT_EQ(read_file(folder.path() / "x"), "data");
+}
+
+TEST(Folder, IsMadeWritableOrTheErrorSaysWhy) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(missing_or_empty(folder.path()));
+  EXPECT_TRUE(missing_or_empty(folder.path() / "absent"));
+  make_writable_folder(folder.path() / "a" / "b");
+  EXPECT_TRUE(missing_or_empty(folder.path() / "a" / "b"));  // the probe is gone again
+  EXPECT_FALSE(missing_or_empty(folder.path()));
+  const fs::path file = folder.write("x", "");
+  EXPECT_FALSE(missing_or_empty(file));
+  EXPECT_THROW(make_writable_folder(file / "below"), InputError);
+}
+
+}  // namespace
+}  // namespace rrhf

@@ -1,0 +1,34 @@
+#include "rrhf/core/stop.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+namespace rrhf {
+namespace {
+
+TEST(StopSignals, TurnSignalsIntoAQuestion) {
+  {
+    const StopSignals signals;
+    EXPECT_FALSE(StopSignals::requested());
+    std::raise(SIGTERM);
+    EXPECT_TRUE(StopSignals::requested());
+  }
+  const StopSignals again;  // a new one begins without a request
+  EXPECT_FALSE(StopSignals::requested());
+  std::raise(SIGINT);
+  EXPECT_TRUE(StopSignals::requested());
+}
+
+TEST(StopSignalsDeathTest, ASecondSignalEndsTheProcess) {
+  EXPECT_EXIT(
+      {
+        const StopSignals signals;
+        std::raise(SIGINT);
+        std::raise(SIGINT);
+      },
+      ::testing::KilledBySignal(SIGINT), "");
+}
+
+}  // namespace
+}  // namespace rrhf
