@@ -1,0 +1,87 @@
+#include "rrhf/config/nearest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <sstream>
+
+namespace rrhf::config {
+namespace {
+
+// How far `key` is from a setting that goes by `name` in its section. The wrong section costs less than a wrong letter,
+// so that a right name always wins.
+double distance_to(std::string_view key, std::string_view section, std::string_view name) {
+  const std::string whole = section.empty() ? std::string(name) : fmt::format("{}.{}", section, name);
+  const bool same_section = section_of(key) == section;
+  const double by_name = static_cast<double>(edit_distance(last_part(key), name)) + (same_section ? 0 : 0.5);
+  return std::min(by_name, static_cast<double>(edit_distance(key, whole)));
+}
+
+double distance_to(std::string_view key, const Option& option) {
+  double least = distance_to(key, section_of(option.key), last_part(option.key));
+  std::istringstream names{std::string(option.other_names)};
+  for (std::string name; names >> name;) {
+    // A little farther than the real name at the same distance.
+    least = std::min(least, 0.25 + distance_to(key, section_of(option.key), name));
+  }
+  return least;
+}
+
+const Option& nearest_option(std::string_view key, const std::vector<Option>& options) {
+  return *std::min_element(options.begin(), options.end(), [key](const Option& a, const Option& b) {
+    return distance_to(key, a) < distance_to(key, b);
+  });
+}
+
+bool is_section(std::string_view name) {
+  return std::any_of(sections().begin(), sections().end(), [name](const Section& s) { return s.name == name; });
+}
+
+std::string section_names() {
+  std::vector<std::string_view> names;
+  for (const Section& section : sections()) names.push_back(section.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+std::string settings_of(std::string_view section, const std::vector<Option>& options) {
+  std::vector<std::string_view> names;
+  for (const Option& option : options) {
+    if (section_of(option.key) == section) names.push_back(last_part(option.key));
+  }
+  const std::string list = fmt::format("{}", fmt::join(names, ", "));
+  if (section.empty()) return fmt::format("Settings outside a section: {}; sections: {}", list, section_names());
+  return fmt::format("Settings of {}: {}", section, list);
+}
+
+}  // namespace
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> before(b.size() + 1), above(b.size() + 1), row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) above[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      row[j] = std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] != b[j - 1])});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
+    }
+    before.swap(above);
+    above.swap(row);
+  }
+  return above[b.size()];
+}
+
+std::string unknown_setting(std::string_view key, const std::vector<Option>& options) {
+  const Option& nearest = nearest_option(key, options);
+  const std::string_view section = is_section(section_of(key)) ? section_of(key) : section_of(nearest.key);
+  return fmt::format("{} is not a setting; nearest: {}. {}", key, nearest.key, settings_of(section, options));
+}
+
+std::string unknown_section(std::string_view name) {
+  const auto nearest = std::min_element(sections().begin(), sections().end(), [name](const auto& a, const auto& b) {
+    return edit_distance(name, a.name) < edit_distance(name, b.name);
+  });
+  return fmt::format("{} is not a section; nearest: {}. Sections: {}", name, nearest->name, section_names());
+}
+
+}  // namespace rrhf::config

@@ -1,0 +1,222 @@
+#include "rrhf/config/options.h"
+
+#include <iterator>
+
+// A table a section: key, value, help, other names. To add a setting: its field and default in run_config.h, its line
+// here.
+
+namespace rrhf::config {
+namespace {
+
+using Options = std::vector<Option>;
+
+Options general_options(RunConfig& c) {
+  return {
+      {"recipe", choice(c.recipe),
+       "Sets the keys marked *by recipe* together: `default` is what we advise, `paper` the paper's equations, "
+       "`released` "
+       "the authors' code with all it does. A key given explicitly wins; mixing one into `paper` or `released` is "
+       "warned of."},
+      {"device", choice(c.device), "Where the model runs. `auto` takes the GPU when there is one.",
+       "use_cpu no_cuda gpu"},
+      {"output", text(c.output, Empty::allowed),
+       "The folder a run writes: `config.json`, `metrics.jsonl`, `model/`, `checkpoints/`, `report.html`. It must be "
+       "missing "
+       "or empty, unless the run is resumed. Not given: `runs/NAME` for a config called `NAME.json`.",
+       "output_dir out"},
+  };
+}
+
+Options model_options(ModelConfig& c) {
+  return {
+      {"model.path", text(c.path, Empty::allowed),
+       "The model to start from: a Hugging Face folder with `config.json`, safetensors or PyTorch weights and a "
+       "SentencePiece `tokenizer.model`. Training never changes its vocabulary.",
+       "model_name_or_path name"},
+      {"model.dtype", choice(c.dtype, {Dtype::float16}),
+       "The precision computed in. With `bfloat16` the trainer keeps float32 copies of the weights to update, unless "
+       "the "
+       "optimizer says otherwise. `float64` is for checking numbers.",
+       "bf16 fp16 torch_dtype precision"},
+      {"model.random_init", flag(c.random_init),
+       "Start from random weights: only `config.json` and the tokenizer of `model.path` are read.", "from_scratch"},
+  };
+}
+
+Options data_options(DataConfig& c) {
+  return {
+      {"data.train", paths(c.train),
+       "The ranked rows to train on: a file or a list of files, plain or .gz. A relative path counts from the working "
+       "directory, not from the config.",
+       "data_path train_file dataset path"},
+      {"data.eval", paths(c.eval), "The ranked rows to evaluate on, given in the same way.",
+       "eval_file validation_file test"},
+      {"data.eval_fraction", number(c.eval_fraction, {.least = 0, .below = 1}),
+       "The share of the training rows held out for evaluation, drawn with `train.seed`.",
+       "test_size validation_split"},
+      {"data.format", choice(c.format),
+       "The layout of the files (docs/data.md). `auto` finds it by looking at the content, for each file."},
+      {"data.template", text(c.template_name, Empty::refused),
+       "What stands around a query. `none`: the query is the prompt. `alpaca`: the query is the Alpaca instruction. "
+       "`alpaca-split`: up to its first line break it is the instruction, the rest is the input. Anything else is the "
+       "path of "
+       "a text file with `{query}` in it.",
+       "prompt prompt_template train_alpaca_prompt"},
+      {"data.encoding", choice(c.encoding),
+       "How tokens are laid out. `plain`: prompt `[BOS query]`, response `[response EOS]`. `released`: the response "
+       "has a BOS "
+       "of its own, which is learned too, as in the authors' code."},
+      {"data.bos_token", choice(c.bos_token),
+       "Which token stands for BOS. `model`: the model's own. `eos`: the end-of-sequence token, which the authors' "
+       "code used "
+       "whenever the path of the model contained \"llama\"."},
+      {"data.special_tokens", choice(c.special_tokens),
+       "What a special token spelled out in a text, such as `</s>`, becomes. `parse`: that token, as in Hugging Face's "
+       "slow "
+       "LLaMA tokenizer. `plain`: ordinary text."},
+      {"data.max_length", integer(c.max_length, 2),
+       "The most tokens of a prompt with one of its responses. The prompt is cut on the right to this length, then "
+       "each "
+       "response on the right to the room left. A response that is cut has no EOS.",
+       "model_max_length max_seq_length cutoff_len"},
+      {"data.responses", choice(c.responses),
+       "Which responses of a row are used: `all`, the last two (`provided`), or all but the last two (`sampled`): HH "
+       "rows "
+       "made by the authors' code end with the two that people ranked.",
+       "only_use_provide only_use_sample"},
+      {"data.stop_response", flag(c.stop_response),
+       "End each response where the next turn of a dialogue begins (`\\n\\nHuman:`, `\\n\\nAssistant:`)."},
+      {"data.shuffle", flag(c.shuffle),
+       "Draw a new order of the training rows each epoch; `false` keeps the order of the files."},
+  };
+}
+
+Options objective_options(ObjectiveConfig& c, const std::vector<std::string>& rank_losses) {
+  return {
+      {"objective.rank_loss", word(c.rank_loss, rank_losses),
+       "The ranking loss (docs/losses.md). `none` leaves plain fine-tuning on the best response of each row.",
+       "loss loss_type"},
+      {"objective.rank_weight", number(c.rank_weight, {.least = 0}),
+       "What the ranking loss counts in the total. The logged `rank_loss` is without it.", "rrhf_weight"},
+      {"objective.sft_weight", number(c.sft_weight, {.least = 0}),
+       "What the fine-tuning loss on the best response counts in the total. The logged `sft_loss` is without it."},
+      {"objective.normalization", choice(c.normalization),
+       "What the log-probability of a response is divided by to make its score. `response`: its own number of tokens. "
+       "`padded`: the longest prompt with response of the row, as in the authors' code. `none`: nothing."},
+      {"objective.length_penalty", number(c.length_penalty),
+       "The power of that length: 1 gives the mean per token, 0 the sum."},
+      {"objective.sft_reduction", choice(c.sft_reduction),
+       "How the best response's token losses are put together: their `mean`, their `sum` (the paper), or the sum "
+       "divided by the "
+       "`padded` length (the authors' code)."},
+  };
+}
+
+Options optimizer_options(OptimizerConfig& c) {
+  return {
+      {"optimizer.name", word(c.name, {"adamw"}), "The optimizer.", "optim"},
+      {"optimizer.learning_rate", number(c.learning_rate, {.least = 0}), "The highest learning rate of the schedule.",
+       "lr"},
+      {"optimizer.betas", number_pair(c.betas, {.least = 0, .below = 1}),
+       "How slowly Adam's means of the gradient and of its square change.", "adam_beta1 adam_beta2 adam_betas"},
+      {"optimizer.epsilon", number(c.epsilon, {.above = 0}), "Added to Adam's denominator.", "eps adam_epsilon"},
+      {"optimizer.weight_decay", number(c.weight_decay, {.least = 0}),
+       "The share of each weight, times the learning rate, taken off at a step."},
+      {"optimizer.max_grad_norm", number(c.max_grad_norm, {.least = 0}),
+       "A gradient with a larger norm, taken over all weights, is scaled down to it; 0 leaves gradients alone.",
+       "clip grad_clip clipping gradient_clipping"},
+  };
+}
+
+Options schedule_options(ScheduleConfig& c) {
+  return {
+      {"schedule.name", choice(c.name), "How the learning rate falls to 0 after the warmup, or that it stays.",
+       "lr_scheduler_type scheduler"},
+      {"schedule.warmup_ratio", number(c.warmup_ratio, {.least = 0, .most = 1}),
+       "The share of all steps, rounded up, in which the learning rate rises from 0.", "warmup warmup_steps"},
+  };
+}
+
+Options train_options(TrainConfig& c) {
+  return {
+      {"train.epochs", integer(c.epochs, 1), "How often every row is used.", "num_train_epochs num_epochs"},
+      {"train.max_steps", integer_or(c.max_steps, 1, "none"),
+       "Stop after this many steps; the schedule then ends there too.", "steps"},
+      {"train.queries_per_step", integer(c.queries_per_step, 1),
+       "How many queries, each with all its responses, an update of the weights is the mean over, on all devices "
+       "together.",
+       "batch_size train_batch_size per_device_train_batch_size gradient_accumulation_steps"},
+      {"train.tokens_per_pack", integer_or(c.tokens_per_pack, 1, "auto"),
+       "How many tokens are computed at once. It decides memory and speed, never the result; a query that is longer is "
+       "computed "
+       "alone. `auto` chooses by the device."},
+      {"train.seed", integer(c.seed, 0),
+       "Fixes the order of rows, the rows held out and random weights: two runs with one seed write the same bytes.",
+       "random_seed"},
+      {"train.order", choice(c.order),
+       "How the order of an epoch is drawn. `released` draws the same as the authors' code on 8 devices, which repeats "
+       "a few "
+       "rows to fill up the last round."},
+      {"train.epoch_end", choice(c.epoch_end),
+       "What happens to the queries left over at the end of an epoch: a smaller `step`, or they `carry` over into the "
+       "next epoch."},
+  };
+}
+
+Options checkpoint_options(CheckpointConfig& c) {
+  return {
+      {"checkpoint.every_steps", integer_or(c.every_steps, 1, "none"),
+       "Save the state of the training every so many steps, to go on from with `--resume`.", "save_steps"},
+      {"checkpoint.keep", integer(c.keep, 1), "How many of these stay; older ones are removed.", "save_total_limit"},
+      {"checkpoint.dtype", choice(c.dtype), "The precision the final model is written in.", "save_dtype"},
+  };
+}
+
+Options eval_options(EvalConfig& c) {
+  return {
+      {"eval.every_steps", integer_or(c.every_steps, 1, "none"),
+       "Evaluate every so many steps, beside the evaluations at the start and at the end.", "eval_steps"},
+  };
+}
+
+void append(Options& all, Options more) {
+  all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+}  // namespace
+
+std::vector<Option> options_of(RunConfig& config, const std::vector<std::string>& rank_losses) {
+  Options all = general_options(config);
+  append(all, model_options(config.model));
+  append(all, data_options(config.data));
+  append(all, objective_options(config.objective, rank_losses));
+  append(all, optimizer_options(config.optimizer));
+  append(all, schedule_options(config.schedule));
+  append(all, train_options(config.train));
+  append(all, checkpoint_options(config.checkpoint));
+  append(all, eval_options(config.eval));
+  return all;
+}
+
+const std::vector<Section>& sections() {
+  static const std::vector<Section> all{
+      {"model", "The model to start from."},
+      {"data", "The rows, and how they become tokens."},
+      {"objective", "What is minimized: rank_weight × rank loss + sft_weight × SFT loss (docs/losses.md)."},
+      {"optimizer", "How weights follow gradients."},
+      {"schedule", "The learning rate over the run."},
+      {"train", "How long, in what order, how much at once."},
+      {"checkpoint", "What is saved."},
+      {"eval", "When the model is evaluated while it trains."},
+  };
+  return all;
+}
+
+std::string_view section_of(std::string_view key) {
+  const auto dot = key.rfind('.');
+  return dot == std::string_view::npos ? std::string_view() : key.substr(0, dot);
+}
+
+std::string_view last_part(std::string_view key) { return key.substr(key.rfind('.') + 1); }
+
+}  // namespace rrhf::config

@@ -1,0 +1,173 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <utility>
+
+#include "rrhf/config/key_scan.h"
+#include "rrhf/config/nearest.h"
+#include "rrhf/config/options.h"
+#include "rrhf/config/recipe.h"
+#include "rrhf/config/run_config.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/core/unicode.h"
+
+namespace rrhf::config {
+namespace {
+
+// What was given for one key, and where.
+struct Entry {
+  std::string key;
+  Json value;
+  std::string where;
+};
+
+// All that was given, in order, and all that is wrong with it.
+struct Given {
+  std::vector<Entry> entries;
+  std::vector<std::string> mistakes;
+};
+
+std::string shown(const Json& value) {
+  if (value.is_string()) return fmt::format("\"{}\"", shorten(value.get<std::string>(), 40));
+  return value.is_array() && value.size() <= 4 ? value.dump() : describe(value);
+}
+
+bool is_section(std::string_view key) {
+  return std::any_of(sections().begin(), sections().end(), [key](const Section& s) { return s.name == key; });
+}
+
+// Takes sections apart into settings.
+void flatten(const std::string& key, const Json& value, const std::function<std::string(const std::string&)>& where,
+             Given& given) {
+  if (is_section(key) && !value.is_object()) {
+    given.mistakes.push_back(
+        fmt::format("{}: {} is a section and must be an object of settings; found {}", where(key), key, shown(value)));
+  } else if (is_section(key)) {
+    for (const auto& [name, part] : value.items()) flatten(fmt::format("{}.{}", key, name), part, where, given);
+  } else {
+    given.entries.push_back({key, value, where(key)});
+  }
+}
+
+void take_text(std::string_view text, std::string_view name, Given& given) {
+  if (is_blank(text)) return;
+  const Json root = parse_json(text, "config", name, {.comments = true});
+  if (!root.is_object()) throw_input("config", "{}: a config is an object {{...}}; found {}", name, shown(root));
+
+  std::map<std::string, std::size_t> lines;
+  for (const KeyPlace& place : scan_keys(text)) {
+    const auto [first, is_new] = lines.emplace(place.path, place.line);
+    if (!is_new) {
+      given.mistakes.push_back(
+          fmt::format("{}:{}: {} is given twice (first in line {})", name, place.line, place.path, first->second));
+    }
+  }
+  const auto where = [&](const std::string& key) {
+    const auto place = lines.find(key);
+    return place == lines.end() ? std::string(name) : fmt::format("{}:{}", name, place->second);
+  };
+  for (const auto& [key, value] : root.items()) flatten(key, value, where, given);
+}
+
+// "[a, b]" with bare words: each element is JSON if it parses, else a string.
+Json list_of_words(std::string_view inside) {
+  Json list = Json::array();
+  while (true) {
+    const auto comma = inside.find(',');
+    const std::string_view element = strip(inside.substr(0, comma));
+    try {
+      list.push_back(parse_json_row(element));
+    } catch (const JsonSyntax&) {
+      list.push_back(std::string(element));
+    }
+    if (comma == std::string_view::npos) return list;
+    inside.remove_prefix(comma + 1);
+  }
+}
+
+Json override_value(std::string_view text) {
+  try {
+    return parse_json_row(text);
+  } catch (const JsonSyntax&) {
+    const bool list = text.size() >= 2 && text.front() == '[' && text.back() == ']';
+    return list ? list_of_words(text.substr(1, text.size() - 2)) : Json(valid_utf8(text));
+  }
+}
+
+void take_overrides(const std::vector<Override>& overrides, Given& given) {
+  for (const Override& override : overrides) {
+    flatten(
+        override.key, override_value(override.value), [](const std::string&) { return "--set"; }, given);
+  }
+}
+
+void assign(const Entry& entry, const std::vector<Option>& options, std::vector<std::string>& mistakes) {
+  const auto option =
+      std::find_if(options.begin(), options.end(), [&entry](const Option& o) { return o.key == entry.key; });
+  if (option == options.end()) {
+    const bool like_section = entry.value.is_object() && entry.key.find('.') == std::string::npos;
+    const std::string problem = like_section ? unknown_section(entry.key) : unknown_setting(entry.key, options);
+    mistakes.push_back(fmt::format("{}: {}", entry.where, problem));
+  } else if (!option->value.read(entry.value)) {
+    mistakes.push_back(
+        fmt::format("{}: {} must be {}; found {}", entry.where, entry.key, option->value.kind, shown(entry.value)));
+  }
+}
+
+// The recipe first, whatever its place, then all else on top of what it set.
+RunConfig apply(Given& given, const std::vector<std::string>& rank_losses) {
+  RunConfig config;
+  const auto options = options_of(config, rank_losses);
+  for (const bool recipe : {true, false}) {
+    for (const Entry& entry : given.entries) {
+      if ((entry.key == "recipe") == recipe) assign(entry, options, given.mistakes);
+    }
+    if (recipe) apply_recipe(config);
+  }
+  return config;
+}
+
+}  // namespace
+
+Override parse_override(std::string_view argument) {
+  const auto equals = argument.find('=');
+  const std::string_view key = strip(argument.substr(0, equals));
+  if (equals == std::string_view::npos || key.empty()) {
+    throw_input("config", "--set {}: expected key=value, such as optimizer.learning_rate=1e-5", argument);
+  }
+  return {std::string(key), std::string(argument.substr(equals + 1))};
+}
+
+Resolved resolve(std::string_view text, std::string_view where, const std::vector<Override>& overrides,
+                 const std::vector<std::string>& known_rank_losses) {
+  Given given;
+  take_text(text, where, given);
+  take_overrides(overrides, given);
+  Resolved result{apply(given, known_rank_losses), {}};
+  if (!given.mistakes.empty()) throw InputError("config", fmt::format("{}", fmt::join(given.mistakes, "\n")));
+  if (auto warning = mixture_warning(result.config)) result.warnings.push_back(std::move(*warning));
+  return result;
+}
+
+Resolved resolve_file(const std::filesystem::path& path, const std::vector<Override>& overrides,
+                      const std::vector<std::string>& known_rank_losses) {
+  Resolved result = resolve(read_file(path), path.string(), overrides, known_rank_losses);
+  if (result.config.output.empty()) result.config.output = "runs/" + path.stem().string();
+  return result;
+}
+
+Json to_json(const RunConfig& config) {
+  RunConfig copy = config;
+  Json result = Json::object();
+  for (const Option& option : options_of(copy)) {
+    const std::string_view section = section_of(option.key);
+    Json& object = section.empty() ? result : result[std::string(section)];
+    object[std::string(last_part(option.key))] = option.value.write();
+  }
+  return result;
+}
+
+}  // namespace rrhf::config
