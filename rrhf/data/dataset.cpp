@@ -1,0 +1,68 @@
+#include <algorithm>
+
+#include "rrhf/core/error.h"
+#include "rrhf/data/reader.h"
+
+namespace rrhf::data {
+namespace {
+
+std::string line_of(const Problem& problem) { return fmt::format("{}: {}", problem.where.text(), problem.message); }
+
+double file_bytes(const std::filesystem::path& path) {
+  std::error_code failure;
+  const auto size = std::filesystem::file_size(path, failure);
+  return failure ? 0 : static_cast<double>(size);
+}
+
+}  // namespace
+
+Dataset read_all(const std::vector<std::filesystem::path>& paths, DataFormat format,
+                 const std::function<void(double)>& on_progress) {
+  double all_bytes = 0;
+  for (const auto& path : paths) all_bytes += file_bytes(path);
+  Dataset dataset;
+  double bytes_before = 0;
+  for (const auto& path : paths) {
+    const double bytes = file_bytes(path);
+    RowReader reader(path, format);
+    while (auto row = reader.next()) {
+      if (row->example) dataset.rows.push_back(std::move(*row->example));
+      std::ranges::move(row->problems, std::back_inserter(dataset.problems));
+      if (on_progress && all_bytes > 0) on_progress((bytes_before + bytes * reader.share_read()) / all_bytes);
+    }
+    bytes_before += bytes;
+  }
+  return dataset;
+}
+
+void require_no_errors(const std::vector<Problem>& problems) {
+  constexpr std::size_t most_named = 20;
+  std::vector<const Problem*> errors;
+  for (const Problem& problem : problems) {
+    if (problem.severity == Severity::error) errors.push_back(&problem);
+  }
+  if (errors.empty()) return;
+  if (errors.size() == 1) {
+    throw_input("data", "{}. (rrhf data validate looks at a whole file)", line_of(*errors[0]));
+  }
+  std::string lines;
+  for (std::size_t i = 0; i < std::min(most_named, errors.size()); ++i) lines += "\n  " + line_of(*errors[i]);
+  if (errors.size() > most_named)
+    lines += fmt::format("\n  and {} more: rrhf data validate lists all", errors.size() - most_named);
+  throw_input("data", "{} errors:{}", errors.size(), lines);
+}
+
+void require_usable(const Dataset& dataset, bool needs_pairs) {
+  require_no_errors(dataset.problems);
+  if (dataset.rows.empty()) throw_input("data", "there are no rows");
+  if (!needs_pairs) return;
+  const auto has_pair = [](const RankedExample& row) { return unequal_pairs(row.scores) > 0; };
+  if (std::ranges::any_of(dataset.rows, has_pair)) return;
+  throw_input(
+      "data",
+      "{}: no pair in the whole file: no row has two responses with unequal scores, so there is nothing to rank "
+      "(objective.rank_loss none trains on the best responses alone)",
+      dataset.rows.front().where.file);
+}
+
+}  // namespace rrhf::data

@@ -1,0 +1,46 @@
+// {"query", "responses": [k strings], "scores": [k numbers]}, and if the data say: "writers" (or "sources"), "group".
+#include <fmt/format.h>
+
+#include "rrhf/data/layout.h"
+
+namespace rrhf::data {
+namespace {
+
+void check_lengths(RowFields& fields, const RankedExample& example) {
+  if (!fields.has_array("responses") || !fields.has_array("scores")) return;  // noted already
+  const std::size_t responses = example.responses.size();
+  const std::size_t scores = example.scores.size();
+  if (responses == 0) {
+    fields.note("\"responses\" is empty; a row needs at least one response");
+  } else if (scores != responses) {
+    fields.note(fmt::format("\"scores\" has {} number{} for {} response{}; every response needs one", scores,
+                            scores == 1 ? "" : "s", responses, responses == 1 ? "" : "s"));
+  }
+}
+
+void parse_writers(RowFields& fields, RankedExample& example) {
+  const std::string_view key = fields.has("writers") ? "writers" : "sources";
+  if (!fields.has(key)) return;
+  example.writers = fields.strings(key);
+  if (!fields.has_array(key) || example.writers.empty() || example.writers.size() == example.responses.size()) return;
+  fields.note(fmt::format("\"{}\" has {} names for {} responses; every response needs one, or leave the key out", key,
+                          example.writers.size(), example.responses.size()));
+}
+
+bool matches(const Json& row) { return row.contains("query") && row.contains("responses"); }
+
+void parse(RowFields& fields, RankedExample& example) {
+  example.query = fields.string("query");
+  example.responses = fields.strings("responses");
+  example.scores = fields.numbers("scores");
+  check_lengths(fields, example);
+  parse_writers(fields, example);
+  if (fields.has("group")) example.group = fields.string("group");
+}
+
+}  // namespace
+
+const Layout rrhf_layout{DataFormat::rrhf, "RRHF", "query, responses [strings], scores [numbers]", false,
+                         matches,          parse};
+
+}  // namespace rrhf::data

@@ -1,0 +1,139 @@
+// What is wrong or odd about a row, and in which words.
+#include "tests/data/support.h"
+
+namespace rrhf::data::testing {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+class Problems : public ::testing::Test {
+ protected:
+  Strings of(std::string_view line) {
+    const auto rows = read_rows(folder_.write("rows.jsonl", line), DataFormat::rrhf);
+    EXPECT_EQ(rows.size(), 1u);
+    return messages(rows.at(0));
+  }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(Problems, AGoodRowHasNone) {
+  EXPECT_EQ(of(R"({"query": "", "responses": ["a", "b"], "scores": [0, 1e3]})"), Strings{});
+}
+
+TEST_F(Problems, LengthsThatDiffer) {
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b", "c", "d", "e"], "scores": [1, 2, 3, 4]})"),
+            Strings{"error: \"scores\" has 4 numbers for 5 responses; every response needs one"});
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a"], "scores": [1, 2]})"),
+            Strings{"error: \"scores\" has 2 numbers for 1 response; every response needs one"});
+}
+
+TEST_F(Problems, NoResponses) {
+  EXPECT_EQ(of(R"({"query": "q", "responses": [], "scores": []})"),
+            Strings{"error: \"responses\" is empty; a row needs at least one response"});
+}
+
+TEST_F(Problems, ScoresThatAreNotFiniteNumbers) {
+  const Strings null_score{"error: \"scores\"[1] is null (or NaN); a finite number is needed"};
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, NaN]})"), null_score);
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, null]})"), null_score);
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, -Infinity]})"), null_score);
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": ["1", true]})"),
+            Strings{"error: \"scores\"[0] is a string; a finite number is needed (and 1 more of its elements)"});
+}
+
+TEST_F(Problems, AllMistakesOfARowAtOnce) {
+  EXPECT_EQ(of(R"({"query": 7, "responses": ["a", 3], "group": null})"),
+            (Strings{"error: \"scores\" is missing; the keys there are: query, responses, group",
+                     "error: \"query\" is the number 7; a string is needed",
+                     "error: \"responses\"[1] is the number 3; a string is needed",
+                     "error: \"group\" is null (or NaN); a string is needed"}));
+}
+
+TEST_F(Problems, WritersMustBeAsManyAsResponses) {
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, 2], "writers": ["x"]})"),
+            Strings{"error: \"writers\" has 1 names for 2 responses; every response needs one, or leave the key out"});
+}
+
+TEST_F(Problems, NestedFieldsAreNamedByTheirPath) {
+  const auto rows = read_rows(folder_.write(
+      "v2.json",
+      R"([{"user_input": "q", "responses_and_scores": [{"response": "a", "score": 1}, {"response": "b", "score": "2"}, {"score": 1}, 4]}])"));
+  EXPECT_EQ(messages(rows.at(0)),
+            (Strings{"error: \"responses_and_scores\"[1].\"score\" is a string; a finite number is needed",
+                     "error: \"responses_and_scores\"[2].\"response\" is missing; the keys there are: score",
+                     "error: \"responses_and_scores\"[3] is the number 4; an object is needed"}));
+}
+
+TEST_F(Problems, EmptyResponsesDuplicatesAndTiesAreWarnings) {
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["", "a", "a", "b"], "scores": [5.5, 1, 5.5, 2]})"),
+            (Strings{"warning: response 0 is empty", "warning: responses 1 and 2 are the same text",
+                     "warning: scores of responses 0 and 2 tie (5.5): no pair between them"}));
+}
+
+TEST_F(Problems, ARowWithoutAPairIsAWarning) {
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a"], "scores": [1]})"),
+            Strings{"warning: one response: no pair to rank, only the SFT loss counts"});
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b", "c"], "scores": [1, 1, 1.0]})"),
+            Strings{"warning: scores of responses 0, 1 and 2 tie (1): no pair to rank, only the SFT loss counts"});
+}
+
+TEST_F(Problems, BrokenJsonNamesTheByte) {
+  const auto found = of(R"({"query": "q", "responses": ["a")");
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].substr(0, 17), "error: not JSON: ");
+  EXPECT_NE(found[0].find("byte 32 of the line"), std::string::npos) << found[0];  // the text is 32 bytes long
+}
+
+TEST_F(Problems, ARowThatIsNoObject) {
+  EXPECT_EQ(of("17"), Strings{"error: the row is the number 17; an object is needed"});
+}
+
+class RequireUsable : public ::testing::Test {
+ protected:
+  std::string error_of(std::string_view text, bool needs_pairs = true) {
+    const Dataset dataset = read_all({folder_.write("rows.jsonl", text)}, DataFormat::rrhf);
+    return input_error([&] { require_usable(dataset, needs_pairs); });
+  }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(RequireUsable, OneErrorIsOneLine) {
+  const std::string message = error_of("{\"query\": \"q\", \"responses\": [\"a\"], \"scores\": [1]}\n{}\n");
+  EXPECT_NE(message.find("rows.jsonl:2: \"query\", \"responses\" and \"scores\" are missing"), std::string::npos)
+      << message;
+  EXPECT_EQ(message.find('\n'), std::string::npos);
+}
+
+TEST_F(RequireUsable, TwentyErrorsAreNamedAndTheRestCounted) {
+  std::string lines;
+  for (int i = 0; i < 23; ++i) lines += "{}\n";
+  const std::string message = error_of(lines);
+  EXPECT_NE(message.find("[data] 23 errors:"), std::string::npos) << message;
+  EXPECT_NE(message.find("rows.jsonl:20:"), std::string::npos);
+  EXPECT_EQ(message.find("rows.jsonl:21:"), std::string::npos);
+  EXPECT_NE(message.find("and 3 more"), std::string::npos);
+}
+
+TEST_F(RequireUsable, NoPairInTheWholeFile) {
+  const std::string tie = "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 1]}\n";
+  EXPECT_NE(error_of(tie + tie).find("no pair in the whole file"), std::string::npos);
+  EXPECT_EQ(error_of(tie + tie, false), "");
+  EXPECT_EQ(error_of(tie + "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2]}\n"), "");
+}
+
+TEST_F(RequireUsable, ReadAllReportsItsProgressToTheEnd) {
+  const auto one =
+      folder_.write("one.jsonl", "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2]}\n");
+  double last = 0;
+  const Dataset dataset = read_all({one, one}, DataFormat::automatic, [&](double share) {
+    EXPECT_GE(share, last);
+    last = share;
+  });
+  EXPECT_EQ(dataset.rows.size(), 2u);
+  EXPECT_DOUBLE_EQ(last, 1);
+}
+
+}  // namespace
+}  // namespace rrhf::data::testing

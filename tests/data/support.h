@@ -1,0 +1,95 @@
+// Files for the data tests: written into a folder that goes away, plain or compressed; and where real data are.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rrhf/core/error.h"
+#include "rrhf/data/reader.h"
+
+namespace rrhf::data::testing {
+
+/// A folder that lives as long as the object.
+class ScratchFolder {
+ public:
+  ScratchFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "rrhf-data-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  ~ScratchFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+
+  std::filesystem::path write(std::string_view name, std::string_view content) const {
+    const auto path = path_ / name;
+    std::ofstream(path, std::ios::binary) << content;
+    return path;
+  }
+
+  std::filesystem::path write_gzip(std::string_view name, std::string_view content) const {
+    const auto path = path_ / name;
+    gzFile file = ::gzopen(path.c_str(), "wb");
+    ::gzwrite(file, content.data(), static_cast<unsigned>(content.size()));
+    ::gzclose(file);
+    return path;
+  }
+
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Real data: $RRHF_SHARED, else ../shared beside the source folder.
+inline std::filesystem::path shared(std::string_view name) {
+  const char* given = std::getenv("RRHF_SHARED");
+  const std::filesystem::path folder =
+      given != nullptr ? std::filesystem::path(given) : std::filesystem::path(RRHF_SOURCE_DIR).parent_path() / "shared";
+  return folder / name;
+}
+
+inline std::vector<ReadRow> read_rows(const std::filesystem::path& path, DataFormat format = DataFormat::automatic) {
+  RowReader reader(path, format);
+  std::vector<ReadRow> rows;
+  while (auto row = reader.next()) rows.push_back(std::move(*row));
+  return rows;
+}
+
+/// "error: ..." and "warning: ..." of one row.
+inline std::vector<std::string> messages(const ReadRow& row) {
+  std::vector<std::string> lines;
+  for (const Problem& problem : row.problems) {
+    lines.push_back((problem.severity == Severity::error ? "error: " : "warning: ") + problem.message);
+  }
+  return lines;
+}
+
+/// The message of the InputError that `action` throws, or "" when it throws none.
+template <class Action>
+std::string input_error(Action action) {
+  try {
+    action();
+  } catch (const InputError& failure) {
+    return failure.what();
+  }
+  return "";
+}
+
+}  // namespace rrhf::data::testing
+
+/// In a fixture's SetUp or a test: skips when a file of the real data is absent.
+#define RRHF_NEED_SHARED(name)                                                                              \
+  if (!std::filesystem::exists(rrhf::data::testing::shared(name))) {                                        \
+    GTEST_SKIP() << "needs " << rrhf::data::testing::shared(name) << " (RRHF_SHARED names another folder)"; \
+  }
