@@ -1,0 +1,70 @@
+// A LLaMA over packs: summed log-probs of every response forward, gradients backward.
+//
+// Layers run one after the other, each a forward and a backward function over what the forward kept. The order of work
+// is one loop in each direction, so that a policy (keep activations, recompute them, gather sharded weights) has one place.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "rrhf/model/label_logprobs.h"
+#include "rrhf/model/llama_config.h"
+#include "rrhf/model/ops.h"
+#include "rrhf/model/pack.h"
+#include "rrhf/model/weights.h"
+
+namespace rrhf::model {
+
+/// What a layer's backward pass needs.
+struct LayerSaved {
+  at::Tensor input_TD;
+  at::Tensor input_inverse_rms_T1;
+  at::Tensor qkv_TQ;        ///< after rotary embedding
+  at::Tensor attended_TA;
+  at::Tensor middle_TD;     ///< after attention's residual
+  at::Tensor middle_inverse_rms_T1;
+  at::Tensor gate_up_T2F;
+};
+
+/// What a forward pass over one pack keeps for its backward pass.
+struct Activations {
+  RotaryTable rotary;
+  std::vector<LayerSaved> layers;
+  at::Tensor last_RD;  ///< the last layer's output at the label rows
+  at::Tensor last_inverse_rms_R1;
+  HeadSaved head;
+};
+
+/// Owns its weights. Const calls are safe from several threads.
+class Llama {
+ public:
+  Llama(LlamaConfig config, Weights weights, HeadBudget budget = {});
+
+  const LlamaConfig& config() const noexcept { return config_; }
+  const Weights& weights() const noexcept { return weights_; }
+  Weights& weights() noexcept { return weights_; }
+  at::Device device() const { return weights_.embedding_VD.device(); }
+  at::ScalarType dtype() const { return weights_.embedding_VD.scalar_type(); }
+
+  /// The summed log-prob of each response of the pack. Without `saved` nothing is kept.
+  /// Token ids must lie within the vocabulary (the caller checks its tokenizer once).
+  std::vector<double> forward(const Pack& pack, Activations* saved = nullptr) const;
+
+  /// Adds to `gradients` those of sum over responses of coefficient * summed log-prob. Uses up `saved`.
+  void backward(const Pack& pack, std::span<const double> coefficients, Activations& saved, Weights& gradients) const;
+
+  /// Logits of every row of the pack, [T, V] in the accumulation dtype: for tests and tools, not for training.
+  at::Tensor logits(const Pack& pack) const;
+
+ private:
+  at::Tensor hidden_states(const Pack& pack, const RotaryTable& rotary, std::vector<LayerSaved>* saved) const;
+
+  LlamaConfig config_;
+  Weights weights_;
+  HeadBudget budget_;
+};
+
+}  // namespace rrhf::model

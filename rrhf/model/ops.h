@@ -1,0 +1,54 @@
+// The layer's small operations, each with its backward pass written out.
+//
+// Nothing here builds an autograd graph: the decoder's structure is fixed, and a backward pass by hand writes gradients
+// in place and keeps only what it needs. Sums and squares of bfloat16 inputs are taken in float32.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "rrhf/model/llama_config.h"
+#include "rrhf/model/pack.h"
+
+namespace rrhf::model {
+
+/// float32 for bfloat16 and float16, the dtype itself otherwise.
+at::ScalarType accumulation_type(at::ScalarType dtype);
+
+/// y = x W^T.
+at::Tensor project(const at::Tensor& x_TI, const at::Tensor& weight_OI);
+
+/// dx = dy W; `weight_gradient_OI` += dy^T x, in its own dtype.
+at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& x_TI, const at::Tensor& weight_OI,
+                           at::Tensor& weight_gradient_OI);
+
+/// RMSNorm (Zhang and Sennrich 2019): y = weight * x / sqrt(mean(x^2) + eps).
+struct RmsNormed {
+  at::Tensor y_TD;
+  at::Tensor inverse_rms_T1;  ///< in the accumulation dtype; what the backward pass needs besides x
+};
+RmsNormed rms_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, double epsilon);
+
+/// y again, from what was kept.
+at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1, const at::Tensor& weight_D);
+
+/// dx; `weight_gradient_D` += the weight's gradient.
+at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1,
+                             const at::Tensor& weight_D, at::Tensor& weight_gradient_D);
+
+/// Rotary angles of a pack's positions (Su et al. 2021), H: head_dim / 2.
+struct RotaryTable {
+  at::Tensor cos_T1H;  ///< in the accumulation dtype
+  at::Tensor sin_T1H;
+};
+RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::ScalarType dtype);
+
+/// Turns the query and key heads of `qkv_TQ` in place. `inverse` turns back, which is also the backward pass.
+void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfig& config, bool inverse);
+
+/// silu(gate) * up for rows [gate | up].
+at::Tensor swiglu(const at::Tensor& gate_up_T2F);
+
+/// The gradient with respect to gate_up.
+at::Tensor swiglu_backward(const at::Tensor& dy_TF, const at::Tensor& gate_up_T2F);
+
+}  // namespace rrhf::model

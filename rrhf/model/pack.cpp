@@ -1,0 +1,87 @@
+#include "rrhf/model/pack.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "rrhf/core/error.h"
+
+namespace rrhf::model {
+namespace {
+
+using Indices = std::vector<std::int64_t>;
+
+// The index vectors of a pack under construction.
+struct Builder {
+  Pack pack;
+  Indices tokens, positions, rows, labels, label_row, response;
+
+  void place(std::span<const std::int32_t> ids, std::int64_t first_position) {
+    for (const std::int32_t id : ids) {
+      tokens.push_back(id);
+      positions.push_back(first_position++);
+    }
+  }
+
+  // A row that predicts labels; the labels follow with add_label().
+  void open_row(std::int64_t row) {
+    rows.push_back(row);
+    pack.label_begin_R.push_back(static_cast<std::int64_t>(labels.size()));
+  }
+
+  void add_label(std::int32_t id, std::int64_t response_index) {
+    labels.push_back(id);
+    label_row.push_back(static_cast<std::int64_t>(rows.size()) - 1);
+    response.push_back(response_index);
+  }
+
+  void add(const PackInput& input);
+};
+
+void Builder::add(const PackInput& input) {
+  if (input.prompt.empty() || input.responses.empty()) throw_error("pack", "a query needs a prompt and a response");
+  const auto prompt_size = std::ssize(input.prompt);
+  PackedQuery query{.prompt = {std::ssize(tokens), prompt_size}, .responses = {}, .longest = 0};
+  place(input.prompt, 0);
+
+  const std::int64_t first_response = pack.responses;
+  open_row(query.prompt.end() - 1);
+  for (std::size_t i = 0; i < input.responses.size(); ++i) {
+    if (input.responses[i].empty()) throw_error("pack", "response {} has no token", i);
+    add_label(input.responses[i].front(), first_response + static_cast<std::int64_t>(i));
+  }
+  for (std::size_t i = 0; i < input.responses.size(); ++i) {
+    const auto ids = input.responses[i];
+    query.responses.push_back({std::ssize(tokens), std::ssize(ids) - 1});
+    query.longest = std::max(query.longest, prompt_size + std::ssize(ids));
+    for (std::size_t t = 0; t + 1 < ids.size(); ++t) {
+      open_row(std::ssize(tokens) + static_cast<std::int64_t>(t));
+      add_label(ids[t + 1], first_response + static_cast<std::int64_t>(i));
+    }
+    place(ids.first(ids.size() - 1), prompt_size);
+  }
+  pack.responses += std::ssize(input.responses);
+  pack.queries.push_back(std::move(query));
+}
+
+at::Tensor to_device(const Indices& values, at::Device device) {
+  return at::tensor(values, at::TensorOptions().dtype(at::kLong)).to(device);
+}
+
+}  // namespace
+
+Pack make_pack(std::span<const PackInput> queries, at::Device device) {
+  Builder builder;
+  for (const PackInput& query : queries) builder.add(query);
+  builder.pack.label_begin_R.push_back(std::ssize(builder.labels));
+  Pack pack = std::move(builder.pack);
+  pack.tokens_T = to_device(builder.tokens, device);
+  pack.positions_T = to_device(builder.positions, device);
+  pack.rows_R = to_device(builder.rows, device);
+  pack.labels_N = to_device(builder.labels, device);
+  pack.label_row_N = to_device(builder.label_row, device);
+  pack.response_N = to_device(builder.response, device);
+  return pack;
+}
+
+}  // namespace rrhf::model

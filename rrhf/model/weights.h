@@ -1,0 +1,65 @@
+// The tensors of a LLaMA. The same structure holds parameters, gradients and optimizer moments.
+//
+// Projections that read the same input are one matrix (query/key/value; gate/up), so that they are one product.
+// Hugging Face's names are views into them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "rrhf/core/choices.h"
+#include "rrhf/model/llama_config.h"
+
+namespace rrhf::model {
+
+/// D: hidden_size, F: intermediate_size, V: vocab_size. Projections are [out, in] as in Hugging Face.
+struct LayerWeights {
+  at::Tensor input_norm_D;
+  at::Tensor qkv_QD;       ///< rows: all query heads, all key heads, all value heads
+  at::Tensor output_DA;    ///< A: num_attention_heads * head_dim
+  at::Tensor post_norm_D;  ///< before the MLP
+  at::Tensor gate_up_2FD;  ///< rows: gate, up
+  at::Tensor down_DF;
+};
+
+struct Weights {
+  at::Tensor embedding_VD;
+  std::vector<LayerWeights> layers;
+  at::Tensor final_norm_D;
+  at::Tensor head_VD;  ///< undefined when tied: head() is then the embedding
+
+  const at::Tensor& head() const { return head_VD.defined() ? head_VD : embedding_VD; }
+
+  /// Every owned tensor once, in a fixed order: for the optimizer, clipping and checkpoints of training state.
+  std::vector<at::Tensor> tensors() const;
+  std::int64_t bytes() const;
+};
+
+/// A Weights of the same structure over other tensors, given in the order of tensors().
+Weights with_tensors(const Weights& like, const std::vector<at::Tensor>& tensors);
+
+/// Uninitialized tensors of the config's shapes.
+Weights empty_weights(const LlamaConfig& config, at::TensorOptions options);
+
+/// Zeros of the shapes of `like`.
+Weights zero_weights(const LlamaConfig& config, at::TensorOptions options);
+
+/// N(0, initializer_range) projections and embeddings, norms at 1, from `seed`: the same on every machine.
+void initialize(Weights& weights, const LlamaConfig& config, std::uint64_t seed);
+
+/// One tensor under its Hugging Face name. `view` shares memory with the Weights.
+struct NamedTensor {
+  std::string name;
+  at::Tensor view;
+};
+
+/// All tensors of a checkpoint in Hugging Face's order; a tied head is left out.
+std::vector<NamedTensor> named_tensors(const Weights& weights, const LlamaConfig& config);
+
+/// float32 for Dtype::float32, and so on.
+at::ScalarType scalar_type(Dtype dtype);
+
+}  // namespace rrhf::model
