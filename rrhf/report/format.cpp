@@ -1,0 +1,53 @@
+#include "rrhf/report/format.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "rrhf/core/unicode.h"
+
+namespace rrhf::report {
+
+std::string figure(std::optional<double> value) {
+  if (!value) return "-";
+  char text[32];  // printf's "#" keeps the zeros, and leaves a bare point after four digits
+  std::snprintf(text, sizeof text, "%#.4g", *value);
+  const std::string_view written = text;
+  return std::string(written.substr(0, written.size() - written.ends_with('.')));
+}
+
+std::string percent(std::optional<double> value) { return value ? fmt::format("{:.1f} %", 100 * *value) : "-"; }
+
+std::string setting(const Json& config, std::initializer_list<std::string_view> path) {
+  const Json* at = &config;
+  for (const std::string_view key : path) {
+    if (!at->is_object() || !at->contains(std::string(key))) return "-";
+    at = &(*at)[std::string(key)];
+  }
+  return at->is_string() ? at->get<std::string>() : dump_json(*at);
+}
+
+std::string escape(std::string_view text) {
+  std::string result;
+  for (const char c : valid_utf8(text)) {
+    switch (c) {
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      case '"':
+        result += "&quot;";
+        break;
+      default:
+        result += c;
+    }
+  }
+  return result;
+}
+
+}  // namespace rrhf::report

@@ -1,0 +1,25 @@
+// Numbers, settings and escapes as tables and pages show them.
+#pragma once
+
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "rrhf/core/json.h"
+
+namespace rrhf::report {
+
+/// Four significant digits, zeros included ("6.000"); "-" for nothing.
+std::string figure(std::optional<double> value);
+
+/// A share as "63.1 %", "-" for nothing.
+std::string percent(std::optional<double> value);
+
+/// The text at a path in a config, "-" when it has none.
+std::string setting(const Json& config, std::initializer_list<std::string_view> path);
+
+/// Text for use in HTML, in content and in attributes between double quotes.
+std::string escape(std::string_view text);
+
+}  // namespace rrhf::report

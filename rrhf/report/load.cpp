@@ -1,0 +1,105 @@
+#include <cmath>
+
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/core/unicode.h"
+#include "rrhf/report/report.h"
+
+namespace rrhf::report {
+namespace {
+
+void take_numbers(const Json& object, const std::string& prefix, Row& row) {
+  for (const auto& [name, value] : object.items()) {
+    if (value.is_object()) {
+      take_numbers(value, prefix + name + ".", row);
+    } else if (value.is_number() && std::isfinite(value.get<double>())) {
+      row.values[prefix + name] = value.get<double>();
+    }
+  }
+}
+
+// A resumed run does some steps again: what it wrote before about this step and later ones no longer counts.
+void append(std::vector<Row>& rows, Row row) {
+  while (!rows.empty() && rows.back().step >= row.step) rows.pop_back();
+  rows.push_back(std::move(row));
+}
+
+// Takes one line; false when it is not a metrics line.
+bool take_line(std::string_view line, RunRecord& run) {
+  Json json;
+  try {
+    json = parse_json_row(line);
+  } catch (const JsonSyntax&) {
+    return false;
+  }
+  if (!json.is_object() || !json.contains("step") || !json["step"].is_number_integer()) return false;
+  Row row;
+  row.step = json["step"].get<std::int64_t>();
+  const bool evaluation = json.contains("event") && json["event"] == "eval";
+  if (json.contains("event") && !evaluation) return true;  // an event of another kind has no curve
+  take_numbers(json, "", row);
+  append(evaluation ? run.evaluations : run.steps, std::move(row));
+  return true;
+}
+
+void take_metrics(const std::string& text, const std::filesystem::path& path, RunRecord& run) {
+  std::size_t number = 0, taken = 0;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const auto end = rest.find('\n');
+    const bool torn = end == std::string_view::npos;
+    const std::string_view line = strip(rest.substr(0, end));
+    rest.remove_prefix(torn ? rest.size() : end + 1);
+    ++number;
+    if (line.empty()) continue;
+    if (take_line(line, run)) {
+      ++taken;
+    } else {
+      run.notes.push_back(
+          fmt::format("metrics.jsonl:{}: {}", number,
+                      torn ? "the last line is incomplete and was left out" : "not a line of metrics, left out"));
+    }
+  }
+  if (taken == 0 && !run.notes.empty())
+    throw_input("report", "{}: none of its lines is a line of metrics", path.string());
+}
+
+Json load_config(const std::filesystem::path& path, RunRecord& run) {
+  if (!std::filesystem::exists(path)) {
+    run.notes.push_back("there is no config.json: settings are not shown");
+    return {};
+  }
+  return parse_json(read_file(path), "report", path.string());
+}
+
+}  // namespace
+
+std::optional<double> Row::value(std::string_view name) const {
+  const auto found = values.find(name);
+  return found == values.end() ? std::nullopt : std::optional(found->second);
+}
+
+RunRecord load_run(const std::filesystem::path& folder) {
+  const auto metrics = folder / "metrics.jsonl";
+  if (!std::filesystem::exists(metrics)) {
+    throw_input("report", "{}: there is no metrics.jsonl; a run's folder is what `output` named in its config",
+                folder.string());
+  }
+  RunRecord run;
+  const auto named = folder.has_filename() ? folder : folder.parent_path();  // "runs/a/" is runs/a
+  run.name = std::filesystem::weakly_canonical(named).filename().string();
+  take_metrics(read_file(metrics), metrics, run);
+  run.config = load_config(folder / "config.json", run);
+  return run;
+}
+
+const Row* best_evaluation(const RunRecord& run) {
+  const Row* best = nullptr;
+  for (const Row& row : run.evaluations) {
+    const auto accuracy = row.value("rank_accuracy");
+    if (accuracy && (!best || *accuracy > *best->value("rank_accuracy"))) best = &row;
+  }
+  return best;
+}
+
+}  // namespace rrhf::report
