@@ -1,0 +1,79 @@
+#include "rrhf/cli/command.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <iterator>
+
+#include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
+#include "rrhf/objective/rank_loss.h"
+
+namespace rrhf::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<std::string> preset_names() {
+  std::vector<std::string> names;
+  std::error_code missing;
+  for (const auto& entry : fs::directory_iterator(RRHF_CONFIG_DIR, missing)) {
+    if (entry.path().extension() == ".json") names.push_back(entry.path().stem().string());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+fs::path preset_path(const std::string& name) {
+  const fs::path path = fs::path(RRHF_CONFIG_DIR) / (name + ".json");
+  if (fs::path(name).filename() != name || !fs::exists(path)) {
+    throw_input("config", "{} is not a preset; there are: {}", name, fmt::join(preset_names(), ", "));
+  }
+  return path;
+}
+
+}  // namespace
+
+std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, const char* const* argv) {
+  options.add_options()("h,help", "Print this help");
+  try {
+    auto result = options.parse(argc, argv);
+    if (result.count("help") > 0) {
+      std::cout << options.help();
+      return std::nullopt;
+    }
+    if (!result.unmatched().empty()) throw_input("usage", "{} is one argument too many", result.unmatched().front());
+    return result;
+  } catch (const cxxopts::exceptions::exception& failure) {
+    throw_input("usage", "{} (rrhf {} --help lists the flags)", failure.what(), argv[0]);
+  }
+}
+
+std::vector<std::string> values(const cxxopts::ParseResult& arguments, const std::string& flag) {
+  return arguments.count(flag) > 0 ? arguments[flag].as<std::vector<std::string>>() : std::vector<std::string>{};
+}
+
+void add_config_flags(cxxopts::Options& options) {
+  options.add_options()("config", "Config file (JSON with // comments)", cxxopts::value<std::string>(), "CONFIG.json")(
+      "preset", "A config that comes with the program", cxxopts::value<std::string>(), "NAME")(
+      "set", "Override one setting; may be repeated", cxxopts::value<std::vector<std::string>>(), "key.path=value");
+}
+
+config::RunConfig resolve_config(const cxxopts::ParseResult& arguments, std::vector<config::Override> extra) {
+  std::vector<config::Override> overrides;
+  for (const std::string& text : values(arguments, "set")) overrides.push_back(config::parse_override(text));
+  std::ranges::move(extra, std::back_inserter(overrides));
+  const bool file = arguments.count("config") > 0, preset = arguments.count("preset") > 0;
+  if (file && preset) throw_input("usage", "a config file and --preset exclude each other");
+  const auto known = objective::rank_loss_names();
+  const config::Resolved resolved =
+      file     ? config::resolve_file(arguments["config"].as<std::string>(), overrides, known)
+      : preset ? config::resolve_file(preset_path(arguments["preset"].as<std::string>()), overrides, known)
+               : config::resolve("", "--set", overrides, known);
+  for (const std::string& warning : resolved.warnings) warn("{}", warning);
+  return resolved.config;
+}
+
+}  // namespace rrhf::cli

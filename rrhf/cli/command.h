@@ -1,0 +1,34 @@
+// What the subcommands share.
+#pragma once
+
+#include <cxxopts.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rrhf/config/run_config.h"
+
+namespace rrhf::cli {
+
+/// One subcommand. argv[0] is its name. Throws Error; returns normally when done.
+struct Command {
+  std::string_view name;
+  std::string_view summary;
+  void (*run)(int argc, const char* const* argv);
+};
+
+/// Parses a command line. Prints the help on stdout and returns nothing when --help is there.
+/// Throws InputError for a wrong one, with the usage in the message.
+std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, const char* const* argv);
+
+/// The values of a flag that may be repeated.
+std::vector<std::string> values(const cxxopts::ParseResult& arguments, const std::string& flag);
+
+/// Resolves the config a command line names: CONFIG or --preset NAME, with --set on top. Warnings are logged.
+config::RunConfig resolve_config(const cxxopts::ParseResult& arguments, std::vector<config::Override> extra = {});
+
+/// The flags resolve_config() reads.
+void add_config_flags(cxxopts::Options& options);
+
+}  // namespace rrhf::cli

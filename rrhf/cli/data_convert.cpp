@@ -1,0 +1,78 @@
+// Any known layout -> RRHF JSON lines. The file is read twice: nothing is written unless every row is good.
+#include <unistd.h>
+
+#include <functional>
+#include <iostream>
+
+#include "rrhf/cli/data_options.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+
+namespace rrhf::cli {
+namespace {
+
+void for_each_row(const DataArguments& arguments, const std::function<void(const data::ReadRow&)>& use) {
+  for (const auto& path : arguments.files) {
+    data::RowReader reader(path, arguments.config.data.format);
+    ReadingBar bar(path);
+    while (const auto row = reader.next()) {
+      use(*row);
+      bar.update(reader);
+    }
+  }
+}
+
+// Before anything is read: the file may be written, and into a folder that takes it.
+void require_free_place(const std::filesystem::path& out, bool force) {
+  if (!force && std::filesystem::exists(out)) {
+    throw_input("data", "{}: is there already; --force overwrites it", out.string());
+  }
+  const auto folder = out.has_parent_path() ? out.parent_path() : std::filesystem::path(".");
+  if (!std::filesystem::is_directory(folder)) throw_input("data", "{}: is not a folder", folder.string());
+  if (::access(folder.c_str(), W_OK) != 0) throw_input("data", "{}: the folder is not writable", folder.string());
+}
+
+void require_good_rows(const DataArguments& arguments) {
+  std::vector<data::Problem> errors;
+  for_each_row(arguments, [&](const data::ReadRow& row) {
+    for (const data::Problem& problem : row.problems) {
+      if (problem.severity == data::Severity::error) errors.push_back(problem);
+    }
+  });
+  data::require_no_errors(errors);
+}
+
+std::string to_line(const data::RankedExample& row) {
+  Json json;
+  json["query"] = row.query;
+  json["responses"] = row.responses;
+  json["scores"] = row.scores;
+  if (!row.writers.empty()) json["writers"] = row.writers;
+  if (!row.group.empty()) json["group"] = row.group;
+  return dump_json(json);
+}
+
+}  // namespace
+
+void run_convert(const DataArguments& arguments) {
+  if (!arguments.out.empty()) require_free_place(arguments.out, arguments.force);
+  require_good_rows(arguments);
+  std::int64_t rows = 0;
+  const auto write = [&](std::ostream& out) {
+    for_each_row(arguments, [&](const data::ReadRow& row) {
+      if (!row.example) return;
+      out << to_line(*row.example) << '\n';
+      ++rows;
+    });
+  };
+  if (arguments.out.empty()) {
+    write(std::cout);
+    std::cout.flush();
+    if (!std::cout) throw_error("data", "the lines could not be written to stdout");
+    return;
+  }
+  write_file_atomically(arguments.out, write);
+  fmt::print("{}: {} rows\n", arguments.out, with_commas(rows));
+}
+
+}  // namespace rrhf::cli

@@ -1,0 +1,146 @@
+// Every problem as it is met, a summary a file. Memory does not grow with the file.
+#include <algorithm>
+#include <limits>
+
+#include "rrhf/cli/data_options.h"
+#include "rrhf/core/error.h"
+#include "rrhf/data/row_checks.h"
+
+namespace rrhf::cli {
+namespace {
+
+using data::Problem;
+using data::RankedExample;
+using data::Severity;
+
+struct Counts {
+  std::int64_t rows = 0, usable = 0, errors = 0;
+  std::int64_t with_empty = 0, with_duplicates = 0, with_tie = 0, without_pair = 0;
+  std::size_t least_k = std::numeric_limits<std::size_t>::max(), most_k = 0;
+  // with a tokenizer only
+  std::int64_t longest = 0, prompts_cut = 0, responses_cut = 0, skipped = 0;
+};
+
+class FileValidator {
+ public:
+  FileValidator(const std::filesystem::path& path, const config::RunConfig& config, const DataEncoding& encoding)
+      : path_(path), config_(config), encoding_(encoding), reader_(path, config.data.format) {}
+
+  Counts run() {
+    fmt::print("{}   {}\n", path_.string(), reader_.layout());
+    ReadingBar bar(path_);
+    while (const auto row = reader_.next()) {
+      check(*row);
+      bar.update(reader_);
+    }
+    check_pairs();
+    print_summary();
+    return counts_;
+  }
+
+ private:
+  void print(const Problem& problem) const {
+    const auto& where = problem.where;
+    fmt::print("  {}   {}{}\n", where.line > 0 ? where.text() : where.within_file(),
+               problem.severity == Severity::error ? "error: " : "", problem.message);
+  }
+
+  void check(const data::ReadRow& row) {
+    ++counts_.rows;
+    std::vector<Problem> problems = row.problems;
+    if (row.example) {
+      if (auto mistake = data::settings_mistake(*row.example, encoding_.prompt_template(), config_.data.responses)) {
+        problems.push_back({Severity::error, row.where, std::move(*mistake)});
+      } else {
+        count_tokens(*row.example, problems);
+      }
+      count(*row.example);
+    }
+    const auto is_error = [](const Problem& problem) { return problem.severity == Severity::error; };
+    const bool usable = std::ranges::none_of(problems, is_error);
+    counts_.usable += usable;
+    counts_.errors += std::ranges::count_if(problems, is_error);
+    for (const Problem& problem : problems) print(problem);
+  }
+
+  void count(const RankedExample& row) {
+    counts_.with_empty += !data::empty_responses(row).empty();
+    counts_.with_duplicates += !data::duplicate_responses(row).empty();
+    counts_.with_tie += !data::tied_responses(row).empty();
+    const bool has_pair = data::unequal_pairs(row.scores) > 0;
+    counts_.without_pair += !has_pair;
+    any_pair_ = any_pair_ || has_pair;
+    counts_.least_k = std::min(counts_.least_k, row.responses.size());
+    counts_.most_k = std::max(counts_.most_k, row.responses.size());
+  }
+
+  void count_tokens(const RankedExample& row, std::vector<Problem>& problems) {
+    if (encoding_.encoder() == nullptr) return;
+    data::CutReport cut;
+    const auto encoded = encoding_.encoder()->encode(row, counts_.rows - 1, &cut);
+    const auto longest = std::ranges::max(cut.response_tokens);
+    counts_.longest = std::max(counts_.longest, cut.prompt_tokens + longest);
+    counts_.prompts_cut += cut.prompt_cut;
+    if (const auto* skipped = std::get_if<data::Skipped>(&encoded)) {
+      ++counts_.skipped;
+      problems.push_back({Severity::warning, row.where, "skipped in training: " + skipped->why});
+    } else {
+      counts_.responses_cut += cut.responses_cut;
+    }
+  }
+
+  void check_pairs() {
+    if (any_pair_ || counts_.usable == 0 || config_.objective.rank_loss == "none") return;
+    ++counts_.errors;
+    fmt::print("  error: no pair in the whole file: no row has two responses with unequal scores\n");
+  }
+
+  void print_summary() const {
+    const Counts& c = counts_;
+    std::string line = c.usable == c.rows
+                           ? fmt::format(" {} usable", with_commas(c.rows))
+                           : fmt::format(" {} usable of {} rows", with_commas(c.usable), with_commas(c.rows));
+    line += fmt::format(" ({} with an empty response, {} with duplicates, {} with a tie), {} without a pair",
+                        c.with_empty, c.with_duplicates, c.with_tie, c.without_pair);
+    if (c.most_k > 0)
+      line +=
+          c.least_k == c.most_k ? fmt::format("; k {}", c.most_k) : fmt::format("; k {} to {}", c.least_k, c.most_k);
+    if (encoding_.encoder() != nullptr) {
+      line += fmt::format("; longest {} tokens; at max_length {} prompts cut {}, responses cut {}, rows skipped {}",
+                          with_commas(c.longest), config_.data.max_length, c.prompts_cut, c.responses_cut, c.skipped);
+    }
+    fmt::print("{}\n", line);
+  }
+
+  std::filesystem::path path_;
+  const config::RunConfig& config_;
+  const DataEncoding& encoding_;
+  data::RowReader reader_;
+  Counts counts_;
+  bool any_pair_ = false;
+};
+
+}  // namespace
+
+void run_validate(const DataArguments& arguments) {
+  const DataEncoding encoding(arguments.config);
+  std::int64_t errors = 0;
+  std::string unreadable;
+  for (const auto& path : arguments.files) {
+    try {
+      errors += FileValidator(path, arguments.config, encoding).run().errors;
+    } catch (const InputError& failure) {
+      unreadable += fmt::format("{}{}", unreadable.empty() ? "" : "\n", failure.what());
+    }
+  }
+  if (encoding.encoder() == nullptr) fmt::print("({})\n", no_tokenizer_note);
+  std::fflush(stdout);
+  if (errors > 0) {
+    const std::string summary = fmt::format("{} error{}, listed above", errors, errors == 1 ? "" : "s");
+    if (unreadable.empty()) throw InputError("data", summary);
+    unreadable += "\n[data] " + summary;
+  }
+  if (!unreadable.empty()) throw InputError("data", unreadable.substr(unreadable.find("] ") + 2));
+}
+
+}  // namespace rrhf::cli

@@ -1,0 +1,95 @@
+#include "rrhf/cli/eval_command.h"
+
+#include <cmath>
+
+#include "rrhf/checkpoint/hf_folder.h"
+#include "rrhf/cli/command.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
+#include "rrhf/core/stop.h"
+#include "rrhf/train/evaluate.h"
+#include "rrhf/train/trainer.h"
+
+namespace rrhf::cli {
+namespace {
+
+// The rows to evaluate: data.eval, or what data.eval_fraction holds out of data.train.
+std::vector<data::RankedExample> evaluation_rows(const config::RunConfig& config) {
+  if (!config.data.eval.empty()) return train::read_rows(config.data.eval, config);
+  if (config.data.eval_fraction > 0 && !config.data.train.empty()) {
+    return train::split_rows(train::read_rows(config.data.train, config), config.data.eval_fraction, config.train.seed).held_out;
+  }
+  throw_input("config", "nothing to evaluate: set data.eval (--data FILE), or data.train with data.eval_fraction");
+}
+
+void print_row(const std::string& name, const train::Totals& totals) {
+  const auto figure = [](double value, int decimals) { return std::isfinite(value) ? fmt::format("{:.{}f}", value, decimals) : "-"; };
+  fmt::print("{:<20} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", name, totals.queries,
+             figure(100 * totals.rank_accuracy(), 1) + " %", figure(totals.margin(), 4), figure(totals.perplexity(), 3),
+             figure(totals.mean(totals.loss), 4), figure(totals.mean(totals.rank_loss), 4), figure(totals.mean(totals.sft_loss), 4));
+}
+
+void print_table(const train::Evaluation& evaluation) {
+  fmt::print("{:<20} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", "", "queries", "ranking accuracy", "mean margin",
+             "perplexity (best)", "loss", "rank loss", "SFT loss");
+  print_row("all", evaluation.all);
+  for (const auto& [name, totals] : evaluation.groups) print_row("  " + name, totals);
+}
+
+// A model trained with the released encoding begins its responses with BOS; scored otherwise its figures mean little.
+void warn_of_other_encoding(const train::ModelFolder& folder, const config::RunConfig& config) {
+  const auto note = checkpoint::load_encoding_note(folder.path);
+  if (note && note->encoding != config.data.encoding) {
+    warn("{} was trained with the {} encoding, this evaluation uses {} (data.encoding)", folder.path.string(),
+         name_of(note->encoding), name_of(config.data.encoding));
+  }
+}
+
+void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
+  const auto flag = [&](const char* name) { return arguments.count(name) > 0 ? arguments[name].as<std::string>() : ""; };
+  const std::string per_response = flag("per-response"), json = flag("json");
+  for (const std::string& path : {per_response, json}) {
+    const auto folder = std::filesystem::absolute(path).parent_path();
+    if (!path.empty() && !std::filesystem::is_directory(folder)) throw_input("output", "{}: no such folder", folder.string());
+  }
+  const at::Device device = train::choose_device(config.device);
+  const auto rows = evaluation_rows(config);
+  const train::ModelFolder folder = train::open_model_folder(config);
+  warn_of_other_encoding(folder, config);
+  const train::EncodedSet set = train::encode_rows(rows, folder, config);
+  const model::Llama llama = train::load_llama(config, folder, device, folder.path);
+  const objective::Objective objective(train::objective_options(config));
+  const train::Pass pass(llama, objective, config.train.tokens_per_pack.value_or(train::automatic_tokens_per_pack));
+
+  const StopSignals signals;
+  train::PerResponseTable table(set);
+  const auto evaluation = train::evaluate(pass, set, [&](const auto& query, const auto& loss, auto logprobs_K) {
+    if (!per_response.empty()) table.add(query, loss, logprobs_K);
+  });
+  if (!evaluation) throw Interrupted("eval", "stopped before the evaluation was complete; nothing is written");
+  if (!per_response.empty()) table.write(per_response);
+  if (!json.empty()) write_file_atomically(json, dump_json(train::to_json(*evaluation), 2) + "\n");
+  print_table(*evaluation);
+}
+
+}  // namespace
+
+void eval_command(int argc, const char* const* argv) {
+  cxxopts::Options options("rrhf eval", "Score ranked responses with a model: accuracy, margin, perplexity, losses.");
+  add_config_flags(options);
+  options.add_options()("model", "Model folder, short for --set model.path=DIR", cxxopts::value<std::string>(), "DIR")(
+      "data", "File of ranked responses, short for --set data.eval=FILE", cxxopts::value<std::string>(), "FILE")(
+      "per-response", "Write each response's log-prob and score", cxxopts::value<std::string>(), "OUT.jsonl")(
+      "json", "Write the figures as JSON", cxxopts::value<std::string>(), "OUT.json");
+  options.parse_positional({"config"});
+  options.positional_help("[CONFIG.json]");
+  const auto arguments = parse(options, argc, argv);
+  if (!arguments) return;
+  std::vector<config::Override> overrides;
+  if (arguments->count("model") > 0) overrides.push_back({"model.path", (*arguments)["model"].as<std::string>()});
+  if (arguments->count("data") > 0) overrides.push_back({"data.eval", (*arguments)["data"].as<std::string>()});
+  evaluate(*arguments, resolve_config(*arguments, overrides));
+}
+
+}  // namespace rrhf::cli

@@ -1,0 +1,30 @@
+#include "rrhf/cli/train_command.h"
+
+#include "rrhf/cli/command.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/report/report.h"
+#include "rrhf/train/trainer.h"
+
+namespace rrhf::cli {
+
+void train_command(int argc, const char* const* argv) {
+  cxxopts::Options options("rrhf train", "Fine-tune a LLaMA on ranked responses.");
+  add_config_flags(options);
+  options.add_options()("resume", "Go on with the run in the output folder from its last checkpoint");
+  options.parse_positional({"config"});
+  options.positional_help("CONFIG.json");
+  const auto arguments = parse(options, argc, argv);
+  if (!arguments) return;
+  if (arguments->count("config") + arguments->count("preset") + arguments->count("set") == 0) {
+    throw_input("usage", "train needs a config file, --preset NAME, or settings by --set; rrhf train --help says more");
+  }
+  const config::RunConfig config = resolve_config(*arguments);
+  train::Trainer trainer(config, arguments->count("resume") > 0);
+  trainer.run();
+  const std::filesystem::path output = config.output;
+  const std::array runs{report::load_run(output)};
+  write_file_atomically(output / "report.html", report::html_report(runs));
+}
+
+}  // namespace rrhf::cli

@@ -1,0 +1,31 @@
+// Evaluation: a whole set through the model, and what `rrhf eval` writes of it.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <optional>
+
+#include "rrhf/train/inputs.h"
+#include "rrhf/train/pass.h"
+
+namespace rrhf::train {
+
+/// Runs the set with a progress bar. `visit`, if given, sees each query in turn.
+/// Returns nothing when a stop signal comes before the end.
+std::optional<Evaluation> evaluate(const Pass& pass, const EncodedSet& set, const QueryVisitor& visit = {});
+
+/// Collects a line a query in file order, skipped rows included:
+/// {"index","prompt_tokens","responses":[{"tokens","logprob","score"}],"rank_loss","sft_loss","loss"} or {"index","skipped"}.
+class PerResponseTable {
+ public:
+  explicit PerResponseTable(const EncodedSet& set);
+  void add(const data::EncodedQuery& query, const objective::QueryLoss& loss, std::span<const double> logprobs_K);
+  /// Writes the lines whole or not at all.
+  void write(const std::filesystem::path& path) const;
+
+ private:
+  std::map<std::int64_t, Json> lines_;
+};
+
+}  // namespace rrhf::train

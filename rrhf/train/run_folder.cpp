@@ -1,0 +1,106 @@
+#include "rrhf/train/run_folder.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <sstream>
+
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+
+namespace rrhf::train {
+namespace fs = std::filesystem;
+namespace {
+
+// Settings that change how a run is carried out but not what it computes.
+const std::set<std::string> free_settings{"output",          "device",           "train.tokens_per_pack", "checkpoint.every_steps",
+                                          "checkpoint.keep", "checkpoint.dtype", "eval.every_steps"};
+
+void flatten(const Json& json, const std::string& prefix, std::map<std::string, Json>& out) {
+  for (const auto& [key, value] : json.items()) {
+    const std::string path = prefix.empty() ? key : prefix + "." + key;
+    if (value.is_object()) {
+      flatten(value, path, out);
+    } else {
+      out[path] = value;
+    }
+  }
+}
+
+// Root passes every permission bit, so this catches early what begin() would find after the model was loaded.
+void require_writable_ancestor(const fs::path& path) {
+  fs::path ancestor = fs::absolute(path);
+  std::error_code failure;
+  while (!fs::exists(ancestor, failure) && ancestor.has_relative_path()) ancestor = ancestor.parent_path();
+  if (!fs::is_directory(ancestor, failure)) {
+    throw_input("output", "{}: {} is a file, not a folder", path.string(), ancestor.string());
+  }
+  if (::access(ancestor.c_str(), W_OK) != 0) {
+    throw_input("output", "{}: {} is not writable: {}", path.string(), ancestor.string(), std::strerror(errno));
+  }
+}
+
+}  // namespace
+
+RunFolder::RunFolder(const config::RunConfig& config, bool resume) : path_(config.output), config_(config::to_json(config)) {
+  require_writable_ancestor(path_);
+  if (missing_or_empty(path_)) return;
+  if (!resume) {
+    throw_input("output", "{}: is not empty; add --resume to go on with the run in it, or choose another output", path_.string());
+  }
+  if (!fs::exists(path_ / "config.json")) throw_input("output", "{}: holds no run to resume", path_.string());
+  require_same_settings();
+}
+
+void RunFolder::require_same_settings() const {
+  std::map<std::string, Json> now, then;
+  flatten(config_, "", now);
+  const fs::path file = path_ / "config.json";
+  flatten(parse_json(read_file(file), "output", file.string()), "", then);
+  std::string differing;
+  for (const auto& [key, value] : now) {
+    if (free_settings.contains(key) || then[key] == value) continue;
+    differing += fmt::format("\n  {}: the run has {}, now {}", key, then[key].dump(), value.dump());
+  }
+  if (!differing.empty()) throw_input("output", "{}: can't be resumed with other settings:{}", path_.string(), differing);
+}
+
+bool RunFolder::finished() const { return fs::exists(path_ / "model" / "config.json"); }
+
+void RunFolder::begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped) {
+  make_writable_folder(path_);
+  write_file_atomically(path_ / "config.json", dump_json(config_, 2) + "\n");
+  if (!skipped.empty()) {
+    write_file_atomically(path_ / "skipped.txt", [&](std::ostream& out) {
+      for (const SkippedRow& row : skipped) out << row.where.text() << ": " << row.why << '\n';
+    });
+  }
+  keep_metrics_until(first_step);
+  metrics_.open(path_ / "metrics.jsonl", std::ios::app);
+}
+
+void RunFolder::keep_metrics_until(std::int64_t step) const {
+  const fs::path file = path_ / "metrics.jsonl";
+  if (!fs::exists(file)) return;
+  std::istringstream lines(read_file(file));
+  std::string kept;
+  for (std::string line; step > 0 && std::getline(lines, line);) {
+    try {
+      const Json json = parse_json_row(line);
+      if (!json.is_object() || json.value("step", step + 1) > step) break;
+    } catch (const JsonSyntax&) {
+      break;  // the torn last line of a run that was killed
+    }
+    kept += line + "\n";
+  }
+  write_file_atomically(file, kept);
+}
+
+void RunFolder::write_metrics(const Json& line) {
+  metrics_ << dump_json(line) << std::endl;
+  if (!metrics_) throw_error("output", "{}: could not be written: {}", (path_ / "metrics.jsonl").string(), std::strerror(errno));
+}
+
+}  // namespace rrhf::train

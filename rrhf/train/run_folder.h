@@ -1,0 +1,40 @@
+// A run's output folder: config.json, metrics.jsonl, skipped.txt, checkpoints/, model/.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "rrhf/config/run_config.h"
+#include "rrhf/train/inputs.h"
+
+namespace rrhf::train {
+
+class RunFolder {
+ public:
+  /// Looks at the folder without touching it. Throws InputError when it holds something and `resume` is not said, when
+  /// `resume` is said and the run in it has other settings, or when nothing can be written there.
+  RunFolder(const config::RunConfig& config, bool resume);
+
+  const std::filesystem::path& path() const noexcept { return path_; }
+
+  /// True when the folder already holds the finished model.
+  bool finished() const;
+
+  /// Creates the folder with config.json and, for skipped rows, skipped.txt; keeps the metrics of steps up to
+  /// `first_step` and drops later ones, which a stopped run may have left.
+  void begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped);
+
+  /// Appends a line to metrics.jsonl.
+  void write_metrics(const Json& line);
+
+ private:
+  void require_same_settings() const;
+  void keep_metrics_until(std::int64_t step) const;
+
+  std::filesystem::path path_;
+  Json config_;
+  std::ofstream metrics_;
+};
+
+}  // namespace rrhf::train

@@ -1,0 +1,226 @@
+#include "rrhf/train/trainer.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <chrono>
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <numeric>
+
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
+#include "rrhf/core/random.h"
+#include "rrhf/core/stop.h"
+#include "rrhf/optim/clip.h"
+#include "rrhf/train/display.h"
+
+namespace rrhf::train {
+namespace fs = std::filesystem;
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t shuffle_stream = 2;
+// The released runs sampled for eight devices.
+constexpr std::int64_t released_ranks = 8;
+
+std::vector<std::int64_t> torch_permutation(std::int64_t count, std::uint64_t seed) {
+  const at::Tensor order = at::randperm(count, at::detail::createCPUGenerator(seed), at::TensorOptions().dtype(at::kLong));
+  return {order.const_data_ptr<std::int64_t>(), order.const_data_ptr<std::int64_t>() + count};
+}
+
+std::int64_t bytes_of(const std::vector<at::Tensor>& tensors) {
+  std::int64_t sum = 0;
+  for (const at::Tensor& tensor : tensors) sum += static_cast<std::int64_t>(tensor.nbytes());
+  return sum;
+}
+
+std::int64_t tokens_per_pack(const config::RunConfig& config) {
+  return config.train.tokens_per_pack.value_or(automatic_tokens_per_pack);
+}
+
+}  // namespace
+
+at::Device choose_device(DeviceChoice choice) {
+  const bool cuda = at::hasCUDA();
+  if (choice == DeviceChoice::cuda && !cuda) {
+    throw_input("device", "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
+  }
+  return choice == DeviceChoice::cpu || !cuda ? at::Device(at::kCPU) : at::Device(at::kCUDA);
+}
+
+model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device, const fs::path& weights_from) {
+  const at::ScalarType dtype = model::scalar_type(config.model.dtype);
+  if (!config.model.random_init) {
+    return {folder.config, checkpoint::load_weights(weights_from, folder.config, dtype, device)};
+  }
+  model::Weights weights = model::empty_weights(folder.config, at::TensorOptions().dtype(dtype).device(device));
+  model::initialize(weights, folder.config, static_cast<std::uint64_t>(config.train.seed));
+  return {folder.config, std::move(weights)};
+}
+
+data::StepPlan plan_steps(const config::RunConfig& config, std::int64_t usable) {
+  const data::StepPlanOptions options{.epochs = config.train.epochs,
+                                      .max_steps = config.train.max_steps,
+                                      .queries_per_step = config.train.queries_per_step,
+                                      .epoch_end = config.train.epoch_end};
+  const auto seed = static_cast<std::uint64_t>(config.train.seed);
+  const bool released = config.train.order == RowOrder::released, shuffle = config.data.shuffle;
+  return {options, [=](std::int64_t epoch) {
+            const auto number = static_cast<std::uint64_t>(epoch);
+            std::vector<std::int64_t> order(static_cast<std::size_t>(usable));
+            std::iota(order.begin(), order.end(), 0);
+            if (shuffle && !released) order = permutation(usable, RandomStream(seed, {shuffle_stream, number}));
+            if (shuffle && released) order = torch_permutation(usable, seed + number);
+            return released ? data::padded_to_multiple(std::move(order), released_ranks) : order;
+          }};
+}
+
+Trainer::Trainer(config::RunConfig config, bool resume) : config_(std::move(config)), output_(config_, resume) {
+  if (config_.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
+  const at::Device device = choose_device(config_.device);
+  Split split = split_rows(read_rows(config_.data.train, config_), config_.data.eval_fraction, config_.train.seed);
+  std::vector<data::RankedExample> eval_rows = std::move(split.held_out);
+  if (!config_.data.eval.empty()) std::ranges::move(read_rows(config_.data.eval, config_), std::back_inserter(eval_rows));
+  folder_ = open_model_folder(config_);
+  train_ = encode_rows(split.train, *folder_, config_);
+  if (!eval_rows.empty()) eval_ = encode_rows(eval_rows, *folder_, config_);
+
+  if (resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
+  llama_ = std::make_unique<model::Llama>(load_llama(config_, *folder_, device, folder_->path));
+  const auto gradient_type = model::accumulation_type(llama_->dtype());
+  gradients_ = model::zero_weights(folder_->config, at::TensorOptions().dtype(gradient_type).device(device));
+  optimizer_ = std::make_unique<optim::AdamW>(
+      llama_->weights().tensors(), optim::AdamWOptions{.betas = config_.optimizer.betas,
+                                                       .epsilon = config_.optimizer.epsilon,
+                                                       .weight_decay = config_.optimizer.weight_decay});
+  objective_ = std::make_unique<objective::Objective>(objective_options(config_));
+  pass_ = std::make_unique<Pass>(*llama_, *objective_, tokens_per_pack(config_));
+  plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, std::ssize(train_.queries)));
+  schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
+  if (resumed_from_) resume_from(*resumed_from_);
+}
+
+void Trainer::resume_from(const fs::path& checkpoint) {
+  checkpoint::TrainingState state{.step = 0, .data_fingerprint = {}, .first_moments = optimizer_->first_moments(),
+                                  .second_moments = optimizer_->second_moments()};
+  checkpoint::load_training_state(checkpoint, state);
+  if (state.data_fingerprint != fingerprint(train_)) {
+    throw_input("resume", "{}: was trained on other data than data.train holds now", checkpoint.string());
+  }
+  const at::ScalarType master_type = optimizer_->masters().front().scalar_type();
+  const auto saved = checkpoint::load_weights(checkpoint, folder_->config, master_type, llama_->device()).tensors();
+  const auto parameters = llama_->weights().tensors();
+  for (std::size_t i = 0; i < saved.size(); ++i) {
+    optimizer_->masters()[i].copy_(saved[i]);
+    parameters[i].copy_(saved[i]);
+  }
+  optimizer_->set_steps(state.step);
+  first_step_ = state.step;
+}
+
+void Trainer::run() {
+  if (output_.finished()) {
+    log("{}: already trained to its end", (output_.path() / "model").string());
+    return;
+  }
+  const StopSignals signals;
+  output_.begin(first_step_, train_.skipped);
+  log_run_header(config_, *llama_, train_,
+                 bytes_of(optimizer_->first_moments()) + bytes_of(optimizer_->second_moments()) +
+                     (optimizer_->masters().front().is_same(llama_->weights().embedding_VD) ? 0 : bytes_of(optimizer_->masters())),
+                 gradients_.bytes());
+  if (resumed_from_) log("resumed  from {}, step {} of {}", resumed_from_->string(), first_step_, plan_->steps());
+  if (eval_ && first_step_ == 0) evaluate_and_log(0);
+
+  StepDisplay display(first_step_, plan_->steps());
+  for (std::int64_t k = first_step_; k < plan_->steps(); ++k) {
+    const Json metrics = train_step(k);
+    const std::int64_t done = k + 1;
+    output_.write_metrics(metrics);
+    display.update(done, metrics);
+    if (done == plan_->steps()) break;
+    if (eval_ && config_.eval.every_steps && done % *config_.eval.every_steps == 0) evaluate_and_log(done);
+    if (config_.checkpoint.every_steps && done % *config_.checkpoint.every_steps == 0) save_checkpoint(done);
+    if (StopSignals::requested()) stop_after(done);
+  }
+  if (eval_) evaluate_and_log(plan_->steps());
+  save_final_model();
+}
+
+Json Trainer::train_step(std::int64_t k) {
+  const auto begin = Clock::now();
+  std::vector<const data::EncodedQuery*> queries;
+  for (const std::int64_t index : plan_->queries(k)) queries.push_back(&train_.queries[static_cast<std::size_t>(index)]);
+  std::vector<at::Tensor> gradients = gradients_.tensors();
+  for (at::Tensor& gradient : gradients) gradient.zero_();
+  const Totals totals = pass_->accumulate_gradients(queries, gradients_);
+  const double norm = optim::global_norm(gradients);
+  if (!std::isfinite(totals.loss) || !std::isfinite(norm)) {
+    throw_error("train", "step {}: the loss ({}) or its gradient (norm {}) is not finite; a lower optimizer.learning_rate or a "
+                "longer schedule.warmup_ratio may help; checkpoints of earlier steps are kept", k + 1, totals.mean(totals.loss), norm);
+  }
+  optim::clip_by_norm(gradients, norm, config_.optimizer.max_grad_norm);
+  const double learning_rate = config_.optimizer.learning_rate * schedule_->factor(k);
+  optimizer_->step(gradients, learning_rate);
+
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  Json metrics = {{"step", k + 1}, {"epoch", plan_->epochs_after(k)}};
+  metrics.update(loss_fields(totals));
+  metrics["grad_norm"] = norm;
+  metrics["learning_rate"] = learning_rate;
+  metrics["queries"] = totals.queries;
+  metrics["tokens"] = totals.tokens;
+  metrics["timing"] = {{"seconds", seconds},
+                       {"tokens_per_second", static_cast<double>(totals.tokens) / seconds},
+                       {"peak_memory", peak_memory()}};
+  return metrics;
+}
+
+void Trainer::stop_after(std::int64_t steps_done) const {
+  save_checkpoint(steps_done);
+  throw Interrupted("train", fmt::format("stopped after step {} of {}, which is saved; --resume goes on from there", steps_done,
+                                         plan_->steps()));
+}
+
+void Trainer::evaluate_and_log(std::int64_t steps_done) {
+  const auto begin = Clock::now();
+  const std::optional<Evaluation> result = evaluate(*pass_, *eval_);
+  if (!result) stop_after(steps_done);
+  const Json evaluation = to_json(*result);
+  Json line = {{"event", "eval"}, {"step", steps_done}};
+  line.update(evaluation);
+  line["timing"] = {{"seconds", std::chrono::duration<double>(Clock::now() - begin).count()}};
+  output_.write_metrics(line);
+  log_evaluation(evaluation, steps_done);
+}
+
+model::Weights Trainer::master_weights() const { return model::with_tensors(llama_->weights(), optimizer_->masters()); }
+
+checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
+  checkpoint::SaveOptions options{.dtype = dtype, .tokenizer_from = folder_->path, .encoding_note = {}};
+  if (config_.data.encoding == Encoding::released) {
+    options.encoding_note = checkpoint::EncodingNote{config_.data.encoding, config_.data.bos_token};
+  }
+  return options;
+}
+
+void Trainer::save_checkpoint(std::int64_t steps_done) const {
+  const Dtype dtype = config_.model.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32;
+  checkpoint::save_checkpoint(output_.path(), master_weights(), folder_->config, save_options(dtype),
+                              {.step = steps_done, .data_fingerprint = fingerprint(train_),
+                               .first_moments = optimizer_->first_moments(), .second_moments = optimizer_->second_moments()},
+                              config_.checkpoint.keep);
+}
+
+void Trainer::save_final_model() const {
+  StagedFolder folder(output_.path() / "model", StagedFolder::IfPresent::replace);
+  checkpoint::save_model(folder.path(), master_weights(), folder_->config, save_options(config_.checkpoint.dtype));
+  folder.publish();
+  log("saved    {}", (output_.path() / "model").string());
+}
+
+}  // namespace rrhf::train

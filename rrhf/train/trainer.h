@@ -1,0 +1,66 @@
+// The training loop.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "rrhf/checkpoint/training_state.h"
+#include "rrhf/config/run_config.h"
+#include "rrhf/data/step_plan.h"
+#include "rrhf/optim/adamw.h"
+#include "rrhf/optim/schedule.h"
+#include "rrhf/train/evaluate.h"
+#include "rrhf/train/inputs.h"
+#include "rrhf/train/pass.h"
+#include "rrhf/train/run_folder.h"
+
+namespace rrhf::train {
+
+/// The device a config asks for. Throws InputError for cuda where there is none.
+at::Device choose_device(DeviceChoice choice);
+
+/// The model of a config: weights from its folder, or random ones from the seed with model.random_init.
+model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
+                        const std::filesystem::path& weights_from);
+
+/// The steps of a run over `usable` queries, with train.order's permutations.
+data::StepPlan plan_steps(const config::RunConfig& config, std::int64_t usable);
+
+/// Trains one run from its first or its resumed step to its last, and saves it.
+class Trainer {
+ public:
+  /// Reads data and model. Throws InputError for anything wrong with either, before the output folder is made.
+  Trainer(config::RunConfig config, bool resume);
+
+  /// Throws Interrupted after saving a checkpoint when a stop signal comes.
+  void run();
+
+ private:
+  void resume_from(const std::filesystem::path& checkpoint);
+  Json train_step(std::int64_t k);
+  void evaluate_and_log(std::int64_t steps_done);
+  [[noreturn]] void stop_after(std::int64_t steps_done) const;
+  void save_checkpoint(std::int64_t steps_done) const;
+  void save_final_model() const;
+  checkpoint::SaveOptions save_options(Dtype dtype) const;
+  model::Weights master_weights() const;
+
+  config::RunConfig config_;
+  RunFolder output_;
+  std::optional<ModelFolder> folder_;
+  EncodedSet train_;
+  std::optional<EncodedSet> eval_;
+  std::optional<std::filesystem::path> resumed_from_;
+  std::unique_ptr<model::Llama> llama_;
+  model::Weights gradients_;
+  std::unique_ptr<optim::AdamW> optimizer_;
+  std::unique_ptr<objective::Objective> objective_;
+  std::unique_ptr<Pass> pass_;
+  std::unique_ptr<data::StepPlan> plan_;
+  std::unique_ptr<optim::Schedule> schedule_;
+  std::int64_t first_step_ = 0;
+};
+
+}  // namespace rrhf::train

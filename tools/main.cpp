@@ -1,0 +1,75 @@
+// The one binary: finds the subcommand, runs it, and turns what it throws into a message and an exit code.
+
+#include <c10/util/Exception.h>
+
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string_view>
+
+#include "rrhf/cli/command.h"
+#include "rrhf/cli/data_command.h"
+#include "rrhf/cli/eval_command.h"
+#include "rrhf/cli/model_command.h"
+#include "rrhf/cli/report_command.h"
+#include "rrhf/cli/train_command.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
+
+namespace rrhf::cli {
+
+constexpr std::array commands{
+    Command{"train", "fine-tune a LLaMA on ranked responses", train_command},
+    Command{"eval", "ranking accuracy, margin, perplexity and losses of a model", eval_command},
+    Command{"data", "validate, inspect, convert or measure a data file", data_command},
+    Command{"model", "make a model folder", model_command},
+    Command{"report", "compare runs: a table and a page with curves", report_command},
+};
+
+}  // namespace rrhf::cli
+
+namespace {
+
+void print_help(std::FILE* out) {
+  fmt::print(out, "rrhf {}: RRHF fine-tuning of LLaMA models\n\nusage: rrhf COMMAND ...\n\n", RRHF_VERSION);
+  for (const auto& command : rrhf::cli::commands) fmt::print(out, "  {:<9} {}\n", command.name, command.summary);
+  fmt::print(out, "\nrrhf COMMAND --help says more. The README shows a run from data to model.\n");
+}
+
+int run(int argc, const char* const* argv) {
+  const std::string_view name = argc > 1 ? argv[1] : "";
+  if (name == "--help" || name == "-h" || name == "help") {
+    print_help(stdout);
+    return 0;
+  }
+  if (name == "--version") {
+    fmt::print("rrhf {}\n", RRHF_VERSION);
+    return 0;
+  }
+  for (const auto& command : rrhf::cli::commands) {
+    if (name != command.name) continue;
+    command.run(argc - 1, argv + 1);
+    return 0;
+  }
+  if (!name.empty()) fmt::print(stderr, "[usage] {} is not a command\n\n", name);
+  print_help(stderr);
+  return 2;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const rrhf::Error& failure) {
+    rrhf::log_line(failure.what());
+    return failure.exit_code();
+  } catch (const c10::Error& failure) {
+    rrhf::log_line(std::string("[torch] ") + failure.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    rrhf::log_line("[memory] there is not enough memory; a smaller train.tokens_per_pack needs less");
+  } catch (const std::exception& failure) {
+    rrhf::log_line(std::string("[internal] ") + failure.what());
+  }
+  return 1;
+}
