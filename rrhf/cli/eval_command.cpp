@@ -50,8 +50,9 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
   const auto flag = [&](const char* name) { return arguments.count(name) > 0 ? arguments[name].as<std::string>() : ""; };
   const std::string per_response = flag("per-response"), json = flag("json");
   for (const std::string& path : {per_response, json}) {
+    if (path.empty()) continue;
     const auto folder = std::filesystem::absolute(path).parent_path();
-    if (!path.empty() && !std::filesystem::is_directory(folder)) throw_input("output", "{}: no such folder", folder.string());
+    if (!std::filesystem::is_directory(folder)) throw_input("output", "{}: no such folder", folder.string());
   }
   const at::Device device = train::choose_device(config.device);
   const auto rows = evaluation_rows(config);

@@ -1,0 +1,203 @@
+"""What the parity tests share: where things are, the program, real rows.
+
+RRHF_BUILD         the build folder [build beside the sources]
+RRHF_SHARED        real data and small models [../shared beside the sources]; tests that need them are skipped without
+RRHF_TEST_THREADS  threads of the program and of torch [1]
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from reference import Row, read_rows, write_rows
+
+Program = Callable[..., subprocess.CompletedProcess]
+
+# One thread suits models this small; two would spend their time waiting for each other on a busy machine.
+THREADS = os.environ.get("RRHF_TEST_THREADS", "1")
+torch.set_num_threads(int(THREADS))
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def build_dir(repo: Path) -> Path:
+    return Path(os.environ.get("RRHF_BUILD", repo / "build"))
+
+
+def run_program(binary: Path, arguments: tuple[object, ...], check: bool) -> subprocess.CompletedProcess:
+    assert binary.exists(), f"{binary} is missing: run tools/build, or set RRHF_BUILD"
+    environment = {**os.environ, "OMP_NUM_THREADS": THREADS}
+    result = subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True, env=environment)
+    if check and result.returncode != 0:
+        pytest.fail(f"{result.args} ended with {result.returncode}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}")
+    return result
+
+
+@pytest.fixture(scope="session")
+def rrhf(build_dir: Path) -> Program:
+    """Runs `rrhf ARGUMENTS...`; a failure fails the test unless check=False."""
+    return lambda *arguments, check=True: run_program(build_dir / "rrhf", arguments, check)
+
+
+@pytest.fixture(scope="session")
+def gradient_probe(build_dir: Path) -> Program:
+    return lambda *arguments, check=True: run_program(build_dir / "tests" / "gradient_probe", arguments, check)
+
+
+@pytest.fixture(scope="session")
+def shared(repo: Path) -> Path:
+    folder = Path(os.environ.get("RRHF_SHARED", repo.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at {folder}: set RRHF_SHARED to the folder with data/ and models/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(shared: Path) -> Path:
+    folder = shared / "models" / "stories260K"
+    if not folder.is_dir():
+        pytest.skip(f"no models at {folder}")
+    return folder
+
+
+# --- configs ----------------------------------------------------------------------------------------------------------
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the sections of `over` laid over its own, key by key."""
+    result = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+def write_config(path: Path, *sections: dict[str, Any]) -> Path:
+    config: dict[str, Any] = {}
+    for section in sections:
+        config = merged(config, section)
+    path.write_text(json.dumps(config, indent=1))
+    return path
+
+
+def model_variant(source: Path, folder: Path, changes: dict[str, Any]) -> Path:
+    """A copy of a model folder with other fields in config.json. A tied one holds no head and other embeddings."""
+    shutil.copytree(source, folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
+    config = json.loads((source / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    if changes.get("tie_word_embeddings"):
+        weights = load_file(source / "model.safetensors")
+        del weights["lm_head.weight"]
+        weights["model.embed_tokens.weight"] *= 1.25
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+# --- real rows --------------------------------------------------------------------------------------------------------
+
+
+def hh_row(chosen: str, rejected: str) -> Optional[Row]:
+    """A dialogue pair as a ranked row: the query is what both share, up to the last "Assistant:"."""
+    common = os.path.commonprefix([chosen, rejected])
+    turn = "\n\nAssistant:"
+    end = common.rfind(turn)
+    if end < 0:
+        return None
+    end += len(turn)
+    return {"query": common[:end], "responses": [chosen[end:], rejected[end:]], "scores": [1, 0]}
+
+
+def hh_rows(shared: Path, count: int) -> list[Row]:
+    with gzip.open(shared / "data" / "hh-harmless-base-test.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [hh_row(**json.loads(next(lines))) for _ in range(count)]
+    return [row for row in rows if row]
+
+
+def gpt4llm_rows(shared: Path, count: int) -> list[Row]:
+    entries = json.loads((shared / "data" / "gpt4llm_comparison_v2_layout.json").read_text(encoding="utf-8"))[:count]
+    return [
+        {
+            "query": entry["user_input"],
+            "responses": [answer["response"] for answer in entry["responses_and_scores"]],
+            "scores": [answer["score"] for answer in entry["responses_and_scores"]],
+        }
+        for entry in entries
+    ]
+
+
+def widened(row: Row, other: Row) -> Row:
+    """A row of one response more: another query's answer, as one that is off the matter."""
+    return {**row, "responses": row["responses"] + other["responses"][:1], "scores": row["scores"] + [-7.5]}
+
+
+def first_responses(row: Row, count: int) -> Row:
+    return {**row, "responses": row["responses"][:count], "scores": row["scores"][:count]}
+
+
+@pytest.fixture(scope="session")
+def mixed_rows(shared: Path) -> list[Row]:
+    """40 real rows of four sources, k from 1 to 6 mixed, with an empty response, ties and special tokens in the text."""
+    alpaca = read_rows(shared / "data" / "alpaca_eval_k5.jsonl")
+    vicuna = read_rows(shared / "data" / "vicuna80_k5.jsonl")
+    hh, gpt4llm = hh_rows(shared, 40), gpt4llm_rows(shared, 40)
+    rows: list[Row] = []
+    for number in range(10):
+        rows.append(first_responses(vicuna[3 * number], 1 + number % 5))
+        rows.append(widened(alpaca[7 * number], alpaca[7 * number + 1]))
+        rows.append(hh[number])
+        rows.append(gpt4llm[number])
+    rows[4] = {**rows[4], "query": rows[4]["query"] + " </s> and <s>", "responses": ["one </s> two", " \n"], "scores": [0, 1]}
+    rows[8] = {**rows[8], "responses": ["", "Bonjour, ça va ? 你好 \U0001f600\n"], "scores": [1.5, 1.5]}
+    rows = [
+        {"query": row["query"], "responses": [text[:600] for text in row["responses"]], "scores": row["scores"]}
+        for row in rows
+    ]
+    assert {len(row["responses"]) for row in rows} == {1, 2, 3, 4, 5, 6}
+    return rows
+
+
+@pytest.fixture(scope="session")
+def mixed_file(mixed_rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rows(tmp_path_factory.mktemp("data") / "mixed.jsonl", mixed_rows)
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+class Worst:
+    """Keeps the largest deviation seen, and fails with it."""
+
+    def __init__(self, what: str, limit: float) -> None:
+        self.what, self.limit = what, limit
+        self.value, self.where, self.count = 0.0, "nowhere", 0
+
+    def see(self, got: float, expected: float, where: str, at_least: float = 0.0) -> None:
+        """Relative to the expected value, or to `at_least` where that is larger."""
+        scale = max(abs(expected), at_least)
+        self.take(abs(got - expected) / scale if scale > 0 else abs(got), f"{where}: {got!r}, expected {expected!r}")
+
+    def take(self, deviation: float, where: str) -> None:
+        self.count += 1
+        if not deviation <= self.value:  # a NaN counts
+            self.value, self.where = deviation, where
+
+    def check(self) -> None:
+        line = f"{self.what}: {self.value:.2e} at most over {self.count} values (limit {self.limit:.0e})"
+        print(line)
+        assert self.count > 0, f"{self.what}: nothing was compared"
+        assert self.value <= self.limit, f"{line}; worst at {self.where}"
