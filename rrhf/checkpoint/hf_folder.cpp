@@ -29,8 +29,8 @@ std::vector<fs::path> shards_of(const fs::path& folder) {
   std::set<std::string> names;
   for (const auto& [tensor, file] : index["weight_map"].items()) {
     if (!file.is_string() || fs::path(file.get<std::string>()).filename() != file.get<std::string>()) {
-      throw_input("checkpoint", "{}: {} is mapped to {}; the name of a file in the same folder is needed", path.string(), tensor,
-                  file.dump());
+      throw_input("checkpoint", "{}: {} is mapped to {}; the name of a file in the same folder is needed",
+                  path.string(), tensor, file.dump());
     }
     names.insert(file.get<std::string>());
   }
@@ -45,7 +45,9 @@ std::vector<fs::path> weight_files(const fs::path& folder) {
   throw_input("checkpoint", "{}: holds neither {} nor {}", folder.string(), single_file, index_file);
 }
 
-std::string shape_text(at::IntArrayRef shape) { return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", ")); }
+std::string shape_text(at::IntArrayRef shape) {
+  return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
+}
 
 // Old checkpoints carry this buffer; it follows from the config.
 bool is_rotary_buffer(std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }
@@ -53,7 +55,8 @@ bool is_rotary_buffer(std::string_view name) { return name.ends_with("rotary_emb
 // Up to ten names and a count.
 std::string name_list(const std::vector<std::string>& names) {
   const std::size_t shown = std::min<std::size_t>(names.size(), 10);
-  std::string text = fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
+  std::string text =
+      fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
   return names.size() > shown ? text + fmt::format(" and {} more", names.size() - shown) : text;
 }
 
@@ -73,8 +76,8 @@ class Loader {
       if (place == places_.end()) {
         unexpected_.push_back(entry.name);
       } else if (place->view.sizes() != at::IntArrayRef(entry.shape)) {
-        wrong_ += fmt::format("\n  {}: {} is {}, the config asks for {}", path.string(), entry.name, shape_text(entry.shape),
-                              shape_text(place->view.sizes()));
+        wrong_ += fmt::format("\n  {}: {} is {}, the config asks for {}", path.string(), entry.name,
+                              shape_text(entry.shape), shape_text(place->view.sizes()));
         missing_.erase(entry.name);
       } else {
         at::Tensor view = place->view;
@@ -88,7 +91,8 @@ class Loader {
     std::string problems = wrong_;
     if (!missing_.empty()) problems += "\n  missing: " + name_list({missing_.begin(), missing_.end()});
     if (!unexpected_.empty()) problems += "\n  not part of a LLaMA of this config: " + name_list(unexpected_);
-    if (!problems.empty()) throw_input("checkpoint", "{}: tensors and config.json do not fit:{}", folder_.string(), problems);
+    if (!problems.empty())
+      throw_input("checkpoint", "{}: tensors and config.json do not fit:{}", folder_.string(), problems);
   }
 
  private:
@@ -118,7 +122,8 @@ std::vector<std::vector<model::NamedTensor>> shards(std::vector<model::NamedTens
   return result;
 }
 
-void save_weights(const fs::path& folder, std::vector<model::NamedTensor> tensors, at::ScalarType dtype, std::int64_t shard_bytes) {
+void save_weights(const fs::path& folder, std::vector<model::NamedTensor> tensors, at::ScalarType dtype,
+                  std::int64_t shard_bytes) {
   const auto parts = shards(std::move(tensors), static_cast<std::int64_t>(at::elementSize(dtype)), shard_bytes);
   if (parts.size() == 1) return write_tensor_file(folder / single_file, parts.front(), dtype);
   Json map = Json::object();
@@ -142,7 +147,8 @@ model::LlamaConfig load_config(const fs::path& folder) {
   return model::read_llama_config(folder / "config.json");
 }
 
-model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& config, at::ScalarType dtype, at::Device device) {
+model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
+                            at::Device device) {
   const std::vector<fs::path> files = weight_files(folder);
   model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(dtype).device(device));
   Loader loader(folder, model::named_tensors(weights, config));
@@ -178,7 +184,8 @@ void save_model(const fs::path& folder, const model::Weights& weights, const mod
   write_json(folder / "generation_config.json", generation);
   save_weights(folder, model::named_tensors(weights, config), model::scalar_type(options.dtype), options.shard_bytes);
   if (!options.tokenizer_from.empty()) {
-    for (const fs::path& file : text::tokenizer_files(options.tokenizer_from)) fs::copy_file(file, folder / file.filename());
+    for (const fs::path& file : text::tokenizer_files(options.tokenizer_from))
+      fs::copy_file(file, folder / file.filename());
   }
   if (options.encoding_note) {
     write_json(folder / note_file, {{"encoding", name_of(options.encoding_note->encoding)},

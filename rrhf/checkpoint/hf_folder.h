@@ -17,8 +17,8 @@ namespace rrhf::checkpoint {
 model::LlamaConfig load_config(const std::filesystem::path& folder);
 
 /// All weights of a folder in `dtype` on `device`. Files are mapped and each tensor is copied once, into its place.
-/// Rotary inv_freq buffers of old files are passed over. A missing lm_head.weight is taken as tied when the config ties.
-/// Throws InputError naming all missing, unexpected and wrongly shaped tensors together.
+/// Rotary inv_freq buffers of old files are passed over. A missing lm_head.weight is taken as tied when the config
+/// ties. Throws InputError naming all missing, unexpected and wrongly shaped tensors together.
 model::Weights load_weights(const std::filesystem::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
                             at::Device device);
 
@@ -34,7 +34,7 @@ std::optional<EncodingNote> load_encoding_note(const std::filesystem::path& fold
 struct SaveOptions {
   Dtype dtype = Dtype::float32;
   std::int64_t shard_bytes = std::int64_t{5} << 30;
-  std::filesystem::path tokenizer_from;     ///< folder whose tokenizer files are carried along; may be empty
+  std::filesystem::path tokenizer_from;       ///< folder whose tokenizer files are carried along; may be empty
   std::optional<EncodingNote> encoding_note;  ///< written for the released encoding
 };
 

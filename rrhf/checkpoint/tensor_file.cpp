@@ -32,7 +32,8 @@ at::Tensor TensorFile::tensor(const format::SafetensorsEntry& entry) const {
     if (entry.dtype != name) continue;
     return at::from_blob(const_cast<std::byte*>(entry.data.data()), entry.shape, at::TensorOptions().dtype(scalar));
   }
-  throw_input("checkpoint", "{}: {} has dtype {}; float tensors are needed: F32, F16, BF16, F64", name_, entry.name, entry.dtype);
+  throw_input("checkpoint", "{}: {} has dtype {}; float tensors are needed: F32, F16, BF16, F64", name_, entry.name,
+              entry.dtype);
 }
 
 const format::SafetensorsEntry* TensorFile::find(std::string_view name) const {
@@ -42,8 +43,8 @@ const format::SafetensorsEntry* TensorFile::find(std::string_view name) const {
   return nullptr;
 }
 
-void write_tensor_file(const std::filesystem::path& path, const std::vector<model::NamedTensor>& tensors, at::ScalarType dtype,
-                       const std::map<std::string, std::string>& metadata) {
+void write_tensor_file(const std::filesystem::path& path, const std::vector<model::NamedTensor>& tensors,
+                       at::ScalarType dtype, const std::map<std::string, std::string>& metadata) {
   std::vector<format::SafetensorsSpec> specs;
   for (const model::NamedTensor& tensor : tensors) {
     specs.push_back({tensor.name, dtype_name(dtype), tensor.view.sizes().vec()});

@@ -24,7 +24,8 @@ class TensorFile {
   const std::vector<format::SafetensorsEntry>& entries() const noexcept { return content_.tensors; }
   const std::map<std::string, std::string>& metadata() const noexcept { return content_.metadata; }
 
-  /// The tensor of an entry, sharing the mapping. Must not be written to. Throws InputError for a dtype torch lacks here.
+  /// The tensor of an entry, sharing the mapping. Must not be written to. Throws InputError for a dtype torch lacks
+  /// here.
   at::Tensor tensor(const format::SafetensorsEntry& entry) const;
 
   /// The entry of that name, or null.
@@ -38,7 +39,7 @@ class TensorFile {
 
 /// Writes the tensors, converted to `dtype` one at a time. Not atomic: for files inside a StagedFolder.
 /// Throws Error when the disk is full or the path not writable.
-void write_tensor_file(const std::filesystem::path& path, const std::vector<model::NamedTensor>& tensors, at::ScalarType dtype,
-                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+void write_tensor_file(const std::filesystem::path& path, const std::vector<model::NamedTensor>& tensors,
+                       at::ScalarType dtype, const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 
 }  // namespace rrhf::checkpoint

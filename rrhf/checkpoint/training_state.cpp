@@ -47,7 +47,8 @@ std::vector<model::NamedTensor> named_moments(const TrainingState& state) {
 
 void save_checkpoint(const fs::path& output, const model::Weights& masters, const model::LlamaConfig& config,
                      const SaveOptions& options, const TrainingState& state, std::int64_t keep) {
-  StagedFolder folder(output / "checkpoints" / fmt::format("{}{:06}", prefix, state.step), StagedFolder::IfPresent::replace);
+  StagedFolder folder(output / "checkpoints" / fmt::format("{}{:06}", prefix, state.step),
+                      StagedFolder::IfPresent::replace);
   save_model(folder.path(), masters, config, options);
   write_tensor_file(folder.path() / tensors_file, named_moments(state), state.first_moments.front().scalar_type());
   const Json facts = {{"step", state.step}, {"data", state.data_fingerprint}};
@@ -68,7 +69,8 @@ std::optional<fs::path> latest_checkpoint(const fs::path& output) {
 void load_training_state(const fs::path& checkpoint, TrainingState& state) {
   const fs::path facts_path = checkpoint / facts_file;
   const Json facts = parse_json(read_file(facts_path), "checkpoint", facts_path.string());
-  if (!facts.is_object() || !facts.value("step", Json()).is_number_unsigned() || !facts.value("data", Json()).is_string()) {
+  if (!facts.is_object() || !facts.value("step", Json()).is_number_unsigned() ||
+      !facts.value("data", Json()).is_string()) {
     throw_input("checkpoint", "{}: needs step and data", facts_path.string());
   }
   state.step = facts["step"].get<std::int64_t>();
@@ -77,7 +79,8 @@ void load_training_state(const fs::path& checkpoint, TrainingState& state) {
   for (const model::NamedTensor& moment : named_moments(state)) {
     const format::SafetensorsEntry* entry = file.find(moment.name);
     if (entry == nullptr || at::IntArrayRef(entry->shape) != moment.view.sizes()) {
-      throw_input("checkpoint", "{}: {} is missing or has another shape: the checkpoint is another model's", file.name(), moment.name);
+      throw_input("checkpoint", "{}: {} is missing or has another shape: the checkpoint is another model's",
+                  file.name(), moment.name);
     }
     at::Tensor place = moment.view;
     place.copy_(file.tensor(*entry));

@@ -18,21 +18,25 @@ namespace {
 std::vector<data::RankedExample> evaluation_rows(const config::RunConfig& config) {
   if (!config.data.eval.empty()) return train::read_rows(config.data.eval, config);
   if (config.data.eval_fraction > 0 && !config.data.train.empty()) {
-    return train::split_rows(train::read_rows(config.data.train, config), config.data.eval_fraction, config.train.seed).held_out;
+    return train::split_rows(train::read_rows(config.data.train, config), config.data.eval_fraction, config.train.seed)
+        .held_out;
   }
   throw_input("config", "nothing to evaluate: set data.eval (--data FILE), or data.train with data.eval_fraction");
 }
 
 void print_row(const std::string& name, const train::Totals& totals) {
-  const auto figure = [](double value, int decimals) { return std::isfinite(value) ? fmt::format("{:.{}f}", value, decimals) : "-"; };
+  const auto figure = [](double value, int decimals) {
+    return std::isfinite(value) ? fmt::format("{:.{}f}", value, decimals) : "-";
+  };
   fmt::print("{:<20} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", name, totals.queries,
              figure(100 * totals.rank_accuracy(), 1) + " %", figure(totals.margin(), 4), figure(totals.perplexity(), 3),
-             figure(totals.mean(totals.loss), 4), figure(totals.mean(totals.rank_loss), 4), figure(totals.mean(totals.sft_loss), 4));
+             figure(totals.mean(totals.loss), 4), figure(totals.mean(totals.rank_loss), 4),
+             figure(totals.mean(totals.sft_loss), 4));
 }
 
 void print_table(const train::Evaluation& evaluation) {
-  fmt::print("{:<20} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", "", "queries", "ranking accuracy", "mean margin",
-             "perplexity (best)", "loss", "rank loss", "SFT loss");
+  fmt::print("{:<20} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", "", "queries", "ranking accuracy",
+             "mean margin", "perplexity (best)", "loss", "rank loss", "SFT loss");
   print_row("all", evaluation.all);
   for (const auto& [name, totals] : evaluation.groups) print_row("  " + name, totals);
 }
@@ -47,7 +51,9 @@ void warn_of_other_encoding(const train::ModelFolder& folder, const config::RunC
 }
 
 void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
-  const auto flag = [&](const char* name) { return arguments.count(name) > 0 ? arguments[name].as<std::string>() : ""; };
+  const auto flag = [&](const char* name) {
+    return arguments.count(name) > 0 ? arguments[name].as<std::string>() : "";
+  };
   const std::string per_response = flag("per-response"), json = flag("json");
   for (const std::string& path : {per_response, json}) {
     if (path.empty()) continue;

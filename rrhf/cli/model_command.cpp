@@ -37,13 +37,15 @@ void init(int argc, const char* const* argv) {
   const std::string tokenizer_folder = required(*arguments, "tokenizer"), out = required(*arguments, "out");
   const auto tokenizer = text::Tokenizer::load(tokenizer_folder);
   if (tokenizer.size() > config.vocab_size) {
-    throw_input("model", "the tokenizer has {} ids, vocab_size is {}; the model needs a row for each", tokenizer.size(), config.vocab_size);
+    throw_input("model", "the tokenizer has {} ids, vocab_size is {}; the model needs a row for each", tokenizer.size(),
+                config.vocab_size);
   }
   take_special_ids(config, tokenizer);
   StagedFolder folder(out);
   model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(at::kFloat));
   model::initialize(weights, config, (*arguments)["seed"].as<std::uint64_t>());
-  checkpoint::save_model(folder.path(), weights, config, {.dtype = *dtype, .tokenizer_from = tokenizer_folder, .encoding_note = {}});
+  checkpoint::save_model(folder.path(), weights, config,
+                         {.dtype = *dtype, .tokenizer_from = tokenizer_folder, .encoding_note = {}});
   folder.publish();
   log("made {}: LLaMA with {} parameters", out, with_commas(config.parameter_count()));
 }
@@ -53,7 +55,8 @@ void init(int argc, const char* const* argv) {
 void model_command(int argc, const char* const* argv) {
   const std::string_view verb = argc > 1 ? argv[1] : "";
   if (verb == "init") return init(argc - 1, argv + 1);
-  throw_input("usage", "rrhf model init ...: {}", verb.empty() ? "a verb is missing" : fmt::format("{} is not a verb", verb));
+  throw_input("usage", "rrhf model init ...: {}",
+              verb.empty() ? "a verb is missing" : fmt::format("{} is not a verb", verb));
 }
 
 }  // namespace rrhf::cli

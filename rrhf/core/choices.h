@@ -11,7 +11,8 @@
 
 namespace rrhf {
 
-/// How token sequences are laid out: `plain` is [BOS q][r EOS], `released` [BOS q][BOS r EOS] as the released code does.
+/// How token sequences are laid out: `plain` is [BOS q][r EOS], `released` [BOS q][BOS r EOS] as the released code
+/// does.
 enum class Encoding { plain, released };
 /// Which id stands for BOS: the model's own, or EOS (as the release had it for paths with "llama" in them).
 enum class BosToken { model, eos };
@@ -43,7 +44,8 @@ struct Choices<BosToken> {
 };
 template <>
 struct Choices<ResponseChoice> {
-  static constexpr std::array names{std::pair{"all", ResponseChoice::all}, std::pair{"provided", ResponseChoice::provided},
+  static constexpr std::array names{std::pair{"all", ResponseChoice::all},
+                                    std::pair{"provided", ResponseChoice::provided},
                                     std::pair{"sampled", ResponseChoice::sampled}};
 };
 template <>
@@ -68,7 +70,8 @@ struct Choices<SftReduction> {
 };
 template <>
 struct Choices<RowOrder> {
-  static constexpr std::array names{std::pair{"shuffled", RowOrder::shuffled}, std::pair{"released", RowOrder::released}};
+  static constexpr std::array names{std::pair{"shuffled", RowOrder::shuffled},
+                                    std::pair{"released", RowOrder::released}};
 };
 template <>
 struct Choices<EpochEnd> {
@@ -86,7 +89,8 @@ struct Choices<Dtype> {
 };
 template <>
 struct Choices<ScheduleName> {
-  static constexpr std::array names{std::pair{"cosine", ScheduleName::cosine}, std::pair{"linear", ScheduleName::linear},
+  static constexpr std::array names{std::pair{"cosine", ScheduleName::cosine},
+                                    std::pair{"linear", ScheduleName::linear},
                                     std::pair{"constant", ScheduleName::constant}};
 };
 template <>

@@ -17,7 +17,8 @@ namespace rrhf {
 /// A run that failed: the program exits with 1.
 class Error : public std::runtime_error {
  public:
-  /// `operation` is the word in brackets, in most cases the room; `message` is one or a few lines without a final newline.
+  /// `operation` is the word in brackets, in most cases the room; `message` is one or a few lines without a final
+  /// newline.
   Error(std::string_view operation, std::string_view message);
 
   /// The code the program exits with when nothing handles this error.

@@ -47,7 +47,8 @@ class StagedFolder {
  public:
   enum class IfPresent { fail, replace };
 
-  /// Throws InputError when the destination holds files and `fail` is asked for, Error when nothing can be written there.
+  /// Throws InputError when the destination holds files and `fail` is asked for, Error when nothing can be written
+  /// there.
   explicit StagedFolder(std::filesystem::path destination, IfPresent if_present = IfPresent::fail);
   ~StagedFolder();
   StagedFolder(const StagedFolder&) = delete;

@@ -107,7 +107,8 @@ class Preparer {
   int depth_ = 0;
 };
 
-// The library's message without its own name and position: "syntax error while parsing value - unexpected end of input".
+// The library's message without its own name and position: "syntax error while parsing value - unexpected end of
+// input".
 std::string reason_of(const nlohmann::json::exception& failure) {
   std::string_view text = failure.what();
   if (const auto colon = text.find(": "); colon != std::string_view::npos) text.remove_prefix(colon + 2);

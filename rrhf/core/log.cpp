@@ -32,7 +32,8 @@ class Screen {
   void status(std::string text) {
     const std::scoped_lock lock(mutex_);
     winsize size{};
-    const std::size_t width = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1u : 119u;
+    const std::size_t width =
+        ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1u : 119u;
     if (text.size() > width) text.resize(width);
     fmt::print(stderr, "\r\x1b[K{}", text);
     std::fflush(stderr);

@@ -26,7 +26,8 @@ void warn(fmt::format_string<Args...> format, Args&&... args) {
 }
 
 /// One status line about work under way. On a terminal it is redrawn in place at most ten times a second; otherwise a
-/// plain line is printed every few seconds, so that a log file stays readable. The destructor clears the terminal's line.
+/// plain line is printed every few seconds, so that a log file stays readable. The destructor clears the terminal's
+/// line.
 class Progress {
  public:
   Progress();

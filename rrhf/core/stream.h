@@ -38,8 +38,8 @@ class ByteStream {
 class LineReader {
  public:
   struct Line {
-    std::string_view text;     ///< valid until the next call
-    std::size_t number = 0;    ///< from 1
+    std::string_view text;   ///< valid until the next call
+    std::size_t number = 0;  ///< from 1
   };
 
   explicit LineReader(ByteStream& stream) : stream_(&stream) {}

@@ -12,7 +12,8 @@ std::size_t find_invalid_utf8(std::string_view text);
 /// `text` with every invalid byte replaced by U+FFFD, so that JSON writers take it.
 std::string valid_utf8(std::string_view text);
 
-/// White space of Python's str.strip(): ASCII's with 0x1c-0x1f, and Unicode's (U+0085, U+00A0, U+1680, U+2000-200A, ...).
+/// White space of Python's str.strip(): ASCII's with 0x1c-0x1f, and Unicode's (U+0085, U+00A0, U+1680, U+2000-200A,
+/// ...).
 std::string_view strip_left(std::string_view text);
 std::string_view strip_right(std::string_view text);
 std::string_view strip(std::string_view text);

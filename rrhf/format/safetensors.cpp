@@ -14,9 +14,9 @@ namespace rrhf::format {
 namespace {
 
 constexpr std::array element_sizes{
-    std::pair{"BOOL", 1}, std::pair{"U8", 1},   std::pair{"I8", 1},  std::pair{"F8_E4M3", 1}, std::pair{"F8_E5M2", 1},
-    std::pair{"I16", 2},  std::pair{"U16", 2},  std::pair{"F16", 2}, std::pair{"BF16", 2},    std::pair{"I32", 4},
-    std::pair{"U32", 4},  std::pair{"F32", 4},  std::pair{"F64", 8}, std::pair{"I64", 8},     std::pair{"U64", 8},
+    std::pair{"BOOL", 1}, std::pair{"U8", 1},  std::pair{"I8", 1},  std::pair{"F8_E4M3", 1}, std::pair{"F8_E5M2", 1},
+    std::pair{"I16", 2},  std::pair{"U16", 2}, std::pair{"F16", 2}, std::pair{"BF16", 2},    std::pair{"I32", 4},
+    std::pair{"U32", 4},  std::pair{"F32", 4}, std::pair{"F64", 8}, std::pair{"I64", 8},     std::pair{"U64", 8},
 };
 
 constexpr std::size_t prefix_bytes = 8;
@@ -62,24 +62,27 @@ SafetensorsEntry parse_entry(const std::string& name, const Json& value, std::sp
   SafetensorsEntry entry{.name = name, .dtype = dtype.get<std::string>(), .shape = {}, .data = {}};
   for (const Json& extent : shape) {
     const std::uint64_t count = count_at(extent, where, name, "an extent of the shape");
-    if (count > std::numeric_limits<std::int64_t>::max()) throw_input("safetensors", "{}: {}: the shape overflows", where, name);
+    if (count > std::numeric_limits<std::int64_t>::max())
+      throw_input("safetensors", "{}: {}: the shape overflows", where, name);
     entry.shape.push_back(static_cast<std::int64_t>(count));
   }
   const std::uint64_t begin = count_at(offsets[0], where, name, "a data offset");
   const std::uint64_t end = count_at(offsets[1], where, name, "a data offset");
   if (begin > end || end > buffer.size()) {
-    throw_input("safetensors", "{}: {}: bytes {} to {} lie outside the buffer of {}: the file is truncated or broken", where,
-                name, begin, end, buffer.size());
+    throw_input("safetensors", "{}: {}: bytes {} to {} lie outside the buffer of {}: the file is truncated or broken",
+                where, name, begin, end, buffer.size());
   }
   if (const std::uint64_t size = byte_size(entry, where); size != end - begin) {
-    throw_input("safetensors", "{}: {}: shape and dtype need {} bytes, the offsets give {}", where, name, size, end - begin);
+    throw_input("safetensors", "{}: {}: shape and dtype need {} bytes, the offsets give {}", where, name, size,
+                end - begin);
   }
   entry.data = buffer.subspan(begin, end - begin);
   return entry;
 }
 
 // The tensors must tile the buffer: what overlaps or lies between could hide anything.
-void require_tiling(const std::vector<SafetensorsEntry>& tensors, std::span<const std::byte> buffer, std::string_view where) {
+void require_tiling(const std::vector<SafetensorsEntry>& tensors, std::span<const std::byte> buffer,
+                    std::string_view where) {
   const std::byte* at = buffer.data();
   for (const SafetensorsEntry& entry : tensors) {
     if (entry.data.data() != at) {
@@ -107,8 +110,8 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_
   }
   const std::uint64_t header_bytes = little_endian(bytes);
   if (header_bytes > bytes.size() - prefix_bytes || header_bytes > longest_header) {
-    throw_input("safetensors", "{}: claims a header of {} bytes in a file of {}: not a safetensors file, or truncated", where,
-                header_bytes, bytes.size());
+    throw_input("safetensors", "{}: claims a header of {} bytes in a file of {}: not a safetensors file, or truncated",
+                where, header_bytes, bytes.size());
   }
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + prefix_bytes, header_bytes);
   const Json json = parse_json(header, "safetensors", where);
@@ -132,7 +135,8 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_
   return file;
 }
 
-std::string safetensors_header(std::span<const SafetensorsSpec> tensors, const std::map<std::string, std::string>& metadata) {
+std::string safetensors_header(std::span<const SafetensorsSpec> tensors,
+                               const std::map<std::string, std::string>& metadata) {
   Json json = Json::object();
   if (!metadata.empty()) json["__metadata__"] = metadata;
   std::uint64_t offset = 0;

@@ -45,6 +45,7 @@ struct SafetensorsSpec {
 
 /// Length prefix and header for the tensors, padded with spaces to a multiple of 8 bytes.
 /// Throws Error for an unknown dtype.
-std::string safetensors_header(std::span<const SafetensorsSpec> tensors, const std::map<std::string, std::string>& metadata);
+std::string safetensors_header(std::span<const SafetensorsSpec> tensors,
+                               const std::map<std::string, std::string>& metadata);
 
 }  // namespace rrhf::format

@@ -8,7 +8,8 @@
 namespace rrhf::model {
 namespace {
 
-// The query, key and value heads of rows of a [T, Q] matrix, as views. K: kv heads, G: query heads per kv head, H: head_dim.
+// The query, key and value heads of rows of a [T, Q] matrix, as views. K: kv heads, G: query heads per kv head, H:
+// head_dim.
 class HeadViews {
  public:
   HeadViews(const at::Tensor& qkv_TQ, const LlamaConfig& config)
@@ -30,7 +31,9 @@ class HeadViews {
     queries_TKGH_.narrow(0, rows.begin, rows.size).copy_(unstack_group(gradient, rows.size));
   }
   void add_keys(Segment first, Segment second, const at::Tensor& gradient) { add(keys_TKH_, first, second, gradient); }
-  void add_values(Segment first, Segment second, const at::Tensor& gradient) { add(values_TKH_, first, second, gradient); }
+  void add_values(Segment first, Segment second, const at::Tensor& gradient) {
+    add(values_TKH_, first, second, gradient);
+  }
 
   static at::Tensor stack_group(const at::Tensor& x_nKGH) {
     return x_nKGH.permute({1, 2, 0, 3}).reshape({x_nKGH.size(1), -1, x_nKGH.size(3)});
@@ -78,7 +81,9 @@ at::Tensor probabilities(const HeadViews& heads, const Block& block, double scal
   const at::Tensor later = at::ones({block.rows.size, block.rows.size}, scores.options().dtype(at::kBool)).triu_(1);
   const std::int64_t kv = scores.size(0), n = block.rows.size;
   scores.mul_(scale);
-  scores.view({kv, -1, n, scores.size(2)}).narrow(3, block.context.size, n).masked_fill_(later, -std::numeric_limits<double>::infinity());
+  scores.view({kv, -1, n, scores.size(2)})
+      .narrow(3, block.context.size, n)
+      .masked_fill_(later, -std::numeric_limits<double>::infinity());
   const bool narrow = scores.scalar_type() == at::kBFloat16 || scores.scalar_type() == at::kHalf;
   return narrow ? at::softmax(scores, -1, at::kFloat).to(scores.scalar_type()) : at::softmax(scores, -1);
 }
@@ -91,7 +96,8 @@ at::Tensor attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConf
   const HeadViews heads(qkv_TQ, config);
   const double scale = score_scale(config);
   at::Tensor out_TA = at::empty({qkv_TQ.size(0), config.attention_size()}, qkv_TQ.options());
-  const at::Tensor out_TKGH = out_TA.view({-1, config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads, config.head_dim});
+  const at::Tensor out_TKGH = out_TA.view(
+      {-1, config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads, config.head_dim});
   for_each_block(pack, [&](const Block& block) {
     const at::Tensor p = probabilities(heads, block, scale);
     const at::Tensor out = at::bmm(p, heads.values(block.context, block.rows));
@@ -106,7 +112,8 @@ at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_T
   const double scale = score_scale(config);
   at::Tensor gradient_TQ = at::zeros_like(qkv_TQ);
   HeadViews gradients(gradient_TQ, config);
-  const at::Tensor dout_TKGH = dout_TA.view({-1, config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads, config.head_dim});
+  const at::Tensor dout_TKGH = dout_TA.view(
+      {-1, config.num_key_value_heads, config.num_attention_heads / config.num_key_value_heads, config.head_dim});
   for_each_block(pack, [&](const Block& block) {
     const at::Tensor p = probabilities(heads, block, scale);
     const at::Tensor dout = HeadViews::stack_group(dout_TKGH.narrow(0, block.rows.begin, block.rows.size));

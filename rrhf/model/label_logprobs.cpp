@@ -15,7 +15,8 @@ struct Chunk {
   Segment labels;
 };
 
-std::vector<Chunk> chunks_of(const Pack& pack, std::int64_t vocabulary, std::int64_t element_bytes, const HeadBudget& budget) {
+std::vector<Chunk> chunks_of(const Pack& pack, std::int64_t vocabulary, std::int64_t element_bytes,
+                             const HeadBudget& budget) {
   const std::int64_t row_count = pack.rows_R.size(0);
   const std::int64_t most = std::max<std::int64_t>(1, budget.chunk_bytes / (vocabulary * element_bytes));
   std::vector<Chunk> chunks;
@@ -32,7 +33,8 @@ at::Tensor rows_of(const at::Tensor& tensor, Segment segment) { return tensor.na
 
 // Positions of a chunk's labels in its flattened [C, V] matrix.
 at::Tensor label_positions(const Pack& pack, const Chunk& chunk, std::int64_t vocabulary) {
-  return (rows_of(pack.label_row_N, chunk.labels) - chunk.rows.begin) * vocabulary + rows_of(pack.labels_N, chunk.labels);
+  return (rows_of(pack.label_row_N, chunk.labels) - chunk.rows.begin) * vocabulary +
+         rows_of(pack.labels_N, chunk.labels);
 }
 
 at::Tensor chunk_logits(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Chunk& chunk) {
@@ -55,7 +57,8 @@ std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor
     const at::Tensor normalizer_C1 = logits_CV.logsumexp(1, true);
     rows_of(normalizer_R1, chunk.rows).copy_(normalizer_C1);
     const at::Tensor label_logits = logits_CV.view({-1}).index_select(0, label_positions(pack, chunk, vocabulary));
-    const at::Tensor label_normalizers = normalizer_R1.view({-1}).index_select(0, rows_of(pack.label_row_N, chunk.labels));
+    const at::Tensor label_normalizers =
+        normalizer_R1.view({-1}).index_select(0, rows_of(pack.label_row_N, chunk.labels));
     rows_of(logprobs_N, chunk.labels).copy_(label_logits - label_normalizers);
     if (keep) saved->probabilities_CV.push_back(logits_CV.sub_(normalizer_C1).exp_());
   }
@@ -67,16 +70,19 @@ std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor
 }
 
 at::Tensor label_logprobs_backward(std::span<const double> coefficients, const at::Tensor& hidden_RD,
-                                   const at::Tensor& head_VD, const Pack& pack, const HeadBudget& budget, HeadSaved& saved,
-                                   at::Tensor& head_gradient_VD) {
+                                   const at::Tensor& head_VD, const Pack& pack, const HeadBudget& budget,
+                                   HeadSaved& saved, at::Tensor& head_gradient_VD) {
   const std::int64_t vocabulary = head_VD.size(0);
   const at::Tensor& normalizer_R1 = saved.log_normalizer_R1;
   const at::ScalarType wide = normalizer_R1.scalar_type();
-  const at::Tensor coefficient_N = at::tensor(at::ArrayRef<double>(coefficients.data(), coefficients.size()), at::kDouble)
-                                       .to(hidden_RD.device(), wide)
-                                       .index_select(0, pack.response_N);
-  // Of a row's log-softmax each label adds its coefficient at the label and takes it, times the probabilities, from all.
-  const at::Tensor sum_R1 = at::zeros_like(normalizer_R1).view({-1}).index_add_(0, pack.label_row_N, coefficient_N).view({-1, 1});
+  const at::Tensor coefficient_N =
+      at::tensor(at::ArrayRef<double>(coefficients.data(), coefficients.size()), at::kDouble)
+          .to(hidden_RD.device(), wide)
+          .index_select(0, pack.response_N);
+  // Of a row's log-softmax each label adds its coefficient at the label and takes it, times the probabilities, from
+  // all.
+  const at::Tensor sum_R1 =
+      at::zeros_like(normalizer_R1).view({-1}).index_add_(0, pack.label_row_N, coefficient_N).view({-1, 1});
   at::Tensor gradient_RD = at::empty_like(hidden_RD);
   std::size_t index = 0;
   for (const Chunk& chunk : chunks_of(pack, vocabulary, static_cast<std::int64_t>(at::elementSize(wide)), budget)) {
@@ -89,7 +95,8 @@ at::Tensor label_logprobs_backward(std::span<const double> coefficients, const a
     dlogits_CV.mul_(rows_of(sum_R1, chunk.rows).neg());
     dlogits_CV.view({-1}).index_add_(0, label_positions(pack, chunk, vocabulary), rows_of(coefficient_N, chunk.labels));
     const at::Tensor narrow_CV = dlogits_CV.to(hidden_RD.scalar_type());
-    rows_of(gradient_RD, chunk.rows).copy_(project_backward(narrow_CV, rows_of(hidden_RD, chunk.rows), head_VD, head_gradient_VD));
+    rows_of(gradient_RD, chunk.rows)
+        .copy_(project_backward(narrow_CV, rows_of(hidden_RD, chunk.rows), head_VD, head_gradient_VD));
   }
   return gradient_RD;
 }

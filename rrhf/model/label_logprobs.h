@@ -1,5 +1,5 @@
-// Log-probs of the labels, summed per response: projection to the vocabulary, log-softmax and gather in one, in chunks of
-// rows, so that a [tokens, vocabulary] matrix never exists.
+// Log-probs of the labels, summed per response: projection to the vocabulary, log-softmax and gather in one, in chunks
+// of rows, so that a [tokens, vocabulary] matrix never exists.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,19 +20,19 @@ struct HeadBudget {
 
 /// What the backward pass needs. D: hidden_size, V: vocabulary, C: rows of a chunk.
 struct HeadSaved {
-  at::Tensor log_normalizer_R1;            ///< log-sum-exp of each row's logits, in the accumulation dtype
-  std::vector<at::Tensor> probabilities_CV; ///< one a chunk, or empty when recomputed
+  at::Tensor log_normalizer_R1;              ///< log-sum-exp of each row's logits, in the accumulation dtype
+  std::vector<at::Tensor> probabilities_CV;  ///< one a chunk, or empty when recomputed
 };
 
-/// The summed log-prob of each response of the pack, in double on the CPU. `hidden_RD`: normed states of the label rows.
-/// With `saved` the backward pass is prepared.
+/// The summed log-prob of each response of the pack, in double on the CPU. `hidden_RD`: normed states of the label
+/// rows. With `saved` the backward pass is prepared.
 std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Pack& pack,
                                    const HeadBudget& budget, HeadSaved* saved);
 
 /// The gradient with respect to hidden_RD of sum over responses of coefficient * summed log-prob;
 /// `head_gradient_VD` += the head's. Uses up `saved`.
 at::Tensor label_logprobs_backward(std::span<const double> coefficients, const at::Tensor& hidden_RD,
-                                   const at::Tensor& head_VD, const Pack& pack, const HeadBudget& budget, HeadSaved& saved,
-                                   at::Tensor& head_gradient_VD);
+                                   const at::Tensor& head_VD, const Pack& pack, const HeadBudget& budget,
+                                   HeadSaved& saved, at::Tensor& head_gradient_VD);
 
 }  // namespace rrhf::model

@@ -34,8 +34,9 @@ at::Tensor layer_forward(at::Tensor x_TD, const LayerWeights& weights, const Pac
 }
 
 // The gradient with respect to the layer's input, from that of its output.
-at::Tensor layer_backward(const at::Tensor& dout_TD, const LayerSaved& saved, const LayerWeights& weights, const Pack& pack,
-                          const RotaryTable& rotary, const LlamaConfig& config, LayerWeights& gradients) {
+at::Tensor layer_backward(const at::Tensor& dout_TD, const LayerSaved& saved, const LayerWeights& weights,
+                          const Pack& pack, const RotaryTable& rotary, const LlamaConfig& config,
+                          LayerWeights& gradients) {
   const at::Tensor dactivated_TF =
       project_backward(dout_TD, swiglu(saved.gate_up_T2F), weights.down_DF, gradients.down_DF);
   const at::Tensor dgate_up_T2F = swiglu_backward(dactivated_TF, saved.gate_up_T2F);
@@ -45,7 +46,8 @@ at::Tensor layer_backward(const at::Tensor& dout_TD, const LayerSaved& saved, co
                                                   weights.post_norm_D, gradients.post_norm_D)
                                     .add_(dout_TD);
 
-  const at::Tensor dattended_TA = project_backward(dmiddle_TD, saved.attended_TA, weights.output_DA, gradients.output_DA);
+  const at::Tensor dattended_TA =
+      project_backward(dmiddle_TD, saved.attended_TA, weights.output_DA, gradients.output_DA);
   at::Tensor dqkv_TQ = attention_backward(dattended_TA, saved.qkv_TQ, pack, config);
   apply_rotary(dqkv_TQ, rotary, config, true);
   const at::Tensor attention_in_TD = rms_norm_again(saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D);
@@ -83,13 +85,14 @@ std::vector<double> Llama::forward(const Pack& pack, Activations* saved) const {
   return label_logprobs(normed.y_TD, weights_.head(), pack, budget_, saved == nullptr ? nullptr : &saved->head);
 }
 
-void Llama::backward(const Pack& pack, std::span<const double> coefficients, Activations& saved, Weights& gradients) const {
+void Llama::backward(const Pack& pack, std::span<const double> coefficients, Activations& saved,
+                     Weights& gradients) const {
   at::Tensor& head_gradient = gradients.head_VD.defined() ? gradients.head_VD : gradients.embedding_VD;
   const at::Tensor normed_RD = rms_norm_again(saved.last_RD, saved.last_inverse_rms_R1, weights_.final_norm_D);
   const at::Tensor dnormed_RD =
       label_logprobs_backward(coefficients, normed_RD, weights_.head(), pack, budget_, saved.head, head_gradient);
-  const at::Tensor dlast_RD = rms_norm_backward(dnormed_RD, saved.last_RD, saved.last_inverse_rms_R1, weights_.final_norm_D,
-                                                gradients.final_norm_D);
+  const at::Tensor dlast_RD = rms_norm_backward(dnormed_RD, saved.last_RD, saved.last_inverse_rms_R1,
+                                                weights_.final_norm_D, gradients.final_norm_D);
   at::Tensor dx_TD = at::zeros({pack.token_count(), config_.hidden_size}, dlast_RD.options());
   dx_TD.index_copy_(0, pack.rows_R, dlast_RD);
   for (std::size_t i = weights_.layers.size(); i-- > 0;) {
@@ -101,7 +104,8 @@ void Llama::backward(const Pack& pack, std::span<const double> coefficients, Act
 
 at::Tensor Llama::logits(const Pack& pack) const {
   const at::Tensor x_TD = hidden_states(pack, rotary_table(pack, config_, dtype()), nullptr);
-  const at::Tensor logits_TV = project(rms_norm(x_TD, weights_.final_norm_D, config_.rms_norm_eps).y_TD, weights_.head());
+  const at::Tensor logits_TV =
+      project(rms_norm(x_TD, weights_.final_norm_D, config_.rms_norm_eps).y_TD, weights_.head());
   return logits_TV.to(accumulation_type(logits_TV.scalar_type()));
 }
 

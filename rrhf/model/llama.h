@@ -1,7 +1,8 @@
 // A LLaMA over packs: summed log-probs of every response forward, gradients backward.
 //
 // Layers run one after the other, each a forward and a backward function over what the forward kept. The order of work
-// is one loop in each direction, so that a policy (keep activations, recompute them, gather sharded weights) has one place.
+// is one loop in each direction, so that a policy (keep activations, recompute them, gather sharded weights) has one
+// place.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,9 +23,9 @@ namespace rrhf::model {
 struct LayerSaved {
   at::Tensor input_TD;
   at::Tensor input_inverse_rms_T1;
-  at::Tensor qkv_TQ;        ///< after rotary embedding
+  at::Tensor qkv_TQ;  ///< after rotary embedding
   at::Tensor attended_TA;
-  at::Tensor middle_TD;     ///< after attention's residual
+  at::Tensor middle_TD;  ///< after attention's residual
   at::Tensor middle_inverse_rms_T1;
   at::Tensor gate_up_T2F;
 };

@@ -11,26 +11,95 @@
 namespace rrhf::model {
 namespace {
 
-// Fields that change nothing in training or log-probs here: bookkeeping, generation defaults, dropout that LLaMA has at 0.
-constexpr std::array harmless_fields{
-    "_name_or_path", "architectures", "torch_dtype", "dtype", "transformers_version", "use_cache", "model_type",
-    "initializer_range", "return_dict", "output_hidden_states", "output_attentions", "torchscript", "id2label", "label2id",
-    "num_labels", "problem_type", "finetuning_task", "task_specific_params", "tokenizer_class", "prefix", "sep_token_id",
-    "decoder_start_token_id", "is_decoder", "is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size",
-    "chunk_size_feed_forward", "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups",
-    "diversity_penalty", "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty",
-    "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores",
-    "return_dict_in_generate", "forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values",
-    "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens", "tf_legacy_loss", "use_bfloat16",
-    "pruned_heads", "unk_token_id", "max_sequence_length", "layer_types"};
+// Fields that change nothing in training or log-probs here: bookkeeping, generation defaults, dropout that LLaMA has at
+// 0.
+constexpr std::array harmless_fields{"_name_or_path",
+                                     "architectures",
+                                     "torch_dtype",
+                                     "dtype",
+                                     "transformers_version",
+                                     "use_cache",
+                                     "model_type",
+                                     "initializer_range",
+                                     "return_dict",
+                                     "output_hidden_states",
+                                     "output_attentions",
+                                     "torchscript",
+                                     "id2label",
+                                     "label2id",
+                                     "num_labels",
+                                     "problem_type",
+                                     "finetuning_task",
+                                     "task_specific_params",
+                                     "tokenizer_class",
+                                     "prefix",
+                                     "sep_token_id",
+                                     "decoder_start_token_id",
+                                     "is_decoder",
+                                     "is_encoder_decoder",
+                                     "add_cross_attention",
+                                     "cross_attention_hidden_size",
+                                     "chunk_size_feed_forward",
+                                     "max_length",
+                                     "min_length",
+                                     "do_sample",
+                                     "early_stopping",
+                                     "num_beams",
+                                     "num_beam_groups",
+                                     "diversity_penalty",
+                                     "temperature",
+                                     "top_k",
+                                     "top_p",
+                                     "typical_p",
+                                     "repetition_penalty",
+                                     "length_penalty",
+                                     "no_repeat_ngram_size",
+                                     "encoder_no_repeat_ngram_size",
+                                     "bad_words_ids",
+                                     "num_return_sequences",
+                                     "output_scores",
+                                     "return_dict_in_generate",
+                                     "forced_bos_token_id",
+                                     "forced_eos_token_id",
+                                     "remove_invalid_values",
+                                     "exponential_decay_length_penalty",
+                                     "suppress_tokens",
+                                     "begin_suppress_tokens",
+                                     "tf_legacy_loss",
+                                     "use_bfloat16",
+                                     "pruned_heads",
+                                     "unk_token_id",
+                                     "max_sequence_length",
+                                     "layer_types"};
 
 // Fields the struct holds or that are checked below by value.
-constexpr std::array understood_fields{
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
-    "head_dim", "max_position_embeddings", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters",
-    "tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "hidden_act", "attention_bias", "mlp_bias",
-    "attention_dropout", "hidden_dropout", "embd_pdrop", "pretraining_tp", "quantization_config", "sliding_window",
-    "use_sliding_window", "partial_rotary_factor"};
+constexpr std::array understood_fields{"vocab_size",
+                                       "hidden_size",
+                                       "intermediate_size",
+                                       "num_hidden_layers",
+                                       "num_attention_heads",
+                                       "num_key_value_heads",
+                                       "head_dim",
+                                       "max_position_embeddings",
+                                       "rms_norm_eps",
+                                       "rope_theta",
+                                       "rope_scaling",
+                                       "rope_parameters",
+                                       "tie_word_embeddings",
+                                       "bos_token_id",
+                                       "eos_token_id",
+                                       "pad_token_id",
+                                       "hidden_act",
+                                       "attention_bias",
+                                       "mlp_bias",
+                                       "attention_dropout",
+                                       "hidden_dropout",
+                                       "embd_pdrop",
+                                       "pretraining_tp",
+                                       "quantization_config",
+                                       "sliding_window",
+                                       "use_sliding_window",
+                                       "partial_rotary_factor"};
 
 template <std::size_t N>
 bool contains(const std::array<const char*, N>& names, std::string_view name) {
@@ -80,7 +149,8 @@ class Reader {
     const Json* value = find(key);
     if (value == nullptr || (value->is_number_integer() && value->get<std::int64_t>() < 0)) return std::nullopt;
     // LLaMA 3 lists several end tokens; the first is the one sequences are closed with.
-    if (value->is_array() && !value->empty() && value->front().is_number_unsigned()) return value->front().get<std::int64_t>();
+    if (value->is_array() && !value->empty() && value->front().is_number_unsigned())
+      return value->front().get<std::int64_t>();
     if (value->is_number_unsigned()) return value->get<std::int64_t>();
     mistake("{} must be a token id, is {}", key, describe(*value));
     return std::nullopt;
@@ -90,7 +160,8 @@ class Reader {
   void require_plain(const char* key, const Json& plain) {
     const Json* value = find(key);
     if (value != nullptr && *value != plain) {
-      mistake("{} is {}; only {} is implemented, and ignoring it would change the result", key, value->dump(), plain.dump());
+      mistake("{} is {}; only {} is implemented, and ignoring it would change the result", key, value->dump(),
+              plain.dump());
     }
   }
 
@@ -161,7 +232,8 @@ void check_plain_fields(const Json& json, Reader& reader) {
     const Json* value = reader.find(key);
     if (value != nullptr && *value != 1 && *value != 1.0) reader.require_plain(key, 1);
   }
-  for (const char* key : {"quantization_config", "sliding_window", "rope_parameters"}) reader.require_plain(key, nullptr);
+  for (const char* key : {"quantization_config", "sliding_window", "rope_parameters"})
+    reader.require_plain(key, nullptr);
   for (const auto& [key, value] : json.items()) {
     if (!contains(harmless_fields, key) && !contains(understood_fields, key) && !value.is_null()) {
       reader.mistake("field {} is not known here and might change the result; remove it if it has no effect", key);
@@ -189,7 +261,8 @@ LlamaConfig llama_config_from_json(const Json& json, std::string_view where) {
   config.num_attention_heads = reader.size("num_attention_heads", std::nullopt);
   config.num_key_value_heads = reader.size("num_key_value_heads", config.num_attention_heads);
   if (reader.find("head_dim") == nullptr && config.hidden_size % config.num_attention_heads != 0) {
-    reader.mistake("hidden_size {} is not a multiple of num_attention_heads {}", config.hidden_size, config.num_attention_heads);
+    reader.mistake("hidden_size {} is not a multiple of num_attention_heads {}", config.hidden_size,
+                   config.num_attention_heads);
   }
   config.head_dim = reader.size("head_dim", std::max<std::int64_t>(1, config.hidden_size / config.num_attention_heads));
   config.max_position_embeddings = reader.size("max_position_embeddings", 2048);
@@ -235,7 +308,8 @@ Json to_json(const LlamaConfig& config) {
   // transformers takes a missing id for its own default, so the absence of one is written too.
   const auto id = [](const std::optional<std::int64_t>& value) { return value ? Json(*value) : Json(nullptr); };
   json["bos_token_id"] = id(config.bos_token_id);
-  if (!json.contains("eos_token_id") || !json["eos_token_id"].is_array()) json["eos_token_id"] = id(config.eos_token_id);
+  if (!json.contains("eos_token_id") || !json["eos_token_id"].is_array())
+    json["eos_token_id"] = id(config.eos_token_id);
   json["pad_token_id"] = id(config.pad_token_id);
   return json;
 }

@@ -14,7 +14,7 @@ at::ScalarType accumulation_type(at::ScalarType dtype) {
 at::Tensor project(const at::Tensor& x_TI, const at::Tensor& weight_OI) { return at::mm(x_TI, weight_OI.t()); }
 
 at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& x_TI, const at::Tensor& weight_OI,
-                           at::Tensor& weight_gradient_OI) {
+                            at::Tensor& weight_gradient_OI) {
   if (weight_gradient_OI.scalar_type() == dy_TO.scalar_type()) {
     weight_gradient_OI.addmm_(dy_TO.t(), x_TI);
   } else {
@@ -75,7 +75,8 @@ RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::Scalar
     for (const PackedQuery& query : pack.queries) {
       const std::int64_t size = query.response_rows().end() - query.prompt.begin;
       angles_TH.narrow(0, query.prompt.begin, size)
-          .copy_(positions_T1.narrow(0, query.prompt.begin, size) * at::tensor(frequencies(config, query.longest), options));
+          .copy_(positions_T1.narrow(0, query.prompt.begin, size) *
+                 at::tensor(frequencies(config, query.longest), options));
     }
   } else {
     angles_TH = positions_T1 * at::tensor(frequencies(config, 0), options);

@@ -19,7 +19,7 @@ at::Tensor project(const at::Tensor& x_TI, const at::Tensor& weight_OI);
 
 /// dx = dy W; `weight_gradient_OI` += dy^T x, in its own dtype.
 at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& x_TI, const at::Tensor& weight_OI,
-                           at::Tensor& weight_gradient_OI);
+                            at::Tensor& weight_gradient_OI);
 
 /// RMSNorm (Zhang and Sennrich 2019): y = weight * x / sqrt(mean(x^2) + eps).
 struct RmsNormed {

@@ -34,7 +34,9 @@ struct PackedQuery {
   std::int64_t longest = 0;        ///< longest prompt + response in tokens: what dynamic rotary scaling goes by
 
   /// All rows of the responses.
-  Segment response_rows() const { return {prompt.end(), responses.empty() ? 0 : responses.back().end() - prompt.end()}; }
+  Segment response_rows() const {
+    return {prompt.end(), responses.empty() ? 0 : responses.back().end() - prompt.end()};
+  }
 };
 
 /// A pack and its index tensors (int64, on the device asked for). T: tokens, R: label rows, N: labels.
@@ -45,11 +47,12 @@ struct Pack {
 
   at::Tensor tokens_T;
   at::Tensor positions_T;
-  at::Tensor rows_R;         ///< rows of the pack that predict labels, ascending
-  at::Tensor labels_N;       ///< token ids
-  at::Tensor label_row_N;    ///< index into rows_R
-  at::Tensor response_N;     ///< which response the label belongs to
-  std::vector<std::int64_t> label_begin_R;  ///< labels of row r are [label_begin_R[r], label_begin_R[r + 1]); R + 1 entries
+  at::Tensor rows_R;       ///< rows of the pack that predict labels, ascending
+  at::Tensor labels_N;     ///< token ids
+  at::Tensor label_row_N;  ///< index into rows_R
+  at::Tensor response_N;   ///< which response the label belongs to
+  std::vector<std::int64_t>
+      label_begin_R;  ///< labels of row r are [label_begin_R[r], label_begin_R[r + 1]); R + 1 entries
 
   std::int64_t token_count() const { return tokens_T.size(0); }
   std::int64_t label_count() const { return labels_N.size(0); }

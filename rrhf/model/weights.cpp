@@ -10,7 +10,8 @@ namespace rrhf::model {
 std::vector<at::Tensor> Weights::tensors() const {
   std::vector<at::Tensor> all{embedding_VD};
   for (const LayerWeights& layer : layers) {
-    all.insert(all.end(), {layer.input_norm_D, layer.qkv_QD, layer.output_DA, layer.post_norm_D, layer.gate_up_2FD, layer.down_DF});
+    all.insert(all.end(), {layer.input_norm_D, layer.qkv_QD, layer.output_DA, layer.post_norm_D, layer.gate_up_2FD,
+                           layer.down_DF});
   }
   all.push_back(final_norm_D);
   if (head_VD.defined()) all.push_back(head_VD);
@@ -29,8 +30,8 @@ Weights with_tensors(const Weights& like, const std::vector<at::Tensor>& tensors
   weights.embedding_VD = *next++;
   for (std::size_t i = 0; i < like.layers.size(); ++i) {
     LayerWeights& layer = weights.layers.emplace_back();
-    for (at::Tensor* tensor : {&layer.input_norm_D, &layer.qkv_QD, &layer.output_DA, &layer.post_norm_D, &layer.gate_up_2FD,
-                               &layer.down_DF}) {
+    for (at::Tensor* tensor : {&layer.input_norm_D, &layer.qkv_QD, &layer.output_DA, &layer.post_norm_D,
+                               &layer.gate_up_2FD, &layer.down_DF}) {
       *tensor = *next++;
     }
   }

@@ -74,7 +74,8 @@ QueryLoss Objective::evaluate(const ScoredQuery& query) const {
     result.rank_loss = rank_loss_->evaluate(result.scores_K, query.rewards_K, result.coefficients_K);
     for (std::size_t i = 0; i < k; ++i) result.coefficients_K[i] *= options_.rank_weight / score_length(query, i);
   }
-  result.best = static_cast<std::size_t>(std::distance(query.rewards_K.begin(), std::ranges::max_element(query.rewards_K)));
+  result.best =
+      static_cast<std::size_t>(std::distance(query.rewards_K.begin(), std::ranges::max_element(query.rewards_K)));
   const double length = sft_length(query, result.best);
   result.sft_loss = -query.logprobs_K[result.best] / length;
   result.coefficients_K[result.best] -= options_.sft_weight / length;

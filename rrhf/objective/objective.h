@@ -28,10 +28,10 @@ struct ObjectiveOptions {
 
 /// What the model says of one query. Index i is the same response in the three spans; none is empty.
 struct ScoredQuery {
-  std::span<const double> logprobs_K;             ///< summed over each response's labels
-  std::span<const std::int64_t> label_counts_K;   ///< at least 1 each
-  std::span<const double> rewards_K;              ///< finite, larger is better
-  std::int64_t padded_length = 0;                 ///< longest prompt + response of the row
+  std::span<const double> logprobs_K;            ///< summed over each response's labels
+  std::span<const std::int64_t> label_counts_K;  ///< at least 1 each
+  std::span<const double> rewards_K;             ///< finite, larger is better
+  std::int64_t padded_length = 0;                ///< longest prompt + response of the row
 };
 
 /// How the scores order the pairs of unequal reward.

@@ -1,7 +1,8 @@
 // Ranking losses over the scores of one query's responses.
 //
-// A loss sees the scores p_K (length-normalized log-probs) and the rewards r_K, and says its value and the gradient with
-// respect to each score. To add one: write its class in a file of its own here and name it in rank_loss.cpp's table.
+// A loss sees the scores p_K (length-normalized log-probs) and the rewards r_K, and says its value and the gradient
+// with respect to each score. To add one: write its class in a file of its own here and name it in rank_loss.cpp's
+// table.
 #pragma once
 
 #include <memory>

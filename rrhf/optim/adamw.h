@@ -29,7 +29,8 @@ class AdamW {
   /// Steps taken so far.
   std::int64_t steps() const noexcept { return steps_; }
 
-  /// The tensors a resumed run needs, in the order of the parameters. Shared with the optimizer: write into them to restore.
+  /// The tensors a resumed run needs, in the order of the parameters. Shared with the optimizer: write into them to
+  /// restore.
   const std::vector<at::Tensor>& masters() const noexcept { return masters_; }
   const std::vector<at::Tensor>& first_moments() const noexcept { return first_moments_; }
   const std::vector<at::Tensor>& second_moments() const noexcept { return second_moments_; }

@@ -6,7 +6,9 @@
 namespace rrhf::optim {
 
 Schedule::Schedule(ScheduleName name, double warmup_ratio, std::int64_t steps)
-    : name_(name), warmup_(static_cast<std::int64_t>(std::ceil(warmup_ratio * static_cast<double>(steps)))), steps_(steps) {}
+    : name_(name),
+      warmup_(static_cast<std::int64_t>(std::ceil(warmup_ratio * static_cast<double>(steps)))),
+      steps_(steps) {}
 
 double Schedule::factor(std::int64_t k) const {
   if (k < warmup_) return static_cast<double>(k) / static_cast<double>(warmup_);

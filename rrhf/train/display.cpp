@@ -9,7 +9,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double gigabytes(std::int64_t bytes) { return static_cast<double>(bytes) / 1e9; }
+std::string bytes_text(std::int64_t bytes) { return short_number(static_cast<double>(bytes)) + "B"; }
 
 std::int64_t machine_memory() { return static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE); }
 
@@ -31,20 +31,21 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
       cuda ? "" : fmt::format(", {} threads", at::get_num_threads()), config.train.seed);
   const std::string skipped =
       set.skipped.empty() ? "" : fmt::format("; {} skipped: {}/skipped.txt", set.skipped.size(), config.output);
-  log("data     {} queries, k {:.1f} on average, {} tokens padded -> {} packed ({:.2f}x){}", with_commas(std::ssize(set.queries)),
-      set.mean_responses(), short_number(static_cast<double>(set.padded_tokens)),
+  log("data     {} queries, k {:.1f} on average, {} tokens padded -> {} packed ({:.2f}x){}",
+      with_commas(std::ssize(set.queries)), set.mean_responses(), short_number(static_cast<double>(set.padded_tokens)),
       short_number(static_cast<double>(set.packed_tokens)),
       static_cast<double>(set.padded_tokens) / static_cast<double>(set.packed_tokens), skipped);
   const std::int64_t weights = llama.weights().bytes();
-  log("memory   weights {:.2f}  gradients {:.2f}  optimizer {:.2f}  = {:.2f} GB before activations, of {:.1f} GB", gigabytes(weights),
-      gigabytes(gradient_bytes), gigabytes(optimizer_bytes), gigabytes(weights + gradient_bytes + optimizer_bytes),
-      gigabytes(machine_memory()));
+  log("memory   weights {}  gradients {}  optimizer {}  = {} before activations, of {}", bytes_text(weights),
+      bytes_text(gradient_bytes), bytes_text(optimizer_bytes), bytes_text(weights + gradient_bytes + optimizer_bytes),
+      bytes_text(machine_memory()));
 }
 
 void log_evaluation(const Json& evaluation, std::int64_t step) {
   log("eval     step {}  ranking accuracy {} %  margin {}  perplexity of the best {}  loss {} ({} queries)", step,
       figure(evaluation, "rank_accuracy", "{:.1f}", 100), figure(evaluation, "margin", "{:.3f}"),
-      figure(evaluation, "perplexity", "{:.3f}"), figure(evaluation, "loss", "{:.4f}"), evaluation.at("queries").get<std::int64_t>());
+      figure(evaluation, "perplexity", "{:.3f}"), figure(evaluation, "loss", "{:.4f}"),
+      evaluation.at("queries").get<std::int64_t>());
 }
 
 StepDisplay::StepDisplay(std::int64_t first_step, std::int64_t steps)
@@ -53,13 +54,15 @@ StepDisplay::StepDisplay(std::int64_t first_step, std::int64_t steps)
 void StepDisplay::update(std::int64_t steps_done, const Json& metrics) {
   const auto text = [&] {
     const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
-    const double left = elapsed / static_cast<double>(steps_done - first_step_) * static_cast<double>(steps_ - steps_done);
-    return fmt::format("step {}/{}  epoch {:.2f}  loss {} (rank {} + sft {})  accuracy {} %  grad {}  lr {}  {} tok/s  ETA {}", steps_done,
-                       steps_, metrics.at("epoch").get<double>(), figure(metrics, "loss", "{:.3f}"),
-                       figure(metrics, "rank_loss", "{:.3f}"), figure(metrics, "sft_loss", "{:.3f}"),
-                       figure(metrics, "rank_accuracy", "{:.1f}", 100), figure(metrics, "grad_norm", "{:.2f}"),
-                       figure(metrics, "learning_rate", "{:.2g}"),
-                       short_number(metrics.at("timing").at("tokens_per_second").get<double>()), clock_time(left));
+    const double left =
+        elapsed / static_cast<double>(steps_done - first_step_) * static_cast<double>(steps_ - steps_done);
+    return fmt::format(
+        "step {}/{}  epoch {:.2f}  loss {} (rank {} + sft {})  accuracy {} %  grad {}  lr {}  {} tok/s  ETA {}",
+        steps_done, steps_, metrics.at("epoch").get<double>(), figure(metrics, "loss", "{:.3f}"),
+        figure(metrics, "rank_loss", "{:.3f}"), figure(metrics, "sft_loss", "{:.3f}"),
+        figure(metrics, "rank_accuracy", "{:.1f}", 100), figure(metrics, "grad_norm", "{:.2f}"),
+        figure(metrics, "learning_rate", "{:.2g}"),
+        short_number(metrics.at("timing").at("tokens_per_second").get<double>()), clock_time(left));
   };
   if (steps_done == steps_) {
     progress_.finish(text());

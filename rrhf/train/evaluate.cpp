@@ -25,13 +25,16 @@ PerResponseTable::PerResponseTable(const EncodedSet& set) {
   for (const SkippedRow& row : set.skipped) lines_[row.index] = {{"index", row.index}, {"skipped", row.why}};
 }
 
-void PerResponseTable::add(const data::EncodedQuery& query, const objective::QueryLoss& loss, std::span<const double> logprobs_K) {
+void PerResponseTable::add(const data::EncodedQuery& query, const objective::QueryLoss& loss,
+                           std::span<const double> logprobs_K) {
   Json responses = Json::array();
   for (std::size_t i = 0; i < query.responses.size(); ++i) {
-    responses.push_back({{"tokens", query.responses[i].size()}, {"logprob", logprobs_K[i]}, {"score", loss.scores_K[i]}});
+    responses.push_back(
+        {{"tokens", query.responses[i].size()}, {"logprob", logprobs_K[i]}, {"score", loss.scores_K[i]}});
   }
-  lines_[query.index] = {{"index", query.index},         {"prompt_tokens", query.prompt.size()}, {"responses", responses},
-                         {"rank_loss", loss.rank_loss}, {"sft_loss", loss.sft_loss},            {"loss", loss.loss}};
+  lines_[query.index] = {{"index", query.index},      {"prompt_tokens", query.prompt.size()},
+                         {"responses", responses},    {"rank_loss", loss.rank_loss},
+                         {"sft_loss", loss.sft_loss}, {"loss", loss.loss}};
 }
 
 void PerResponseTable::write(const std::filesystem::path& path) const {

@@ -16,7 +16,8 @@ namespace rrhf::train {
 std::optional<Evaluation> evaluate(const Pass& pass, const EncodedSet& set, const QueryVisitor& visit = {});
 
 /// Collects a line a query in file order, skipped rows included:
-/// {"index","prompt_tokens","responses":[{"tokens","logprob","score"}],"rank_loss","sft_loss","loss"} or {"index","skipped"}.
+/// {"index","prompt_tokens","responses":[{"tokens","logprob","score"}],"rank_loss","sft_loss","loss"} or
+/// {"index","skipped"}.
 class PerResponseTable {
  public:
   explicit PerResponseTable(const EncodedSet& set);

@@ -33,22 +33,21 @@ std::int64_t longest_sequence(const model::LlamaConfig& config) {
   return static_cast<std::int64_t>(static_cast<double>(config.max_position_embeddings) * factor);
 }
 
+// One line: a set may hold thousands of ties, and rrhf data validate lists them.
 void log_warnings(const std::vector<data::Problem>& problems) {
-  constexpr std::size_t shown = 5;
-  std::size_t count = 0;
-  for (const data::Problem& problem : problems) {
-    if (++count <= shown) warn("{}: {}", problem.where.text(), problem.message);
-  }
-  if (count > shown) warn("and {} more; rrhf data validate lists all", count - shown);
+  if (problems.empty()) return;
+  const data::Problem& first = problems.front();
+  if (problems.size() == 1) return warn("{}: {}", first.where.text(), first.message);
+  warn("{} notes on the data, the first: {}: {} (rrhf data validate lists all)", with_commas(std::ssize(problems)),
+       first.where.text(), first.message);
 }
 
 void log_skipped(const std::vector<SkippedRow>& skipped) {
   if (skipped.empty()) return;
-  constexpr std::size_t shown = 5;
-  for (std::size_t i = 0; i < std::min(shown, skipped.size()); ++i) {
-    warn("{}: skipped: {}", skipped[i].where.text(), skipped[i].why);
-  }
-  if (skipped.size() > shown) warn("{} rows are skipped in all", skipped.size());
+  const SkippedRow& first = skipped.front();
+  warn("{} skipped, the first: {}: {}",
+       skipped.size() == 1 ? "1 row is" : with_commas(std::ssize(skipped)) + " rows are", first.where.text(),
+       first.why);
 }
 
 // FNV-1a, 64 bits.
@@ -78,7 +77,8 @@ double EncodedSet::mean_responses() const {
 }
 
 ModelFolder open_model_folder(const config::RunConfig& config) {
-  if (config.model.path.empty()) throw_input("config", "model.path is not set: name a model folder (--set model.path=DIR)");
+  if (config.model.path.empty())
+    throw_input("config", "model.path is not set: name a model folder (--set model.path=DIR)");
   const std::filesystem::path path = config.model.path;
   model::LlamaConfig llama = checkpoint::load_config(path);
   ModelFolder folder{path, text::Tokenizer::load(path), std::move(llama)};
@@ -87,8 +87,11 @@ ModelFolder open_model_folder(const config::RunConfig& config) {
                 config.data.max_length, longest_sequence(folder.config), (path / "config.json").string());
   }
   if (folder.tokenizer.size() > folder.config.vocab_size) {
-    throw_input("model", "{}: the tokenizer has {} ids, the model {} rows (vocab_size): the embeddings must be resized first, or "
-                "the tokenizer is another model's", path.string(), folder.tokenizer.size(), folder.config.vocab_size);
+    throw_input(
+        "model",
+        "{}: the tokenizer has {} ids, the model {} rows (vocab_size): the embeddings must be resized first, or "
+        "the tokenizer is another model's",
+        path.string(), folder.tokenizer.size(), folder.config.vocab_size);
   }
   return folder;
 }
@@ -99,12 +102,19 @@ std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files
   data::Dataset dataset = data::read_all(paths, config.data.format, [&](double share) {
     progress.update([&] { return fmt::format("reading data   {}", bar(share)); });
   });
+  const auto prompt_template = text::PromptTemplate::named(config.data.template_name);
+  for (const data::RankedExample& row : dataset.rows) {
+    if (auto mistake = data::settings_mistake(row, prompt_template, config.data.responses)) {
+      dataset.problems.push_back({data::Severity::error, row.where, std::move(*mistake)});
+    }
+  }
   data::require_usable(dataset, config.objective.rank_loss != "none");
   log_warnings(dataset.problems);
   return std::move(dataset.rows);
 }
 
-EncodedSet encode_rows(const std::vector<data::RankedExample>& rows, const ModelFolder& folder, const config::RunConfig& config) {
+EncodedSet encode_rows(const std::vector<data::RankedExample>& rows, const ModelFolder& folder,
+                       const config::RunConfig& config) {
   const auto prompt_template = text::PromptTemplate::named(config.data.template_name);
   const data::RowEncoder encoder(folder.tokenizer, prompt_template, encode_options(config));
   Progress progress;
@@ -119,11 +129,14 @@ EncodedSet encode_rows(const std::vector<data::RankedExample>& rows, const Model
     } else {
       set.skipped.push_back({static_cast<std::int64_t>(i), rows[i].where, std::get<data::Skipped>(encoded).why});
     }
-    progress.update([&] { return fmt::format("tokenizing     {}", bar(static_cast<double>(i + 1) / static_cast<double>(rows.size()))); });
+    progress.update([&] {
+      return fmt::format("tokenizing     {}", bar(static_cast<double>(i + 1) / static_cast<double>(rows.size())));
+    });
   }
   log_skipped(set.skipped);
   if (set.queries.empty()) {
-    throw_input("data", "all {} rows are skipped: no token of a response fits data.max_length {}", rows.size(), config.data.max_length);
+    throw_input("data", "all {} rows are skipped: no token of a response fits data.max_length {}", rows.size(),
+                config.data.max_length);
   }
   return set;
 }
@@ -132,12 +145,15 @@ Split split_rows(std::vector<data::RankedExample> rows, double eval_fraction, st
   if (eval_fraction == 0) return {std::move(rows), {}};
   const auto count = std::ssize(rows);
   const auto held_out = std::max<std::int64_t>(1, std::llround(eval_fraction * static_cast<double>(count)));
-  if (held_out >= count) throw_input("config", "data.eval_fraction {} leaves none of {} rows to train on", eval_fraction, count);
+  if (held_out >= count)
+    throw_input("config", "data.eval_fraction {} leaves none of {} rows to train on", eval_fraction, count);
   std::vector<bool> chosen(rows.size());
   const auto order = permutation(count, RandomStream(static_cast<std::uint64_t>(seed), {split_stream}));
-  for (std::int64_t i = 0; i < held_out; ++i) chosen[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] = true;
+  for (std::int64_t i = 0; i < held_out; ++i)
+    chosen[static_cast<std::size_t>(order[static_cast<std::size_t>(i)])] = true;
   Split split;
-  for (std::size_t i = 0; i < rows.size(); ++i) (chosen[i] ? split.held_out : split.train).push_back(std::move(rows[i]));
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    (chosen[i] ? split.held_out : split.train).push_back(std::move(rows[i]));
   return split;
 }
 

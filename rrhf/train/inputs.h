@@ -1,4 +1,5 @@
-// What a run reads before the model's weights: data, tokenizer, template and the model's config, checked against one another.
+// What a run reads before the model's weights: data, tokenizer, template and the model's config, checked against one
+// another.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,7 @@ struct SkippedRow {
 struct EncodedSet {
   std::vector<data::EncodedQuery> queries;
   std::vector<SkippedRow> skipped;
-  std::int64_t rows = 0;           ///< usable and skipped
+  std::int64_t rows = 0;  ///< usable and skipped
   std::int64_t packed_tokens = 0;
   std::int64_t padded_tokens = 0;  ///< k times the longest prompt + response of each row
 
@@ -50,7 +51,8 @@ ModelFolder open_model_folder(const config::RunConfig& config);
 std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files, const config::RunConfig& config);
 
 /// Encodes rows. Logs how many are skipped. Throws InputError when none is left.
-EncodedSet encode_rows(const std::vector<data::RankedExample>& rows, const ModelFolder& folder, const config::RunConfig& config);
+EncodedSet encode_rows(const std::vector<data::RankedExample>& rows, const ModelFolder& folder,
+                       const config::RunConfig& config);
 
 /// The rows kept for training and those held out by data.eval_fraction, chosen by the seed, each in file order.
 struct Split {

@@ -55,8 +55,8 @@ Totals Pass::accumulate_gradients(std::span<const data::EncodedQuery* const> que
   return totals;
 }
 
-void Pass::run_pack(std::span<const data::EncodedQuery* const> members, std::size_t queries_in_step, model::Weights* gradients,
-                    const QueryVisitor& visit) const {
+void Pass::run_pack(std::span<const data::EncodedQuery* const> members, std::size_t queries_in_step,
+                    model::Weights* gradients, const QueryVisitor& visit) const {
   const model::Pack pack = lay_out(members, llama_->device());
   model::Activations saved;
   const std::vector<double> logprobs = llama_->forward(pack, gradients == nullptr ? nullptr : &saved);
@@ -65,8 +65,10 @@ void Pass::run_pack(std::span<const data::EncodedQuery* const> members, std::siz
   for (const data::EncodedQuery* query : members) {
     const auto own = std::span(logprobs).subspan(first, query->responses.size());
     const std::vector<std::int64_t> counts = label_counts(*query);
-    const objective::QueryLoss loss = objective_->evaluate(
-        {.logprobs_K = own, .label_counts_K = counts, .rewards_K = query->rewards, .padded_length = query->padded_length});
+    const objective::QueryLoss loss = objective_->evaluate({.logprobs_K = own,
+                                                            .label_counts_K = counts,
+                                                            .rewards_K = query->rewards,
+                                                            .padded_length = query->padded_length});
     for (const double coefficient : loss.coefficients_K) {
       coefficients.push_back(coefficient / static_cast<double>(queries_in_step));
     }

@@ -30,8 +30,8 @@ class Pass {
   Totals accumulate_gradients(std::span<const data::EncodedQuery* const> queries, model::Weights& gradients) const;
 
  private:
-  void run_pack(std::span<const data::EncodedQuery* const> members, std::size_t queries_in_step, model::Weights* gradients,
-                const QueryVisitor& visit) const;
+  void run_pack(std::span<const data::EncodedQuery* const> members, std::size_t queries_in_step,
+                model::Weights* gradients, const QueryVisitor& visit) const;
 
   const model::Llama* llama_;
   const objective::Objective* objective_;

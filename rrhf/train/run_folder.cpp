@@ -15,8 +15,9 @@ namespace fs = std::filesystem;
 namespace {
 
 // Settings that change how a run is carried out but not what it computes.
-const std::set<std::string> free_settings{"output",          "device",           "train.tokens_per_pack", "checkpoint.every_steps",
-                                          "checkpoint.keep", "checkpoint.dtype", "eval.every_steps"};
+const std::set<std::string> free_settings{
+    "output",          "device",           "train.tokens_per_pack", "checkpoint.every_steps",
+    "checkpoint.keep", "checkpoint.dtype", "eval.every_steps"};
 
 void flatten(const Json& json, const std::string& prefix, std::map<std::string, Json>& out) {
   for (const auto& [key, value] : json.items()) {
@@ -44,11 +45,13 @@ void require_writable_ancestor(const fs::path& path) {
 
 }  // namespace
 
-RunFolder::RunFolder(const config::RunConfig& config, bool resume) : path_(config.output), config_(config::to_json(config)) {
+RunFolder::RunFolder(const config::RunConfig& config, bool resume)
+    : path_(config.output), config_(config::to_json(config)) {
   require_writable_ancestor(path_);
   if (missing_or_empty(path_)) return;
   if (!resume) {
-    throw_input("output", "{}: is not empty; add --resume to go on with the run in it, or choose another output", path_.string());
+    throw_input("output", "{}: is not empty; add --resume to go on with the run in it, or choose another output",
+                path_.string());
   }
   if (!fs::exists(path_ / "config.json")) throw_input("output", "{}: holds no run to resume", path_.string());
   require_same_settings();
@@ -64,7 +67,8 @@ void RunFolder::require_same_settings() const {
     if (free_settings.contains(key) || then[key] == value) continue;
     differing += fmt::format("\n  {}: the run has {}, now {}", key, then[key].dump(), value.dump());
   }
-  if (!differing.empty()) throw_input("output", "{}: can't be resumed with other settings:{}", path_.string(), differing);
+  if (!differing.empty())
+    throw_input("output", "{}: can't be resumed with other settings:{}", path_.string(), differing);
 }
 
 bool RunFolder::finished() const { return fs::exists(path_ / "model" / "config.json"); }
@@ -100,7 +104,8 @@ void RunFolder::keep_metrics_until(std::int64_t step) const {
 
 void RunFolder::write_metrics(const Json& line) {
   metrics_ << dump_json(line) << std::endl;
-  if (!metrics_) throw_error("output", "{}: could not be written: {}", (path_ / "metrics.jsonl").string(), std::strerror(errno));
+  if (!metrics_)
+    throw_error("output", "{}: could not be written: {}", (path_ / "metrics.jsonl").string(), std::strerror(errno));
 }
 
 }  // namespace rrhf::train

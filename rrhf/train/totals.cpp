@@ -19,7 +19,8 @@ constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
 
 }  // namespace
 
-void Totals::add(const data::EncodedQuery& query, const objective::QueryLoss& loss, std::span<const double> logprobs_K) {
+void Totals::add(const data::EncodedQuery& query, const objective::QueryLoss& loss,
+                 std::span<const double> logprobs_K) {
   ++queries;
   tokens += query.packed_tokens();
   this->loss += loss.loss;
@@ -46,7 +47,9 @@ double Totals::rank_accuracy() const {
   return ranking.pairs == 0 ? nothing : static_cast<double>(ranking.ordered) / static_cast<double>(ranking.pairs);
 }
 
-double Totals::margin() const { return ranking.pairs == 0 ? nothing : ranking.margin / static_cast<double>(ranking.pairs); }
+double Totals::margin() const {
+  return ranking.pairs == 0 ? nothing : ranking.margin / static_cast<double>(ranking.pairs);
+}
 
 double Totals::perplexity() const {
   return best_labels == 0 ? nothing : std::exp(-best_logprob / static_cast<double>(best_labels));

@@ -18,7 +18,7 @@ struct Totals {
   double rank_loss = 0;
   double sft_loss = 0;
   objective::RankingCounts ranking;
-  double best_logprob = 0;          ///< of the best responses
+  double best_logprob = 0;  ///< of the best responses
   std::int64_t best_labels = 0;
 
   void add(const data::EncodedQuery& query, const objective::QueryLoss& loss, std::span<const double> logprobs_K);

@@ -3,8 +3,8 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 
-#include <chrono>
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <iterator>
 #include <numeric>
@@ -28,7 +28,8 @@ constexpr std::uint64_t shuffle_stream = 2;
 constexpr std::int64_t released_ranks = 8;
 
 std::vector<std::int64_t> torch_permutation(std::int64_t count, std::uint64_t seed) {
-  const at::Tensor order = at::randperm(count, at::detail::createCPUGenerator(seed), at::TensorOptions().dtype(at::kLong));
+  const at::Tensor order =
+      at::randperm(count, at::detail::createCPUGenerator(seed), at::TensorOptions().dtype(at::kLong));
   return {order.const_data_ptr<std::int64_t>(), order.const_data_ptr<std::int64_t>() + count};
 }
 
@@ -47,12 +48,14 @@ std::int64_t tokens_per_pack(const config::RunConfig& config) {
 at::Device choose_device(DeviceChoice choice) {
   const bool cuda = at::hasCUDA();
   if (choice == DeviceChoice::cuda && !cuda) {
-    throw_input("device", "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
+    throw_input("device",
+                "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
   }
   return choice == DeviceChoice::cpu || !cuda ? at::Device(at::kCPU) : at::Device(at::kCUDA);
 }
 
-model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device, const fs::path& weights_from) {
+model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
+                        const fs::path& weights_from) {
   const at::ScalarType dtype = model::scalar_type(config.model.dtype);
   if (!config.model.random_init) {
     return {folder.config, checkpoint::load_weights(weights_from, folder.config, dtype, device)};
@@ -84,7 +87,8 @@ Trainer::Trainer(config::RunConfig config, bool resume) : config_(std::move(conf
   const at::Device device = choose_device(config_.device);
   Split split = split_rows(read_rows(config_.data.train, config_), config_.data.eval_fraction, config_.train.seed);
   std::vector<data::RankedExample> eval_rows = std::move(split.held_out);
-  if (!config_.data.eval.empty()) std::ranges::move(read_rows(config_.data.eval, config_), std::back_inserter(eval_rows));
+  if (!config_.data.eval.empty())
+    std::ranges::move(read_rows(config_.data.eval, config_), std::back_inserter(eval_rows));
   folder_ = open_model_folder(config_);
   train_ = encode_rows(split.train, *folder_, config_);
   if (!eval_rows.empty()) eval_ = encode_rows(eval_rows, *folder_, config_);
@@ -93,10 +97,10 @@ Trainer::Trainer(config::RunConfig config, bool resume) : config_(std::move(conf
   llama_ = std::make_unique<model::Llama>(load_llama(config_, *folder_, device, folder_->path));
   const auto gradient_type = model::accumulation_type(llama_->dtype());
   gradients_ = model::zero_weights(folder_->config, at::TensorOptions().dtype(gradient_type).device(device));
-  optimizer_ = std::make_unique<optim::AdamW>(
-      llama_->weights().tensors(), optim::AdamWOptions{.betas = config_.optimizer.betas,
-                                                       .epsilon = config_.optimizer.epsilon,
-                                                       .weight_decay = config_.optimizer.weight_decay});
+  optimizer_ = std::make_unique<optim::AdamW>(llama_->weights().tensors(),
+                                              optim::AdamWOptions{.betas = config_.optimizer.betas,
+                                                                  .epsilon = config_.optimizer.epsilon,
+                                                                  .weight_decay = config_.optimizer.weight_decay});
   objective_ = std::make_unique<objective::Objective>(objective_options(config_));
   pass_ = std::make_unique<Pass>(*llama_, *objective_, tokens_per_pack(config_));
   plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, std::ssize(train_.queries)));
@@ -105,7 +109,9 @@ Trainer::Trainer(config::RunConfig config, bool resume) : config_(std::move(conf
 }
 
 void Trainer::resume_from(const fs::path& checkpoint) {
-  checkpoint::TrainingState state{.step = 0, .data_fingerprint = {}, .first_moments = optimizer_->first_moments(),
+  checkpoint::TrainingState state{.step = 0,
+                                  .data_fingerprint = {},
+                                  .first_moments = optimizer_->first_moments(),
                                   .second_moments = optimizer_->second_moments()};
   checkpoint::load_training_state(checkpoint, state);
   if (state.data_fingerprint != fingerprint(train_)) {
@@ -129,10 +135,11 @@ void Trainer::run() {
   }
   const StopSignals signals;
   output_.begin(first_step_, train_.skipped);
-  log_run_header(config_, *llama_, train_,
-                 bytes_of(optimizer_->first_moments()) + bytes_of(optimizer_->second_moments()) +
-                     (optimizer_->masters().front().is_same(llama_->weights().embedding_VD) ? 0 : bytes_of(optimizer_->masters())),
-                 gradients_.bytes());
+  log_run_header(
+      config_, *llama_, train_,
+      bytes_of(optimizer_->first_moments()) + bytes_of(optimizer_->second_moments()) +
+          (optimizer_->masters().front().is_same(llama_->weights().embedding_VD) ? 0 : bytes_of(optimizer_->masters())),
+      gradients_.bytes());
   if (resumed_from_) log("resumed  from {}, step {} of {}", resumed_from_->string(), first_step_, plan_->steps());
   if (eval_ && first_step_ == 0) evaluate_and_log(0);
 
@@ -154,14 +161,17 @@ void Trainer::run() {
 Json Trainer::train_step(std::int64_t k) {
   const auto begin = Clock::now();
   std::vector<const data::EncodedQuery*> queries;
-  for (const std::int64_t index : plan_->queries(k)) queries.push_back(&train_.queries[static_cast<std::size_t>(index)]);
+  for (const std::int64_t index : plan_->queries(k))
+    queries.push_back(&train_.queries[static_cast<std::size_t>(index)]);
   std::vector<at::Tensor> gradients = gradients_.tensors();
   for (at::Tensor& gradient : gradients) gradient.zero_();
   const Totals totals = pass_->accumulate_gradients(queries, gradients_);
   const double norm = optim::global_norm(gradients);
   if (!std::isfinite(totals.loss) || !std::isfinite(norm)) {
-    throw_error("train", "step {}: the loss ({}) or its gradient (norm {}) is not finite; a lower optimizer.learning_rate or a "
-                "longer schedule.warmup_ratio may help; checkpoints of earlier steps are kept", k + 1, totals.mean(totals.loss), norm);
+    throw_error("train",
+                "step {}: the loss ({}) or its gradient (norm {}) is not finite; a lower optimizer.learning_rate or a "
+                "longer schedule.warmup_ratio may help; checkpoints of earlier steps are kept",
+                k + 1, totals.mean(totals.loss), norm);
   }
   optim::clip_by_norm(gradients, norm, config_.optimizer.max_grad_norm);
   const double learning_rate = config_.optimizer.learning_rate * schedule_->factor(k);
@@ -182,8 +192,8 @@ Json Trainer::train_step(std::int64_t k) {
 
 void Trainer::stop_after(std::int64_t steps_done) const {
   save_checkpoint(steps_done);
-  throw Interrupted("train", fmt::format("stopped after step {} of {}, which is saved; --resume goes on from there", steps_done,
-                                         plan_->steps()));
+  throw Interrupted("train", fmt::format("stopped after step {} of {}, which is saved; --resume goes on from there",
+                                         steps_done, plan_->steps()));
 }
 
 void Trainer::evaluate_and_log(std::int64_t steps_done) {
@@ -211,8 +221,10 @@ checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
 void Trainer::save_checkpoint(std::int64_t steps_done) const {
   const Dtype dtype = config_.model.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32;
   checkpoint::save_checkpoint(output_.path(), master_weights(), folder_->config, save_options(dtype),
-                              {.step = steps_done, .data_fingerprint = fingerprint(train_),
-                               .first_moments = optimizer_->first_moments(), .second_moments = optimizer_->second_moments()},
+                              {.step = steps_done,
+                               .data_fingerprint = fingerprint(train_),
+                               .first_moments = optimizer_->first_moments(),
+                               .second_moments = optimizer_->second_moments()},
                               config_.checkpoint.keep);
 }
 

@@ -1,8 +1,8 @@
 // gradient_probe CONFIG.json OUT.safetensors [--set key.path=value]...
 //
-// Takes the first train.queries_per_step usable queries of data.train in file order as one step and writes the gradient of
-// that step's loss for every parameter under its Hugging Face name, with the losses as float64 scalars: what the parity
-// tests compare with transformers. Uses the trainer's own path from file to gradient.
+// Takes the first train.queries_per_step usable queries of data.train in file order as one step and writes the gradient
+// of that step's loss for every parameter under its Hugging Face name, with the losses as float64 scalars: what the
+// parity tests compare with transformers. Uses the trainer's own path from file to gradient.
 
 #include <ATen/ATen.h>
 
@@ -21,7 +21,8 @@ using namespace rrhf;
 
 std::vector<config::Override> overrides_of(std::span<char*> arguments) {
   std::vector<config::Override> overrides;
-  for (std::size_t i = 0; i + 1 < arguments.size(); i += 2) overrides.push_back(config::parse_override(arguments[i + 1]));
+  for (std::size_t i = 0; i + 1 < arguments.size(); i += 2)
+    overrides.push_back(config::parse_override(arguments[i + 1]));
   return overrides;
 }
 

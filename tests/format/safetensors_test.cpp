@@ -1,0 +1,86 @@
+#include "rrhf/format/safetensors.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+
+#include "rrhf/core/error.h"
+
+namespace rrhf::format {
+namespace {
+
+std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+// A file with this header text and this many bytes of buffer.
+std::string file_with(const std::string& header, std::size_t buffer) {
+  std::string prefix(8, '\0');
+  const std::uint64_t length = header.size();
+  std::memcpy(prefix.data(), &length, 8);
+  return prefix + header + std::string(buffer, '\1');
+}
+
+void expect_refused(const std::string& file, const std::string& words) {
+  try {
+    parse_safetensors(bytes_of(file), "m.safetensors");
+    ADD_FAILURE() << "accepted, though: " << words;
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("m.safetensors"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Safetensors, ReadsTensorsInTheOrderOfTheirBytes) {
+  const std::string file =
+      file_with(R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[2],"data_offsets":[6,14]},)"
+                R"("a":{"dtype":"BF16","shape":[3,1],"data_offsets":[0,6]}})",
+                14);
+  const SafetensorsFile parsed = parse_safetensors(bytes_of(file), "m.safetensors");
+  ASSERT_EQ(parsed.tensors.size(), 2u);
+  EXPECT_EQ(parsed.tensors[0].name, "a");
+  EXPECT_EQ(parsed.tensors[0].shape, (std::vector<std::int64_t>{3, 1}));
+  EXPECT_EQ(parsed.tensors[1].data.size(), 8u);
+  EXPECT_EQ(parsed.metadata.at("format"), "pt");
+}
+
+TEST(Safetensors, ReadsWhatItsOwnHeaderSays) {
+  const std::vector<SafetensorsSpec> specs{{"x", "F64", {2, 3}}, {"scalar", "F16", {}}, {"none", "F32", {0, 4}}};
+  const std::string header = safetensors_header(specs, {});
+  EXPECT_EQ(header.size() % 8, 0u);
+  const std::string file = header + std::string(48 + 2, '\0');
+  const SafetensorsFile parsed = parse_safetensors(bytes_of(file), "m.safetensors");
+  ASSERT_EQ(parsed.tensors.size(), 3u);
+  EXPECT_EQ(parsed.tensors[0].data.size(), 48u);
+}
+
+TEST(Safetensors, RefusesWhatDoesNotFit) {
+  expect_refused("abc", "are no safetensors file");
+  expect_refused(std::string(8, '\xff') + "{}", "truncated");
+  expect_refused(file_with(std::string("\x00\x10", 2), 0), "not JSON");
+  expect_refused(file_with("[]", 0), "not an object");
+  const auto entry = [](const std::string& dtype, const std::string& shape, const std::string& offsets) {
+    return R"({"t":{"dtype":")" + dtype + R"(","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
+  };
+  expect_refused(file_with(entry("F32", "[2]", "[0,8]"), 4), "lie outside the buffer of 4");
+  expect_refused(file_with(entry("F32", "[2]", "[0,4]"), 4), "need 8 bytes, the offsets give 4");
+  expect_refused(file_with(entry("F33", "[1]", "[0,4]"), 4), "dtype F33 is not known");
+  expect_refused(file_with(entry("F32", "[-1]", "[0,4]"), 4), "whole number from 0");
+  expect_refused(file_with(entry("F32", "[4611686018427387904,4]", "[0,4]"), 4), "overflows");
+  expect_refused(file_with(entry("F32", "[1]", "[4,0]"), 4), "lie outside");
+  expect_refused(file_with(entry("F32", "[1]", "[0]"), 4), "wrong type");
+  expect_refused(file_with(R"({"t":{"dtype":"F32"}})", 4), "needs dtype, shape and data_offsets");
+  expect_refused(file_with(entry("F32", "[1]", "[0,4]"), 6), "the last 2 bytes belong to no tensor");
+  expect_refused(file_with(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                           R"("b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                           4),
+                 "overlaps");
+  expect_refused(file_with(std::string(1000, '['), 0), "nested deeper");
+}
+
+TEST(Safetensors, RefusesToWriteADtypeItDoesNotKnow) {
+  const std::vector<SafetensorsSpec> specs{{"x", "C64", {1}}};
+  EXPECT_THROW(safetensors_header(specs, {}), Error);
+}
+
+}  // namespace
+}  // namespace rrhf::format

@@ -1,0 +1,107 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+
+#include "rrhf/core/error.h"
+#include "rrhf/train/trainer.h"
+
+namespace rrhf::train {
+namespace {
+
+std::vector<data::RankedExample> rows(std::int64_t count) {
+  std::vector<data::RankedExample> result;
+  for (std::int64_t i = 0; i < count; ++i) {
+    result.push_back({.query = std::to_string(i),
+                      .responses = {"a", "b"},
+                      .scores = {1, 0},
+                      .writers = {},
+                      .group = {},
+                      .where = {}});
+  }
+  return result;
+}
+
+std::set<std::string> queries(const std::vector<data::RankedExample>& examples) {
+  std::set<std::string> result;
+  for (const auto& example : examples) result.insert(example.query);
+  return result;
+}
+
+TEST(SplitRows, HoldsOutAShareChosenByTheSeed) {
+  const Split split = split_rows(rows(50), 0.1, 42);
+  EXPECT_EQ(split.held_out.size(), 5u);
+  EXPECT_EQ(split.train.size(), 45u);
+  auto all = queries(split.train);
+  all.merge(queries(split.held_out));
+  EXPECT_EQ(all.size(), 50u);
+  EXPECT_EQ(queries(split_rows(rows(50), 0.1, 42).held_out), queries(split.held_out));
+  EXPECT_NE(queries(split_rows(rows(50), 0.1, 43).held_out), queries(split.held_out));
+}
+
+TEST(SplitRows, HoldsOutAtLeastOneAndNeverAll) {
+  EXPECT_EQ(split_rows(rows(3), 0.01, 1).held_out.size(), 1u);
+  EXPECT_TRUE(split_rows(rows(3), 0, 1).held_out.empty());
+  EXPECT_THROW(split_rows(rows(1), 0.5, 1), InputError);
+}
+
+TEST(PlanSteps, ReleasedOrderIsTorchsPermutationPaddedToEight) {
+  config::RunConfig config;
+  config.train = {.epochs = 2,
+                  .max_steps = {},
+                  .queries_per_step = 16,
+                  .tokens_per_pack = {},
+                  .seed = 42,
+                  .order = RowOrder::released,
+                  .epoch_end = EpochEnd::carry};
+  data::StepPlan plan = plan_steps(config, 10);
+  // 10 queries padded to 16: a step an epoch. torch.randperm(10, generator seeded 42), as torch 2.13 prints it in
+  // Python, then its first six again.
+  EXPECT_EQ(plan.steps(), 2);
+  EXPECT_EQ(plan.queries(0), (std::vector<std::int64_t>{2, 6, 1, 8, 4, 5, 0, 9, 3, 7, 2, 6, 1, 8, 4, 5}));
+}
+
+TEST(PlanSteps, ShuffledEpochsHoldEveryQueryOnceInOrdersOfTheirOwn) {
+  config::RunConfig config;
+  config.train.queries_per_step = 10;
+  data::StepPlan plan = plan_steps(config, 10);
+  auto first = plan.queries(0), second = plan.queries(1);
+  EXPECT_NE(first, second);
+  std::ranges::sort(first);
+  std::ranges::sort(second);
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(first, (std::vector<std::int64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
+}
+
+TEST(PlanSteps, WithoutShuffleKeepsTheFilesOrder) {
+  config::RunConfig config;
+  config.data.shuffle = false;
+  config.train.queries_per_step = 3;
+  EXPECT_EQ(plan_steps(config, 4).queries(1), (std::vector<std::int64_t>{3}));
+}
+
+TEST(Totals, ReportMeansAndNothingWhereThereIsNothing) {
+  const data::EncodedQuery query{
+      .prompt = {1, 5}, .responses = {{3, 2}, {2}}, .rewards = {1, 2}, .padded_length = 4, .index = 0, .group = {}};
+  objective::QueryLoss loss;
+  loss.loss = 3;
+  loss.best = 1;
+  loss.ranking = {.pairs = 1, .ordered = 1, .margin = 0.5};
+  const std::vector<double> logprobs{-4, -0.5};
+  Totals totals;
+  totals.add(query, loss, logprobs);
+  totals.add(query, loss, logprobs);
+  EXPECT_EQ(totals.tokens, 10);
+  EXPECT_EQ(totals.mean(totals.loss), 3);
+  EXPECT_EQ(totals.rank_accuracy(), 1);
+  EXPECT_NEAR(totals.perplexity(), std::exp(0.5), 1e-12);
+  EXPECT_TRUE(loss_fields(Totals{}).at("rank_accuracy").is_null());
+}
+
+TEST(ChooseDevice, CpuIsAlwaysThere) {
+  EXPECT_TRUE(choose_device(DeviceChoice::cpu).is_cpu());
+  if (choose_device(DeviceChoice::automatic).is_cpu()) EXPECT_THROW(choose_device(DeviceChoice::cuda), InputError);
+}
+
+}  // namespace
+}  // namespace rrhf::train
