@@ -149,9 +149,9 @@ class Reader {
     const Json* value = find(key);
     if (value == nullptr || (value->is_number_integer() && value->get<std::int64_t>() < 0)) return std::nullopt;
     // LLaMA 3 lists several end tokens; the first is the one sequences are closed with.
-    if (value->is_array() && !value->empty() && value->front().is_number_unsigned())
+    if (value->is_array() && !value->empty() && value->front().is_number_integer())
       return value->front().get<std::int64_t>();
-    if (value->is_number_unsigned()) return value->get<std::int64_t>();
+    if (value->is_number_integer()) return value->get<std::int64_t>();
     mistake("{} must be a token id, is {}", key, describe(*value));
     return std::nullopt;
   }

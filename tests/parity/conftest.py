@@ -1,9 +1,4 @@
-"""What the parity tests share: where things are, the program, real rows.
-
-RRHF_BUILD         the build folder [build beside the sources]
-RRHF_SHARED        real data and small models [../shared beside the sources]; tests that need them are skipped without
-RRHF_TEST_THREADS  threads of the program and of torch [1]
-"""
+"""What the parity tests share beside program.py: configs, variants of a model, real rows, comparing."""
 
 from __future__ import annotations
 
@@ -11,67 +6,24 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
+import sys
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from reference import Row, read_rows, write_rows
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from program import THREADS, Program, build_dir, models, repo, rrhf, run_program, shared  # noqa: E402,F401 (fixtures)
+from reference import Row, read_rows, write_rows  # noqa: E402
 
-Program = Callable[..., subprocess.CompletedProcess]
-
-# One thread suits models this small; two would spend their time waiting for each other on a busy machine.
-THREADS = os.environ.get("RRHF_TEST_THREADS", "1")
 torch.set_num_threads(int(THREADS))
-
-
-@pytest.fixture(scope="session")
-def repo() -> Path:
-    return Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def build_dir(repo: Path) -> Path:
-    return Path(os.environ.get("RRHF_BUILD", repo / "build"))
-
-
-def run_program(binary: Path, arguments: tuple[object, ...], check: bool) -> subprocess.CompletedProcess:
-    assert binary.exists(), f"{binary} is missing: run tools/build, or set RRHF_BUILD"
-    environment = {**os.environ, "OMP_NUM_THREADS": THREADS}
-    result = subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True, env=environment)
-    if check and result.returncode != 0:
-        pytest.fail(f"{result.args} ended with {result.returncode}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}")
-    return result
-
-
-@pytest.fixture(scope="session")
-def rrhf(build_dir: Path) -> Program:
-    """Runs `rrhf ARGUMENTS...`; a failure fails the test unless check=False."""
-    return lambda *arguments, check=True: run_program(build_dir / "rrhf", arguments, check)
 
 
 @pytest.fixture(scope="session")
 def gradient_probe(build_dir: Path) -> Program:
     return lambda *arguments, check=True: run_program(build_dir / "tests" / "gradient_probe", arguments, check)
-
-
-@pytest.fixture(scope="session")
-def shared(repo: Path) -> Path:
-    folder = Path(os.environ.get("RRHF_SHARED", repo.parent / "shared"))
-    if not (folder / "data").is_dir():
-        pytest.skip(f"no real data at {folder}: set RRHF_SHARED to the folder with data/ and models/")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def models(shared: Path) -> Path:
-    folder = shared / "models" / "stories260K"
-    if not folder.is_dir():
-        pytest.skip(f"no models at {folder}")
-    return folder
 
 
 # --- configs ----------------------------------------------------------------------------------------------------------

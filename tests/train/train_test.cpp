@@ -100,7 +100,8 @@ TEST(Totals, ReportMeansAndNothingWhereThereIsNothing) {
 
 TEST(ChooseDevice, CpuIsAlwaysThere) {
   EXPECT_TRUE(choose_device(DeviceChoice::cpu).is_cpu());
-  if (choose_device(DeviceChoice::automatic).is_cpu()) EXPECT_THROW(choose_device(DeviceChoice::cuda), InputError);
+  if (choose_device(DeviceChoice::automatic).is_cuda()) GTEST_SKIP() << "this machine has CUDA: nothing is refused";
+  EXPECT_THROW(choose_device(DeviceChoice::cuda), InputError);
 }
 
 }  // namespace

@@ -1,0 +1,61 @@
+"""Where things are and how the program is run: fixtures that tests/system and tests/parity share.
+
+RRHF_BUILD         the build folder [build beside the sources]
+RRHF_SHARED        real data and small models [../shared beside the sources]; tests that need them are skipped without
+RRHF_TEST_THREADS  threads of the program and of torch [1]
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+Program = Callable[..., subprocess.CompletedProcess]
+
+# One thread suits models this small; two would spend their time waiting for each other on a busy machine.
+THREADS = os.environ.get("RRHF_TEST_THREADS", "1")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": THREADS}
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def build_dir(repo: Path) -> Path:
+    return Path(os.environ.get("RRHF_BUILD", repo / "build"))
+
+
+def run_program(binary: Path, arguments: tuple[object, ...], check: bool) -> subprocess.CompletedProcess:
+    assert binary.exists(), f"{binary} is missing: run tools/build, or set RRHF_BUILD"
+    result = subprocess.run([str(binary), *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT)
+    if check and result.returncode != 0:
+        pytest.fail(f"{result.args} ended with {result.returncode}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}")
+    return result
+
+
+@pytest.fixture(scope="session")
+def rrhf(build_dir: Path) -> Program:
+    """Runs `rrhf ARGUMENTS...`; a failure fails the test unless check=False."""
+    return lambda *arguments, check=True: run_program(build_dir / "rrhf", arguments, check)
+
+
+@pytest.fixture(scope="session")
+def shared(repo: Path) -> Path:
+    folder = Path(os.environ.get("RRHF_SHARED", repo.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no real data at {folder}: set RRHF_SHARED to the folder with data/ and models/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(shared: Path) -> Path:
+    folder = shared / "models" / "stories260K"
+    if not folder.is_dir():
+        pytest.skip(f"no models at {folder}")
+    return folder

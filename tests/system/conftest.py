@@ -1,0 +1,61 @@
+"""What the tests of the whole program share beside program.py: a small world to train in."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from program import build_dir, models, repo, rrhf, shared  # noqa: E402,F401 (fixtures)
+
+Row = dict[str, Any]
+
+WORDS = "red sun sea boat tree bird house road light stone".split()
+
+
+def ranked_rows(count: int, seed: int = 1) -> list[Row]:
+    """Rows of 2 to 5 responses of one to eight words, all rewards of a row different."""
+    draw = random.Random(seed)
+    rows = []
+    for number in range(count):
+        k = draw.randint(2, 5)
+        responses = [" ".join(draw.choices(WORDS, k=draw.randint(1, 8))) + f" {number} {i}" for i in range(k)]
+        scores = draw.sample(range(10), k)
+        rows.append({"query": " ".join(draw.choices(WORDS, k=draw.randint(2, 9))), "responses": responses, "scores": scores})
+    return rows
+
+
+def write_lines(path: Path, rows: list[Row]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def good_data(tmp_path: Path) -> Path:
+    return write_lines(tmp_path / "good.jsonl", ranked_rows(23))
+
+
+@pytest.fixture
+def make_config(tmp_path: Path, models: Path, good_data: Path) -> Callable[..., Path]:
+    """Writes a config of a run of a few seconds; keyword arguments replace sections' keys: train={"seed": 2}."""
+
+    def make(name: str = "run", **sections: Any) -> Path:
+        config: dict[str, Any] = {
+            "model": {"path": str(models / "hf")},
+            "data": {"train": str(good_data), "max_length": 96},
+            "optimizer": {"learning_rate": 1e-3},
+            "train": {"epochs": 1, "queries_per_step": 4},
+            "output": str(tmp_path / name),
+        }
+        for key, value in sections.items():
+            config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(config))
+        return path
+
+    return make
