@@ -45,8 +45,10 @@ std::vector<Point> thinned(std::span<const Point> points, std::size_t limit) {
 }
 
 std::vector<double> round_ticks(double lowest, double highest, int count) {
-  if (!(highest > lowest)) {
-    const double around = lowest == 0 ? 1 : std::abs(lowest) / 2;
+  // Values that differ by rounding alone are one value: ticks that fine could not be told apart.
+  const double size = std::max(std::abs(lowest), std::abs(highest));
+  if (!(highest - lowest > 1e-9 * size)) {
+    const double around = size == 0 ? 1 : size / 2;
     lowest -= around;
     highest += around;
   }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace rrhf::report {
 namespace {
@@ -60,6 +61,12 @@ TEST(RoundTicks, CoversTheValuesInRoundNumbers) {
   EXPECT_EQ(round_ticks(0, 1, 5), (std::vector<double>{0, 0.2, 0.4, 0.6000000000000001, 0.8, 1}));
   EXPECT_EQ(round_ticks(3, 97, 5), (std::vector<double>{0, 20, 40, 60, 80, 100}));
   EXPECT_EQ(round_ticks(-7, 7, 4), (std::vector<double>{-10, -5, 0, 5, 10}));
+}
+
+TEST(RoundTicks, TakesValuesThatDifferByRoundingForOne) {
+  const double value = 8.745123;
+  EXPECT_EQ(round_ticks(value, std::nextafter(value, 9), 4), round_ticks(value, value, 4));
+  EXPECT_EQ(round_ticks(-std::nextafter(value, 9), -value, 4).size(), round_ticks(-value, -value, 4).size());
 }
 
 TEST(RoundTicks, WidensASingleValue) {
