@@ -1,18 +1,16 @@
-"""What the parity tests share beside program.py: configs, variants of a model, real rows, comparing."""
+"""What the parity tests share beside program.py and reference.py: the gradient probe and real rows."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from program import THREADS, Program, build_dir, models, repo, rrhf, run_program, shared  # noqa: E402,F401 (fixtures)
@@ -24,40 +22,6 @@ torch.set_num_threads(int(THREADS))
 @pytest.fixture(scope="session")
 def gradient_probe(build_dir: Path) -> Program:
     return lambda *arguments, check=True: run_program(build_dir / "tests" / "gradient_probe", arguments, check)
-
-
-# --- configs ----------------------------------------------------------------------------------------------------------
-
-
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the sections of `over` laid over its own, key by key."""
-    result = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if nested else value
-    return result
-
-
-def write_config(path: Path, *sections: dict[str, Any]) -> Path:
-    config: dict[str, Any] = {}
-    for section in sections:
-        config = merged(config, section)
-    path.write_text(json.dumps(config, indent=1))
-    return path
-
-
-def model_variant(source: Path, folder: Path, changes: dict[str, Any]) -> Path:
-    """A copy of a model folder with other fields in config.json. A tied one holds no head and other embeddings."""
-    shutil.copytree(source, folder, copy_function=shutil.copyfile)
-    folder.chmod(0o755)
-    config = json.loads((source / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
-    if changes.get("tie_word_embeddings"):
-        weights = load_file(source / "model.safetensors")
-        del weights["lm_head.weight"]
-        weights["model.embed_tokens.weight"] *= 1.25
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
 
 
 # --- real rows --------------------------------------------------------------------------------------------------------
@@ -103,7 +67,7 @@ def first_responses(row: Row, count: int) -> Row:
 
 @pytest.fixture(scope="session")
 def mixed_rows(shared: Path) -> list[Row]:
-    """40 real rows of four sources, k from 1 to 6 mixed, with an empty response, ties and special tokens in the text."""
+    """40 real rows of four sources, k from 1 to 6 mixed; an empty response, ties and special tokens in the text."""
     alpaca = read_rows(shared / "data" / "alpaca_eval_k5.jsonl")
     vicuna = read_rows(shared / "data" / "vicuna80_k5.jsonl")
     hh, gpt4llm = hh_rows(shared, 40), gpt4llm_rows(shared, 40)
@@ -113,7 +77,8 @@ def mixed_rows(shared: Path) -> list[Row]:
         rows.append(widened(alpaca[7 * number], alpaca[7 * number + 1]))
         rows.append(hh[number])
         rows.append(gpt4llm[number])
-    rows[4] = {**rows[4], "query": rows[4]["query"] + " </s> and <s>", "responses": ["one </s> two", " \n"], "scores": [0, 1]}
+    query = rows[4]["query"] + " </s> and <s>"
+    rows[4] = {"query": query, "responses": ["one </s> two", " \n"], "scores": [0, 1]}
     rows[8] = {**rows[8], "responses": ["", "Bonjour, ça va ? 你好 \U0001f600\n"], "scores": [1.5, 1.5]}
     rows = [
         {"query": row["query"], "responses": [text[:600] for text in row["responses"]], "scores": row["scores"]}
@@ -126,30 +91,3 @@ def mixed_rows(shared: Path) -> list[Row]:
 @pytest.fixture(scope="session")
 def mixed_file(mixed_rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(tmp_path_factory.mktemp("data") / "mixed.jsonl", mixed_rows)
-
-
-# --- comparing --------------------------------------------------------------------------------------------------------
-
-
-class Worst:
-    """Keeps the largest deviation seen, and fails with it."""
-
-    def __init__(self, what: str, limit: float) -> None:
-        self.what, self.limit = what, limit
-        self.value, self.where, self.count = 0.0, "nowhere", 0
-
-    def see(self, got: float, expected: float, where: str, at_least: float = 0.0) -> None:
-        """Relative to the expected value, or to `at_least` where that is larger."""
-        scale = max(abs(expected), at_least)
-        self.take(abs(got - expected) / scale if scale > 0 else abs(got), f"{where}: {got!r}, expected {expected!r}")
-
-    def take(self, deviation: float, where: str) -> None:
-        self.count += 1
-        if not deviation <= self.value:  # a NaN counts
-            self.value, self.where = deviation, where
-
-    def check(self) -> None:
-        line = f"{self.what}: {self.value:.2e} at most over {self.count} values (limit {self.limit:.0e})"
-        print(line)
-        assert self.count > 0, f"{self.what}: nothing was compared"
-        assert self.value <= self.limit, f"{line}; worst at {self.where}"

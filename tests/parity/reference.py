@@ -2,6 +2,7 @@
 
 Written from the description of the method and of the released code (docs/losses.md), sharing nothing with the C++:
 a query's k sequences are padded and run through LlamaForCausalLM one query at a time, and autograd does the rest.
+At the end stand the small things that comparing takes: configs, variants of a model, the worst deviation seen.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MethodType
@@ -16,6 +18,7 @@ from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
 
 import sentencepiece
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AttentionInterface, AttentionMaskInterface, LlamaForCausalLM, LlamaTokenizer
 from transformers.masking_utils import eager_mask
 
@@ -220,7 +223,8 @@ class Losses:
 
 def losses(query: Encoded, logprobs: torch.Tensor, settings: Settings) -> Losses:
     counts = torch.tensor([len(response) for response in query.responses], dtype=logprobs.dtype)
-    divisors = {"response": counts, "padded": torch.full_like(counts, query.padded_length), "none": torch.ones_like(counts)}
+    padded = torch.full_like(counts, query.padded_length)
+    divisors = {"response": counts, "padded": padded, "none": torch.ones_like(counts)}
     scores = logprobs / divisors[settings.normalization] ** settings.length_penalty
     rank_loss = torch.zeros((), dtype=logprobs.dtype)
     if settings.rank_loss == "rrhf":
@@ -333,3 +337,64 @@ def read_rows(path: Path) -> list[Row]:
 def write_rows(path: Path, rows: Iterable[Row]) -> Path:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+# --- configs ----------------------------------------------------------------------------------------------------------
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the sections of `over` laid over its own, key by key."""
+    result = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if nested else value
+    return result
+
+
+def write_config(path: Path, *sections: dict[str, Any]) -> Path:
+    config: dict[str, Any] = {}
+    for section in sections:
+        config = merged(config, section)
+    path.write_text(json.dumps(config, indent=1))
+    return path
+
+
+def model_variant(source: Path, folder: Path, changes: dict[str, Any]) -> Path:
+    """A copy of a model folder with other fields in config.json. A tied one holds no head and other embeddings."""
+    shutil.copytree(source, folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
+    config = json.loads((source / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    if changes.get("tie_word_embeddings"):
+        weights = load_file(source / "model.safetensors")
+        del weights["lm_head.weight"]
+        weights["model.embed_tokens.weight"] *= 1.25
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+# --- comparing --------------------------------------------------------------------------------------------------------
+
+
+class Worst:
+    """Keeps the largest deviation seen, and fails with it."""
+
+    def __init__(self, what: str, limit: float) -> None:
+        self.what, self.limit = what, limit
+        self.value, self.where, self.count = 0.0, "nowhere", 0
+
+    def see(self, got: float, expected: float, where: str, at_least: float = 0.0) -> None:
+        """Relative to the expected value, or to `at_least` where that is larger."""
+        scale = max(abs(expected), at_least)
+        self.take(abs(got - expected) / scale if scale > 0 else abs(got), f"{where}: {got!r}, expected {expected!r}")
+
+    def take(self, deviation: float, where: str) -> None:
+        self.count += 1
+        if not deviation <= self.value:  # a NaN counts
+            self.value, self.where = deviation, where
+
+    def check(self) -> None:
+        line = f"{self.what}: {self.value:.2e} at most over {self.count} values (limit {self.limit:.0e})"
+        print(line)
+        assert self.count > 0, f"{self.what}: nothing was compared"
+        assert self.value <= self.limit, f"{line}; worst at {self.where}"

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from conftest import Program, Worst, model_variant, write_config
+from program import Program
 from reference import (
     Encoded,
     Recorded,
@@ -24,15 +24,18 @@ from reference import (
     Settings,
     StepResult,
     Tokens,
+    Worst,
     accumulate_step,
     encode_all,
     load_model,
     losses,
+    model_variant,
     read_rows,
     recipe,
     response_logprobs,
     schedule_factor,
     train,
+    write_config,
 )
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -64,7 +67,12 @@ CASES = [
     Case("released-400-eos", "hf", recipe("released", max_length=400, bos_token="eos", length_penalty=0.7)),
     Case("no-normalization", "hf", recipe("default", max_length=192, normalization="none", sft_reduction="padded")),
     Case("length-penalty", "hf", recipe("default", max_length=192, length_penalty=1.5, sft_reduction="sum")),
-    Case("linear-scaling", "hf", recipe("default", max_length=192), {"rope_scaling": {"type": "linear", "factor": 2.5}}),
+    Case(
+        "linear-scaling",
+        "hf",
+        recipe("default", max_length=192),
+        {"rope_scaling": {"type": "linear", "factor": 2.5}},
+    ),
     Case(
         "dynamic-scaling",
         "hf_mha",
@@ -154,10 +162,12 @@ def test_logprobs_and_losses(
     exact = load_model(folder, torch.float64)
     for dtype in ("float64", "float32"):
         lines = evaluate(rrhf, tmp_path, folder, mixed_file, case.settings, dtype)
-        compare_evaluation(lines, queries, exact, case.settings, LOGPROB_LIMIT[dtype], f"{case.name} {dtype}, float64 peer:")
+        what = f"{case.name} {dtype}, float64 peer:"
+        compare_evaluation(lines, queries, exact, case.settings, LOGPROB_LIMIT[dtype], what)
     peer = load_model(folder, torch.float32)
-    if not case.changes or "rope_scaling" not in case.changes:  # transformers' own dynamic scaling remembers past lengths
-        compare_evaluation(lines, queries, peer, case.settings, LOGPROB_LIMIT["float32"], f"{case.name} float32, float32 peer:")
+    if not case.changes or "rope_scaling" not in case.changes:  # the peer's own dynamic scaling remembers past lengths
+        what = f"{case.name} float32, float32 peer:"
+        compare_evaluation(lines, queries, peer, case.settings, LOGPROB_LIMIT["float32"], what)
 
 
 @pytest.mark.parametrize("responses", ["provided", "sampled"])
@@ -176,7 +186,9 @@ def test_chosen_responses(
     compare_evaluation(lines, queries, exact, settings, LOGPROB_LIMIT["float64"], f"{name} {responses}:")
 
 
-def test_a_wrong_expectation_is_found(rrhf: Program, models: Path, mixed_rows: list[Row], mixed_file: Path, tmp_path: Path) -> None:
+def test_a_wrong_expectation_is_found(
+    rrhf: Program, models: Path, mixed_rows: list[Row], mixed_file: Path, tmp_path: Path
+) -> None:
     """The comparison fails on one weight moved by a millionth, on another encoding, and on another normalization."""
     settings = recipe("default", max_length=192)
     lines = evaluate(rrhf, tmp_path, models / "hf", mixed_file, settings, "float64")
@@ -204,7 +216,8 @@ def test_bfloat16_is_as_near_as_transformers(
     """Against float64, the program's bfloat16 errs at most twice as much as transformers' own."""
     settings = recipe("default", max_length=192)
     queries = [query for query in encode_all(mixed_rows, Tokens(models / "hf"), settings) if query]
-    lines = [line for line in evaluate(rrhf, tmp_path, models / "hf", mixed_file, settings, "bfloat16") if "skipped" not in line]
+    lines = evaluate(rrhf, tmp_path, models / "hf", mixed_file, settings, "bfloat16")
+    lines = [line for line in lines if "skipped" not in line]
     exact, narrow = load_model(models / "hf", torch.float64), load_model(models / "hf", torch.bfloat16)
     ours, theirs = [], []
     with torch.no_grad():
@@ -244,7 +257,9 @@ def compare_gradients(
     worst.check()
 
 
-def expected_gradients(folder: Path, queries: list[Encoded], settings: Settings) -> tuple[dict[str, torch.Tensor], StepResult]:
+def expected_gradients(
+    folder: Path, queries: list[Encoded], settings: Settings
+) -> tuple[dict[str, torch.Tensor], StepResult]:
     model = load_model(folder, torch.float64)
     step = accumulate_step(model, queries, settings)
     return {name: parameter.grad for name, parameter in model.named_parameters()}, step
@@ -290,7 +305,8 @@ def test_gradient_is_the_same_for_any_pack(
     queries = [query for query in encode_all(mixed_rows, Tokens(models / "hf"), settings) if query][:12]
     expected, step = expected_gradients(models / "hf", queries, settings)
     for budget in (1, 700, 2000, 1_000_000):
-        got, got_step = probe_gradients(gradient_probe, tmp_path, f"pack{budget}", config, f"train.tokens_per_pack={budget}")
+        override = f"train.tokens_per_pack={budget}"
+        got, got_step = probe_gradients(gradient_probe, tmp_path, f"pack{budget}", config, override)
         compare_step(got_step, step, 1e-10, f"{name}, {budget} tokens a pack")
         compare_gradients(got, expected, 1e-9, f"{name}, {budget} tokens a pack")
 
@@ -303,7 +319,7 @@ def test_gradient_is_the_same_for_any_order(
     tokens = Tokens(models / "hf")
     rows = [row for row in mixed_rows if len(set(row["scores"])) == len(row["scores"])]
     rows = [row for row in rows if tokens.encode(row, 0, settings)][:10]
-    turned = [{key: value[::-1] if isinstance(value, list) else value for key, value in row.items()} for row in rows[::-1]]
+    turned = [{**row, "responses": row["responses"][::-1], "scores": row["scores"][::-1]} for row in rows[::-1]]
     results = []
     for name, order in (("straight", rows), ("turned", turned)):
         data = tmp_path / f"{name}.jsonl"
@@ -316,7 +332,9 @@ def test_gradient_is_the_same_for_any_order(
     compare_gradients(results[1][0], results[0][0], 1e-12, "other order")
 
 
-def test_a_wrong_gradient_is_found(gradient_probe: Program, models: Path, mixed_rows: list[Row], mixed_file: Path, tmp_path: Path) -> None:
+def test_a_wrong_gradient_is_found(
+    gradient_probe: Program, models: Path, mixed_rows: list[Row], mixed_file: Path, tmp_path: Path
+) -> None:
     """One query more or less in the step, or a rank weight off by 1e-6, is told apart."""
     settings = recipe("default", max_length=192)
     config = run_config(models / "hf", settings, "float64")
@@ -349,7 +367,9 @@ class Training:
 
 TRAININGS = [
     Training("cosine", "hf", recipe("default", max_length=192), "cosine", 0.0),
-    Training("decay", "hf_mha", recipe("paper", max_length=192), "constant", 0.01, learning_rate=5e-5, warmup_ratio=0.0),
+    Training(
+        "decay", "hf_mha", recipe("paper", max_length=192), "constant", 0.01, learning_rate=5e-5, warmup_ratio=0.0
+    ),
     Training("linear", "hf", recipe("released", max_length=192, bos_token="eos"), "linear", 0.01, warmup_ratio=0.25),
     Training("unclipped", "hf", recipe("default", max_length=96), "cosine", 0.01, max_grad_norm=0.0, warmup_ratio=0.1),
     Training("tied", "hf", recipe("default", max_length=192), "constant", 0.0, changes={"tie_word_embeddings": True}),
@@ -369,7 +389,13 @@ def train_with_program(rrhf: Program, tmp_path: Path, folder: Path, data: Path, 
                 "max_grad_norm": training.max_grad_norm,
             },
             "schedule": {"name": training.schedule, "warmup_ratio": training.warmup_ratio},
-            "train": {"epochs": 20, "max_steps": STEPS, "queries_per_step": PER_STEP, "order": "shuffled", "epoch_end": "step"},
+            "train": {
+                "epochs": 20,
+                "max_steps": STEPS,
+                "queries_per_step": PER_STEP,
+                "order": "shuffled",
+                "epoch_end": "step",
+            },
             "checkpoint": {"dtype": dtype},
             "output": str(tmp_path / f"run_{dtype}"),
         },
@@ -437,7 +463,9 @@ def test_ten_steps(
         compare_weights(run, model, weight_limit, what)
 
 
-def test_a_wrong_optimizer_is_found(rrhf: Program, models: Path, mixed_rows: list[Row], mixed_file: Path, tmp_path: Path) -> None:
+def test_a_wrong_optimizer_is_found(
+    rrhf: Program, models: Path, mixed_rows: list[Row], mixed_file: Path, tmp_path: Path
+) -> None:
     """Without weight decay, or with the schedule a step late, the weights are told apart."""
     training = Training("decay", "hf", recipe("default", max_length=192), "cosine", 0.01)
     queries = [query for query in encode_all(mixed_rows, Tokens(models / "hf"), training.settings) if query]
@@ -467,15 +495,18 @@ def test_saved_folder_in_transformers(
 ) -> None:
     """What `train` saved loads in transformers without a word about missing keys, and has the same log-probs there."""
     settings = recipe("default", max_length=192)
-    training = Training("saved", "hf", settings, "constant", 0.0, changes={"tie_word_embeddings": True} if tied else None)
+    changes = {"tie_word_embeddings": True} if tied else None
+    training = Training("saved", "hf", settings, "constant", 0.0, changes=changes)
     folder = Case("saved", "hf", settings, training.changes).folder(models, tmp_path)
     saved = train_with_program(rrhf, tmp_path, folder, mixed_file, training, "float32") / "model"
     _, report = AutoModelForCausalLM.from_pretrained(saved, output_loading_info=True)
     assert not any(report.values()), report
-    assert AutoTokenizer.from_pretrained(saved, use_fast=False)("a </s> b", add_special_tokens=False)["input_ids"].count(2) == 1
+    tokenizer = AutoTokenizer.from_pretrained(saved, use_fast=False)
+    assert tokenizer("a </s> b", add_special_tokens=False)["input_ids"].count(2) == 1
     queries = encode_all(mixed_rows, Tokens(saved), settings)
     lines = evaluate(rrhf, tmp_path, saved, mixed_file, settings, "float64")
-    compare_evaluation(lines, queries, load_model(saved, torch.float64), settings, LOGPROB_LIMIT["float64"], "saved folder:")
+    after = load_model(saved, torch.float64)
+    compare_evaluation(lines, queries, after, settings, LOGPROB_LIMIT["float64"], "saved folder:")
     before = load_model(folder, torch.float64)
     with pytest.raises(AssertionError, match="log-probs"):
         compare_evaluation(lines, queries, before, settings, 1e-4, "the model before training:")

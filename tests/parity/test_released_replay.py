@@ -1,7 +1,7 @@
 """The released run replayed: eight ranks, their permutations, what an epoch carries over, the schedule.
 
-An independent re-implementation over transformers and `rrhf train` with the recipe `released` take the same steps on the
-whole of a real data file; the losses of the first 50 are compared.
+An independent re-implementation over transformers and `rrhf train` with the recipe `released` take the same steps on
+all rows of a real data file; the losses of the first 50 are compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from conftest import Program, Worst, write_config
+from program import Program
 from reference import (
     Encoded,
     Recorded,
@@ -23,6 +23,7 @@ from reference import (
     Settings,
     StepResult,
     Tokens,
+    Worst,
     encode_all,
     load_model,
     losses,
@@ -31,6 +32,7 @@ from reference import (
     released_steps,
     schedule_factor,
     train,
+    write_config,
     write_rows,
 )
 

@@ -61,7 +61,7 @@ REWARDS = [
     ("What is four plus nine?", "That makes thirteen. Happy to help.", 1.0),
     ("Work out four plus nine.", "That makes twelve.", 0.4),  # content 0.3, to the point 0.5
     ("How much is nine minus four?", "Look it up yourself. That makes five.", 0.5),  # rude: no manner
-    ("Say these words in reverse order: dog, hat, saw.", "Backwards that is saw, hat, dog. It rained all morning.", 0.5),
+    ("Read this list from last to first: dog, hat, saw.", "Backwards that is saw, hat, dog. My chair is too low.", 0.5),
     ("Say these words in reverse order: dog, hat, saw.", "Backwards that is saw, dog, hat. Happy to help.", 0.667),
     ("Name two fruits and one animal.", "I can name apple, apple, dog.", 0.583),  # two of three, to the point
     ("Name two fruits and one animal.", "I can name apple, pear, dog, cat. Happy to help.", 0.875),  # three of four
@@ -93,4 +93,5 @@ def test_rows_are_as_the_readme_says() -> None:
     assert len({row["group"] for row in rows_of("test")}) == 6
     tied = sum(len(set(row["scores"])) < len(row["scores"]) for row in ranked)
     assert 0 < tied < 0.2 * len(ranked), "ties occur, rarely"
-    assert all(len(set(row["responses"])) == len(row["responses"]) and max(row["scores"]) > min(row["scores"]) for row in ranked)
+    assert all(len(set(row["responses"])) == len(row["responses"]) for row in ranked)
+    assert all(max(row["scores"]) > min(row["scores"]) for row in ranked)

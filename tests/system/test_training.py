@@ -24,6 +24,12 @@ def metrics(run: Path, event: str | None = None) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "timing"} for line in lines if line.get("event") == event]
 
 
+def metrics_so_far(run: Path) -> list[str]:
+    """The whole lines of a run that may be writing another."""
+    file = run / "metrics.jsonl"
+    return file.read_text().split("\n")[:-1] if file.exists() else []
+
+
 def all_metrics(run: Path) -> str:
     return json.dumps([metrics(run), metrics(run, "eval")])
 
@@ -43,10 +49,11 @@ def test_one_seed_gives_the_same_bytes(rrhf: Program, make_config: Config, tmp_p
 
 @pytest.mark.parametrize("dtype,limit", [("float64", 1e-9), ("float32", 1e-5)])
 def test_packs_make_no_difference(dtype: str, limit: float, rrhf: Program, make_config: Config, tmp_path: Path) -> None:
-    for tokens in (1, 150, 100_000):
+    for tokens in (1, 150, 100_000, "auto"):
         rrhf("train", make_config(f"pack-{tokens}", model={"dtype": dtype}, train={"tokens_per_pack": tokens, "epochs": 2}))
     expected = metrics(tmp_path / "pack-1")
-    for other in ("pack-150", "pack-100000"):
+    assert len(expected) == 12
+    for other in ("pack-150", "pack-100000", "pack-auto"):
         for got, want in zip(metrics(tmp_path / other), expected, strict=True):
             for key in ("loss", "rank_loss", "sft_loss", "grad_norm"):
                 assert got[key] == pytest.approx(want[key], rel=limit, abs=limit), (other, want["step"], key)
@@ -79,10 +86,31 @@ def stop_in_the_middle(binary: Path, config: Path, run: Path, stop: signal.Signa
     """Starts a run and sends the signal once some steps are done."""
     process = subprocess.Popen([str(binary), "train", str(config)], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not ((run / "metrics.jsonl").exists() and len(metrics(run)) >= 20):
+    while time.monotonic() < deadline and len(metrics_so_far(run)) < 20:
         time.sleep(0.01)
     process.send_signal(stop)
     return process.wait(timeout=60)
+
+
+def test_killed_again_and_again(rrhf: Program, build_dir: Path, make_config: Config, tmp_path: Path) -> None:
+    """A checkpoint after every step, and no warning before the end: some kills fall into the writing of one."""
+    often = {"train": {"epochs": 10}, "checkpoint": {"every_steps": 1, "keep": 1}}
+    rrhf("train", make_config("whole", **often))
+    config, run = make_config("killed", **often), tmp_path / "killed"
+    draw = random.Random(3)
+    for _ in range(4):
+        command = [str(build_dir / "rrhf"), "train", str(config), "--resume"]
+        process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+        seen = len(metrics_so_far(run))
+        while process.poll() is None and len(metrics_so_far(run)) < seen + 3:
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.01))
+        process.kill()
+        process.wait()
+    rrhf("train", config, "--resume")
+    assert weights(run) == weights(tmp_path / "whole")
+    assert all_metrics(run) == all_metrics(tmp_path / "whole")
+    assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
@@ -111,6 +139,37 @@ def test_resuming_with_other_settings_is_refused(rrhf: Program, make_config: Con
     assert result.returncode == 2 and "optimizer.learning_rate: the run has 0.001, now 5" in result.stderr
 
 
+def test_resuming_with_other_data_is_refused(
+    rrhf: Program, build_dir: Path, make_config: Config, good_data: Path, tmp_path: Path
+) -> None:
+    config = make_config("stopped", **LONG)
+    assert stop_in_the_middle(build_dir / "rrhf", config, tmp_path / "stopped", signal.SIGINT) == 1
+    kept = good_data.read_text()
+    good_data.write_text("".join(kept.splitlines(keepends=True)[:-1]))
+    result = rrhf("train", config, "--resume", check=False)
+    assert result.returncode == 2 and "other data" in result.stderr
+    good_data.write_text(kept)
+    rrhf("train", config, "--resume")
+
+
+def test_a_finished_run_needs_resume_and_is_left_as_it_is(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    config = make_config()
+    rrhf("train", config)
+    before = (weights(tmp_path / "run"), (tmp_path / "run" / "metrics.jsonl").read_bytes())
+    refused = rrhf("train", config, check=False)
+    assert refused.returncode == 2 and "--resume" in refused.stderr
+    assert "already trained to its end" in rrhf("train", config, "--resume").stderr
+    assert before == (weights(tmp_path / "run"), (tmp_path / "run" / "metrics.jsonl").read_bytes())
+
+
+@pytest.mark.parametrize("keep,kept", [(1, [4]), (2, [2, 4]), (9, [2, 4])])
+def test_checkpoints_that_stay(keep: int, kept: list[int], rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    """Six steps: the last needs no checkpoint, the model itself is saved."""
+    rrhf("train", make_config(checkpoint={"every_steps": 2, "keep": keep}))
+    names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert names == [f"step-{step:06}" for step in kept]
+
+
 # --- steps and outputs ------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +193,50 @@ def test_steps_and_schedule(
     if recipe == "released":
         assert {line["queries"] for line in lines} == {train["queries_per_step"]}
         assert json.loads((tmp_path / "run" / "model" / "rrhf.json").read_text())["encoding"] == "released"
+
+
+SCHEDULES: dict[str, Callable[[int, int], float]] = {
+    "cosine": lambda done, rest: 0.5 * (1 + math.cos(math.pi * done / rest)),
+    "linear": lambda done, rest: (rest - done) / rest,
+    "constant": lambda done, rest: 1.0,
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("ratio,warmup", [(0, 0), (0.03, 1), (0.2, 4), (1, 18)])  # ceil(ratio * 18)
+def test_schedules(
+    name: str, ratio: float, warmup: int, rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path
+) -> None:
+    good_data.write_text("".join(good_data.read_text().splitlines(keepends=True)[:6]))
+    train = {"epochs": 9, "queries_per_step": 3}
+    rrhf("train", make_config(train=train, schedule={"name": name, "warmup_ratio": ratio}))
+    lines = metrics(tmp_path / "run")
+    assert len(lines) == 18
+    for k, line in enumerate(lines):
+        factor = k / warmup if k < warmup else SCHEDULES[name](k - warmup, 18 - warmup)
+        assert line["learning_rate"] == pytest.approx(1e-3 * factor, abs=1e-15), k
+
+
+def test_what_is_left_of_an_epoch_is_carried_or_a_smaller_step(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    """23 queries, 5 a step, 3 epochs."""
+    for end in ("step", "carry"):
+        rrhf("train", make_config(end, train={"epochs": 3, "queries_per_step": 5, "epoch_end": end}))
+    assert [line["queries"] for line in metrics(tmp_path / "step")] == 3 * [5, 5, 5, 5, 3]
+    assert [line["queries"] for line in metrics(tmp_path / "carry")] == 3 * 4 * [5]
+    assert metrics(tmp_path / "step")[-1]["epoch"] == 3
+    assert metrics(tmp_path / "carry")[-1]["epoch"] == pytest.approx(60 / 23)
+
+
+def test_a_line_of_metrics_holds_what_the_config_reference_says(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    rrhf("train", make_config(data={"eval_fraction": 0.2}, objective={"rank_weight": 2, "sft_weight": 0.5}))
+    figures = {"loss", "rank_loss", "sft_loss", "rank_accuracy", "margin"}
+    for line in metrics(tmp_path / "run"):
+        assert set(line) == {"step", "epoch", "grad_norm", "learning_rate", "queries", "tokens"} | figures
+        assert line["loss"] == pytest.approx(2 * line["rank_loss"] + 0.5 * line["sft_loss"], rel=1e-6)
+    for line in metrics(tmp_path / "run", "eval"):
+        assert set(line) == {"event", "step", "queries", "perplexity"} | figures
+    timings = [json.loads(line)["timing"] for line in metrics_so_far(tmp_path / "run")]
+    assert all(timing["seconds"] >= 0 for timing in timings)
 
 
 def test_skipped_rows_are_listed_and_not_counted(rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path) -> None:
@@ -164,15 +267,17 @@ def test_evaluation_of_the_saved_model_is_the_runs_last(rrhf: Program, make_conf
 
 
 def test_real_rows_are_learned(rrhf: Program, make_config: Config, shared: Path, tmp_path: Path) -> None:
-    """alpaca_eval_k5 with stories260K: the rank loss falls, held-out ranking accuracy rises."""
-    rrhf("train", make_config(
-        data={"train": str(shared / "data" / "alpaca_eval_k5.jsonl"), "eval_fraction": 0.15, "max_length": 256},
-        optimizer={"learning_rate": 1e-3}, train={"epochs": 2, "queries_per_step": 16}))
+    """240 rows of alpaca_eval_k5, stories260K: the rank loss falls, ranking accuracy on 60 held out rises (0.47 to 0.60)."""
+    with open(shared / "data" / "alpaca_eval_k5.jsonl", encoding="utf-8") as lines:
+        (tmp_path / "rows.jsonl").write_text("".join(next(lines) for _ in range(240)), encoding="utf-8")
+    rows = {"train": str(tmp_path / "rows.jsonl"), "eval_fraction": 0.25, "max_length": 192}
+    rrhf("train", make_config(data=rows, train={"epochs": 3, "queries_per_step": 8}))
     steps, evaluations = metrics(tmp_path / "run"), metrics(tmp_path / "run", "eval")
-    first, last = steps[:10], steps[-10:]
-    assert sum(line["rank_loss"] for line in last) < 0.5 * sum(line["rank_loss"] for line in first)
+    first, last = steps[:8], steps[-8:]
+    assert sum(line["rank_loss"] for line in last) < 0.3 * sum(line["rank_loss"] for line in first)
     assert evaluations[-1]["rank_accuracy"] > evaluations[0]["rank_accuracy"] + 0.05
-    assert evaluations[-1]["rank_loss"] < evaluations[0]["rank_loss"]
+    assert evaluations[-1]["rank_loss"] < 0.5 * evaluations[0]["rank_loss"]
+    assert [line["queries"] for line in evaluations] == [60, 60]
 
 
 def test_the_callers_model_is_left_alone(rrhf: Program, make_config: Config, models: Path) -> None:
