@@ -77,9 +77,13 @@ def test_orders_make_no_difference(rrhf: Program, make_config: Config, good_data
             assert got[key] == pytest.approx(want[key], rel=1e-9), key
 
 
+def files_below(run: Path) -> list[str]:
+    return sorted(str(path.relative_to(run)) for path in run.rglob("*"))
+
+
 # --- interruption -----------------------------------------------------------------------------------------------------
 
-LONG = {"train": {"epochs": 40}, "checkpoint": {"every_steps": 7, "keep": 2}, "data": {"eval_fraction": 0.1}}
+LONG = {"train": {"epochs": 20}, "checkpoint": {"every_steps": 7, "keep": 2}, "data": {"eval_fraction": 0.1}}
 
 
 def stop_in_the_middle(binary: Path, config: Path, run: Path, stop: signal.Signals) -> int:
@@ -110,7 +114,7 @@ def test_killed_again_and_again(rrhf: Program, build_dir: Path, make_config: Con
     rrhf("train", config, "--resume")
     assert weights(run) == weights(tmp_path / "whole")
     assert all_metrics(run) == all_metrics(tmp_path / "whole")
-    assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert files_below(run) == files_below(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
@@ -277,7 +281,7 @@ def test_real_rows_are_learned(rrhf: Program, make_config: Config, shared: Path,
     assert sum(line["rank_loss"] for line in last) < 0.3 * sum(line["rank_loss"] for line in first)
     assert evaluations[-1]["rank_accuracy"] > evaluations[0]["rank_accuracy"] + 0.05
     assert evaluations[-1]["rank_loss"] < 0.5 * evaluations[0]["rank_loss"]
-    assert [line["queries"] for line in evaluations] == [60, 60]
+    assert evaluations[0]["queries"] == evaluations[-1]["queries"] > 40  # of 60; the rest have too long a prompt
 
 
 def test_the_callers_model_is_left_alone(rrhf: Program, make_config: Config, models: Path) -> None:
