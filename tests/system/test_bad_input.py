@@ -18,6 +18,7 @@ Config = Callable[..., Path]
 Refuse = Callable[..., str]
 
 GOOD = '{"query": "a b", "responses": ["c d", "e"], "scores": [1, 2]}\n'
+DEEP = '{"query": ' + "[" * 1_000_000 + "]" * 1_000_000 + "}\n"
 TIES = GOOD.replace("[1, 2]", "[3, 3]") * 3
 
 
@@ -61,7 +62,7 @@ BAD_DATA = {
     "NaN score": (GOOD + GOOD.replace("[1, 2]", "[NaN, 2]"), ("bad.jsonl:2", "scores", "NaN")),
     "infinite score": (GOOD + GOOD.replace("[1, 2]", "[-Infinity, 2]"), ("bad.jsonl:2", "scores", "finite")),
     "huge score": (GOOD + GOOD.replace("[1, 2]", "[1e999, 2]"), ("bad.jsonl:2", "1e999")),
-    "deep nesting": (GOOD + '{"query": ' + "[" * 1_000_000 + "]" * 1_000_000 + "}\n", ("bad.jsonl:2", "nested deeper than 64")),
+    "deep nesting": (GOOD + DEEP, ("bad.jsonl:2", "nested deeper than 64")),
     "fewer scores": (GOOD + GOOD.replace("[1, 2]", "[1]"), ("bad.jsonl:2", '"scores" has 1 number for 2 responses')),
     "more scores": (GOOD + GOOD.replace("[1, 2]", "[1, 2, 3]"), ("bad.jsonl:2", '"scores" has 3 numbers for 2 responses')),
     "a score in quotes": (GOOD.replace("[1, 2]", '["1", 2]') + GOOD, ("bad.jsonl:1", "scores", "a string")),
@@ -320,7 +321,9 @@ def test_an_output_that_is_there_and_empty_is_used(rrhf: Program, make_config: C
 
 
 @pytest.mark.parametrize("flag", ["--per-response", "--json"])
-def test_an_evaluation_written_to_nowhere(flag: str, refuse: Refuse, make_config: Config, good_data: Path, tmp_path: Path) -> None:
+def test_an_evaluation_written_to_nowhere(
+    flag: str, refuse: Refuse, make_config: Config, good_data: Path, tmp_path: Path
+) -> None:
     refuse("eval", make_config(), "--data", good_data, flag, tmp_path / "no" / "out.json", words=("no such folder",))
 
 
