@@ -1,12 +1,12 @@
 #include "rrhf/checkpoint/hf_folder.h"
 
 #include <ATen/ATen.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <set>
 
+#include "rrhf/checkpoint/name_list.h"
 #include "rrhf/checkpoint/tensor_file.h"
+#include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/text/tokenizer.h"
@@ -19,47 +19,6 @@ constexpr const char* single_file = "model.safetensors";
 constexpr const char* index_file = "model.safetensors.index.json";
 constexpr const char* note_file = "rrhf.json";
 
-// The shards an index names, each once. A name must stay inside the folder.
-std::vector<fs::path> shards_of(const fs::path& folder) {
-  const fs::path path = folder / index_file;
-  const Json index = parse_json(read_file(path), "checkpoint", path.string());
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-    throw_input("checkpoint", "{}: has no weight_map", path.string());
-  }
-  std::set<std::string> names;
-  for (const auto& [tensor, file] : index["weight_map"].items()) {
-    if (!file.is_string() || fs::path(file.get<std::string>()).filename() != file.get<std::string>()) {
-      throw_input("checkpoint", "{}: {} is mapped to {}; the name of a file in the same folder is needed",
-                  path.string(), tensor, file.dump());
-    }
-    names.insert(file.get<std::string>());
-  }
-  std::vector<fs::path> files;
-  for (const std::string& name : names) files.push_back(folder / name);
-  return files;
-}
-
-std::vector<fs::path> weight_files(const fs::path& folder) {
-  if (fs::exists(folder / index_file)) return shards_of(folder);
-  if (fs::exists(folder / single_file)) return {folder / single_file};
-  throw_input("checkpoint", "{}: holds neither {} nor {}", folder.string(), single_file, index_file);
-}
-
-std::string shape_text(at::IntArrayRef shape) {
-  return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
-}
-
-// Old checkpoints carry this buffer; it follows from the config.
-bool is_rotary_buffer(std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }
-
-// Up to ten names and a count.
-std::string name_list(const std::vector<std::string>& names) {
-  const std::size_t shown = std::min<std::size_t>(names.size(), 10);
-  std::string text =
-      fmt::format("{}", fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "));
-  return names.size() > shown ? text + fmt::format(" and {} more", names.size() - shown) : text;
-}
-
 // Copies what the files hold into the places the config asks for, and keeps account of both sides.
 class Loader {
  public:
@@ -67,23 +26,24 @@ class Loader {
     for (const model::NamedTensor& place : places_) missing_.insert(place.name);
   }
 
-  void load(const fs::path& path, bool tied) {
-    const TensorFile file(path);
-    for (const format::SafetensorsEntry& entry : file.entries()) {
-      const auto place = std::ranges::find(places_, entry.name, &model::NamedTensor::name);
+  void load(const TensorSource& source, bool tied) {
+    for (const TensorInfo& info : source.tensors()) {
       // A tied checkpoint may still hold the head; it equals the embedding.
-      if (is_rotary_buffer(entry.name) || (tied && entry.name == "lm_head.weight")) continue;
+      if (tied && info.name == "lm_head.weight") continue;
+      const auto place = std::ranges::find(places_, info.name, &model::NamedTensor::name);
       if (place == places_.end()) {
-        unexpected_.push_back(entry.name);
-      } else if (place->view.sizes() != at::IntArrayRef(entry.shape)) {
-        wrong_ += fmt::format("\n  {}: {} is {}, the config asks for {}", path.string(), entry.name,
-                              shape_text(entry.shape), shape_text(place->view.sizes()));
-        missing_.erase(entry.name);
-      } else {
-        at::Tensor view = place->view;
-        view.copy_(file.tensor(entry));
-        missing_.erase(entry.name);
+        unexpected_.push_back(info.name);
+        continue;
       }
+      missing_.erase(info.name);
+      if (place->view.sizes() != at::IntArrayRef(info.shape)) {
+        wrong_ += fmt::format("\n  {}: {} is {}, the config asks for {}", source.files()[info.file].string(), info.name,
+                              shape_text(info.shape), shape_text(place->view.sizes()));
+        continue;
+      }
+      at::Tensor view = place->view;
+      view.copy_(source.tensor(info));
+      source.release(info);  // else the file stays resident beside the weights
     }
   }
 
@@ -149,10 +109,10 @@ model::LlamaConfig load_config(const fs::path& folder) {
 
 model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
                             at::Device device) {
-  const std::vector<fs::path> files = weight_files(folder);
+  const TensorSource source(folder);
   model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(dtype).device(device));
   Loader loader(folder, model::named_tensors(weights, config));
-  for (const fs::path& file : files) loader.load(file, config.tie_word_embeddings);
+  loader.load(source, config.tie_word_embeddings);
   loader.finish();
   return weights;
 }

@@ -1,4 +1,5 @@
-// A model as a Hugging Face folder: config.json, safetensors (one file or shards with an index), tokenizer files.
+// A model as a Hugging Face folder: config.json, weights (checkpoint/tensor_source.h says which files), tokenizer
+// files.
 #pragma once
 
 #include <cstdint>

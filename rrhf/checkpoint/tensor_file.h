@@ -28,6 +28,9 @@ class TensorFile {
   /// here.
   at::Tensor tensor(const format::SafetensorsEntry& entry) const;
 
+  /// Gives the pages of a tensor back to the system; they are read again when next touched.
+  void release(const format::SafetensorsEntry& entry) const noexcept { file_.release(entry.data); }
+
   /// The entry of that name, or null.
   const format::SafetensorsEntry* find(std::string_view name) const;
 

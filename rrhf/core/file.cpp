@@ -84,6 +84,15 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void MappedFile::release(std::span<const std::byte> part) const noexcept {
+  if (part.empty()) return;
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  // The mapping begins at a page; its neighbours' bytes on the first and the last page only come back from the file.
+  const auto begin = static_cast<std::size_t>(part.data() - data_) / page * page;
+  const auto end = static_cast<std::size_t>(part.data() - data_) + part.size();
+  ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+}
+
 void write_file_atomically(const fs::path& path, std::string_view content) {
   write_file_atomically(path, [&](std::ostream& out) { out.write(content.data(), std::ssize(content)); });
 }

@@ -28,6 +28,10 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
 
+  /// Gives the pages that hold `part` of bytes() back to the system. They are read again when next touched, so this
+  /// is never wrong, only slow. Safe from several threads.
+  void release(std::span<const std::byte> part) const noexcept;
+
  private:
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
