@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 
+#include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/error.h"
 
 namespace rrhf::checkpoint {
@@ -45,8 +46,13 @@ at::Tensor rotary_frequencies(const model::LlamaConfig& config) {
 }  // namespace
 
 void WeightSum::add(const std::string& name, const at::Tensor& tensor) {
-  const at::Tensor plain = tensor.to(at::kFloat);
-  sums_[name] = {.float32 = plain.sum().item<float>(), .exact = tensor.sum(at::kDouble).item<double>()};
+  Sums& sums = sums_[name];
+  sums.float32 = tensor.to(at::kFloat).sum().item<float>();
+  sums.exact = 0;
+  // In blocks: torch would make the whole tensor double at once.
+  for_row_blocks(tensor.sizes(), sizeof(double), [&](std::int64_t first, std::int64_t count) {
+    sums.exact += tensor.narrow(0, first, count).to(at::kDouble).sum().item<double>();
+  });
 }
 
 bool WeightSum::Result::matches(double expected) const {
