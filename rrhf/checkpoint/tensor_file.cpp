@@ -3,20 +3,19 @@
 #include <ATen/ATen.h>
 
 #include "rrhf/checkpoint/dtypes.h"
+#include "rrhf/checkpoint/mapped_tensor.h"
 #include "rrhf/checkpoint/tensor_file_writer.h"
 #include "rrhf/core/error.h"
 
 namespace rrhf::checkpoint {
+
 TensorFile::TensorFile(const std::filesystem::path& path)
     : name_(path.string()), file_(path), content_(format::parse_safetensors(file_.bytes(), name_)) {}
 
 at::Tensor TensorFile::tensor(const format::SafetensorsEntry& entry) const {
-  const auto dtype = float_dtype(entry.dtype);
-  if (!dtype) {
-    throw_input("checkpoint", "{}: {} has dtype {}; float tensors are needed: F32, F16, BF16, F64", name_, entry.name,
-                entry.dtype);
-  }
-  return at::from_blob(const_cast<std::byte*>(entry.data.data()), entry.shape, at::TensorOptions().dtype(*dtype));
+  return mapped_tensor(
+      {.name = entry.name, .dtype = entry.dtype, .shape = entry.shape, .strides = c10::contiguous_strides(entry.shape)},
+      entry.data, name_);
 }
 
 const format::SafetensorsEntry* TensorFile::find(std::string_view name) const {

@@ -4,12 +4,13 @@
 
 #include <algorithm>
 #include <functional>
-#include <set>
 #include <unordered_map>
+#include <variant>
 
 #include "rrhf/checkpoint/dtypes.h"
 #include "rrhf/checkpoint/name_list.h"
 #include "rrhf/checkpoint/tensor_file.h"
+#include "rrhf/checkpoint/torch_file.h"
 #include "rrhf/checkpoint/weight_files.h"
 #include "rrhf/core/error.h"
 
@@ -19,6 +20,13 @@ namespace {
 
 // Old checkpoints carry this buffer; it follows from the config.
 bool is_rotary_buffer(std::string_view name) { return name.ends_with("rotary_emb.inv_freq"); }
+
+using AnyFile = std::variant<TensorFile, TorchFile>;
+
+AnyFile open_file(const fs::path& path) {
+  if (path.extension() == ".safetensors") return TensorFile(path);
+  return TorchFile(path);
+}
 
 }  // namespace
 
@@ -31,37 +39,34 @@ struct TensorSource::State {
 
   fs::path path;
   std::vector<fs::path> files;
-  std::vector<TensorFile> open;
+  std::vector<AnyFile> open;
   std::vector<TensorInfo> tensors;
   std::vector<Place> places;                                   // of tensors[i]
   std::unordered_map<std::string_view, std::size_t> index_of;  // names point into tensors
 
-  void list_tensors();
+  void list_tensors(std::size_t file, std::vector<std::string>& not_floating);
   void check_names() const;
   void check_index(const WeightFiles& found) const;
   const Place& place_of(const TensorInfo& info) const;
   std::string file_name(std::size_t file) const { return files[file].filename().string(); }
 };
 
-void TensorSource::State::list_tensors() {
-  std::vector<std::string> others;
-  for (std::size_t file = 0; file < open.size(); ++file) {
-    const auto& entries = open[file].entries();
+// Appends the tensors of a file, and to `not_floating` what can't be one of a model.
+void TensorSource::State::list_tensors(std::size_t file, std::vector<std::string>& not_floating) {
+  const auto list = [&](const auto& holder) {
+    const auto& entries = holder.entries();
     for (std::size_t i = 0; i < entries.size(); ++i) {
       if (is_rotary_buffer(entries[i].name)) continue;
       const auto dtype = float_dtype(entries[i].dtype);
       if (!dtype) {
-        others.push_back(fmt::format("{} ({})", entries[i].name, entries[i].dtype));
+        not_floating.push_back(fmt::format("{} ({})", entries[i].name, entries[i].dtype));
         continue;
       }
       tensors.push_back({entries[i].name, *dtype, entries[i].shape, file});
       places.push_back({file, i});
     }
-  }
-  if (!others.empty()) {
-    throw_input("checkpoint", "{}: tensors of F32, F16, BF16 or F64 are needed; these are not: {}", path.string(),
-                name_list(others));
-  }
+  };
+  std::visit(list, open[file]);
 }
 
 // A name that leads to another tensor than its own stands twice.
@@ -118,8 +123,15 @@ TensorSource::TensorSource(const fs::path& path) : state_(std::make_unique<State
   WeightFiles found = find_weight_files(path);
   state_->path = path;
   state_->files = std::move(found.files);
-  for (const fs::path& file : state_->files) state_->open.emplace_back(file);
-  state_->list_tensors();
+  std::vector<std::string> not_floating;
+  for (std::size_t file = 0; file < state_->files.size(); ++file) {
+    state_->open.push_back(open_file(state_->files[file]));
+    state_->list_tensors(file, not_floating);
+  }
+  if (!not_floating.empty()) {
+    throw_input("checkpoint", "{}: tensors of F32, F16, BF16 or F64 are needed; these are not: {}", path.string(),
+                name_list(not_floating));
+  }
   for (std::size_t i = 0; i < state_->tensors.size(); ++i) state_->index_of.emplace(state_->tensors[i].name, i);
   state_->check_names();
   if (!found.index.empty()) state_->check_index(found);
@@ -141,14 +153,13 @@ const TensorInfo* TensorSource::find(std::string_view name) const {
 
 at::Tensor TensorSource::tensor(const TensorInfo& info) const {
   const State::Place& place = state_->place_of(info);
-  const TensorFile& file = state_->open[place.file];
-  return file.tensor(file.entries()[place.entry]);
+  return std::visit([&](const auto& file) { return file.tensor(file.entries()[place.entry]); },
+                    state_->open[place.file]);
 }
 
 void TensorSource::release(const TensorInfo& info) const {
   const State::Place& place = state_->place_of(info);
-  const TensorFile& file = state_->open[place.file];
-  file.release(file.entries()[place.entry]);
+  std::visit([&](const auto& file) { file.release(file.entries()[place.entry]); }, state_->open[place.file]);
 }
 
 }  // namespace rrhf::checkpoint
