@@ -1,10 +1,13 @@
 #include "rrhf/checkpoint/delta_difference.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <mutex>
 #include <type_traits>
 
 #include "rrhf/core/error.h"
@@ -66,31 +69,39 @@ T best_delta(T base, T target, T first) {
   return best;
 }
 
-template <class T>
-void mend(at::Tensor& delta, const at::Tensor& base, const at::Tensor& target, const at::Tensor& wrong) {
-  const at::Tensor plain_base = base.contiguous(), plain_target = target.contiguous(), at = wrong.flatten().nonzero();
-  T* const deltas = static_cast<T*>(delta.mutable_data_ptr());
-  const T* const bases = static_cast<const T*>(plain_base.const_data_ptr());
-  const T* const targets = static_cast<const T*>(plain_target.const_data_ptr());
-  const std::int64_t* const places = at.const_data_ptr<std::int64_t>();
-  for (std::int64_t i = 0; i < at.numel(); ++i) {
-    deltas[places[i]] = best_delta<T>(bases[places[i]], targets[places[i]], deltas[places[i]]);
+// Calls work(tag, first, last) with a value of the dtype's type, over ranges of elements, on all threads.
+template <class Work>
+void for_elements(at::ScalarType dtype, std::int64_t count, const Work& work) {
+  const auto run = [&](auto tag) {
+    at::parallel_for(0, count, std::int64_t{1} << 18,
+                     [&](std::int64_t first, std::int64_t last) { work(tag, first, last); });
+  };
+  switch (dtype) {
+    case at::kHalf:
+      return run(at::Half{});
+    case at::kBFloat16:
+      return run(at::BFloat16{});
+    case at::kFloat:
+      return run(float{});
+    case at::kDouble:
+      return run(double{});
+    default:
+      throw_error("delta", "tensors of type {} have no delta", at::toString(dtype));
   }
 }
 
-void mend(at::Tensor& delta, const at::Tensor& base, const at::Tensor& target, const at::Tensor& wrong) {
-  switch (delta.scalar_type()) {
-    case at::kHalf:
-      return mend<at::Half>(delta, base, target, wrong);
-    case at::kBFloat16:
-      return mend<at::BFloat16>(delta, base, target, wrong);
-    case at::kFloat:
-      return mend<float>(delta, base, target, wrong);
-    case at::kDouble:
-      return mend<double>(delta, base, target, wrong);
-    default:
-      throw_error("delta", "tensors of type {} have no delta", at::toString(delta.scalar_type()));
-  }
+// Replaces the deltas whose sums miss their targets. All tensors are contiguous.
+void mend(at::Tensor& delta, const at::Tensor& base, const at::Tensor& target, const at::Tensor& restored) {
+  for_elements(delta.scalar_type(), delta.numel(), [&](auto tag, std::int64_t first, std::int64_t last) {
+    using T = decltype(tag);
+    T* const deltas = static_cast<T*>(delta.mutable_data_ptr());
+    const T* const bases = static_cast<const T*>(base.const_data_ptr());
+    const T* const targets = static_cast<const T*>(target.const_data_ptr());
+    const T* const reached = static_cast<const T*>(restored.const_data_ptr());
+    for (std::int64_t i = first; i < last; ++i) {
+      if (bits_of(reached[i]) != bits_of(targets[i])) deltas[i] = best_delta<T>(bases[i], targets[i], deltas[i]);
+    }
+  });
 }
 
 }  // namespace
@@ -98,34 +109,49 @@ void mend(at::Tensor& delta, const at::Tensor& base, const at::Tensor& target, c
 bool same_bits(const at::Tensor& a, const at::Tensor& b) { return at::equal(bits(a), bits(b)); }
 
 Difference restoring_difference(const at::Tensor& target, const at::Tensor& base) {
-  Difference result{.delta = at::sub(target, base).contiguous(), .restored = {}};
-  result.restored = at::add(base, result.delta);
-  if (same_bits(result.restored, target)) return result;
-  mend(result.delta, base, target, bits(result.restored).ne(bits(target)));
-  at::add_out(result.restored, base, result.delta);
+  const at::Tensor plain_target = target.contiguous(), plain_base = base.contiguous();
+  Difference result{.delta = at::sub(plain_target, plain_base), .restored = {}};
+  result.restored = at::add(plain_base, result.delta);
+  if (same_bits(result.restored, plain_target)) return result;
+  mend(result.delta, plain_base, plain_target, result.restored);
+  at::add_out(result.restored, plain_base, result.delta);
   return result;
+}
+
+void Rounding::Errors::add(double got, double want) {
+  ++count;
+  if (got == want) return;  // zeros of different sign
+  // The difference of what is not finite is beyond any number.
+  const double error = std::isfinite(got - want) ? std::abs(got - want) : std::numeric_limits<double>::infinity();
+  absolute = std::max(absolute, error);
+  relative = std::max(relative, std::isfinite(error) ? error / std::abs(want) : error);
 }
 
 void Rounding::add_block(const std::string& name, const at::Tensor& restored, const at::Tensor& target) {
   if (name != last_) ++tensors;
   last_ = name;
   elements += target.numel();
-  if (same_bits(restored, target)) return;
-  const at::Tensor wrong = bits(restored).ne(bits(target));
-  inexact_elements += wrong.sum().item<std::int64_t>();
+  const at::Tensor got = restored.contiguous(), want = target.contiguous();
+  if (same_bits(got, want)) return;
   if (name != last_inexact_) ++inexact_tensors;
   last_inexact_ = name;
-  const at::Tensor got = restored.contiguous().masked_select(wrong).to(at::kDouble);
-  const at::Tensor want = target.contiguous().masked_select(wrong).to(at::kDouble);
-  // Zeros of different sign differ by nothing; NaN, as the difference of what is not finite, is beyond any number.
-  const at::Tensor relative = at::where(got == want, 0.0, (got - want).abs() / want.abs());
-  const double largest =
-      at::nan_to_num(relative, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity())
-          .max()
-          .item<double>();
-  if (largest <= largest_relative) return;
-  largest_relative = largest;
-  largest_in = name;
+  std::mutex mutex;
+  for_elements(want.scalar_type(), want.numel(), [&](auto tag, std::int64_t first, std::int64_t last) {
+    using T = decltype(tag);
+    const T* const gots = static_cast<const T*>(got.const_data_ptr());
+    const T* const wants = static_cast<const T*>(want.const_data_ptr());
+    Errors errors;
+    for (std::int64_t i = first; i < last; ++i) {
+      if (bits_of(gots[i]) != bits_of(wants[i]))
+        errors.add(static_cast<double>(gots[i]), static_cast<double>(wants[i]));
+    }
+    const std::scoped_lock lock(mutex);
+    inexact_elements += errors.count;
+    largest_absolute = std::max(largest_absolute, errors.absolute);
+    if (errors.relative <= largest_relative) return;
+    largest_relative = errors.relative;
+    largest_in = name;
+  });
 }
 
 }  // namespace rrhf::checkpoint

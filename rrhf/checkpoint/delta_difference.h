@@ -26,15 +26,21 @@ Difference restoring_difference(const at::Tensor& target, const at::Tensor& base
 struct Rounding {
   std::int64_t tensors = 0;          ///< looked at
   std::int64_t elements = 0;         ///< looked at
-  std::int64_t inexact_tensors = 0;  ///< with at least one such element
+  std::int64_t inexact_tensors = 0;  ///< with at least one element that does not come back
   std::int64_t inexact_elements = 0;
-  double largest_relative = 0;  ///< |restored - target| / |target|, over them; infinity where one is not finite
-  std::string largest_in;       ///< the tensor of that element
+  double largest_absolute = 0;  ///< |restored - target| over them; infinity where one is not finite
+  double largest_relative = 0;  ///< the same by |target|: 1 for a target so small that it is lost whole
+  std::string largest_in;       ///< the tensor of the largest relative error
 
   /// Counts a block of a tensor. Both in the target's own dtype.
   void add_block(const std::string& name, const at::Tensor& restored, const at::Tensor& target);
 
  private:
+  struct Errors {
+    std::int64_t count = 0;
+    double absolute = 0, relative = 0;
+    void add(double got, double want);
+  };
   std::string last_, last_inexact_;
 };
 

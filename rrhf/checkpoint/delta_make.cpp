@@ -91,6 +91,7 @@ class Maker {
                 const std::vector<FileHash>& files) const {
     Json rounding = {{"tensors", rounding_.inexact_tensors}, {"elements", rounding_.inexact_elements}};
     if (rounding_.inexact_elements > 0 && std::isfinite(rounding_.largest_relative)) {
+      rounding["largest_absolute"] = rounding_.largest_absolute;
       rounding["largest_relative"] = rounding_.largest_relative;
     }
     return {{"what", "delta"},

@@ -38,11 +38,12 @@ void print_rounding(const checkpoint::Rounding& rounding) {
     fmt::print("exact     all {} tensors come back bit for bit\n", rounding.tensors);
     return;
   }
-  fmt::print(
-      "rounding  {} of {} tensors: {} of {} elements do not come back bit for bit; largest relative error {:.2g}{}\n",
-      rounding.inexact_tensors, rounding.tensors, with_commas(rounding.inexact_elements),
-      with_commas(rounding.elements), rounding.largest_relative,
-      rounding.largest_in.empty() ? " (zeros of another sign)" : " in " + rounding.largest_in);
+  fmt::print("rounding  {} of {} elements, in {} of {} tensors, do not come back bit for bit\n",
+             with_commas(rounding.inexact_elements), with_commas(rounding.elements), rounding.inexact_tensors,
+             rounding.tensors);
+  fmt::print("          largest error {:.2g}; largest relative error {:.2g}{} (--dtype float32 loses less)\n",
+             rounding.largest_absolute, rounding.largest_relative,
+             rounding.largest_in.empty() ? "" : " in " + rounding.largest_in);
 }
 
 std::string new_rows_text(std::int64_t rows, RowFill fill) {

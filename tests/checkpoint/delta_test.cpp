@@ -100,6 +100,7 @@ TEST(Rounding, CountsTensorsElementsAndTheLargestError) {
   EXPECT_EQ(rounding.elements, 3 + 6 + 1);
   EXPECT_EQ(rounding.inexact_tensors, 2);
   EXPECT_EQ(rounding.inexact_elements, 4);
+  EXPECT_EQ(rounding.largest_absolute, 2);
   EXPECT_EQ(rounding.largest_relative, 0.5);
   EXPECT_EQ(rounding.largest_in, "b");
   rounding.add_block("d", half({1}), half({std::numeric_limits<double>::quiet_NaN()}));

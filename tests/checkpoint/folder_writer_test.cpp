@@ -81,13 +81,13 @@ TEST(TensorFileWriter, LargeTensorsPassThroughItsBufferWhole) {
   const TemporaryFolder folder;
   // 40 MB: several of the pieces it writes; a transposed source, so that each row is gathered.
   const at::Tensor large = at::rand({2000, 5000}).t();
-  TensorFileWriter writer(folder.path() / "x", {{"x", at::kBFloat16, {5000, 2000}}, {"y", at::kFloat, {2000, 5000}}},
-                          true);
+  TensorFileWriter writer(folder.path() / "x.safetensors",
+                          {{"x", at::kBFloat16, {5000, 2000}}, {"y", at::kFloat, {2000, 5000}}}, true);
   writer.write(large);
   writer.write(large.t());
-  EXPECT_EQ(writer.finish().sha256, sha256_of_file(folder.path() / "x"));
-  EXPECT_TRUE(at::equal(read(folder.path() / "x", "x"), large.to(at::kBFloat16)));
-  EXPECT_TRUE(at::equal(read(folder.path() / "x", "y"), large.t()));
+  EXPECT_EQ(writer.finish().sha256, sha256_of_file(folder.path() / "x.safetensors"));
+  EXPECT_TRUE(at::equal(read(folder.path() / "x.safetensors", "x"), large.to(at::kBFloat16)));
+  EXPECT_TRUE(at::equal(read(folder.path() / "x.safetensors", "y"), large.t()));
 }
 
 TEST(TensorFileWriter, RefusesWhatWasNotAnnounced) {
