@@ -3,11 +3,12 @@
 #include <ATen/ATen.h>
 
 #include <array>
+#include <utility>
 
 #include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/checkpoint/tensor_match.h"
 #include "rrhf/checkpoint/walk.h"
-#include "rrhf/model/attention.h"
+#include "rrhf/model/decoder_layer.h"
 #include "rrhf/model/ops.h"
 #include "rrhf/model/pack.h"
 #include "rrhf/model/weights.h"
@@ -15,7 +16,6 @@
 namespace rrhf::checkpoint {
 namespace {
 
-using model::LayerWeights;
 using model::LlamaConfig;
 
 // Room for one layer's weights, with names: those of a model of one layer and one token.
@@ -26,17 +26,6 @@ LlamaConfig one_layer(LlamaConfig config) {
 }
 
 constexpr std::string_view first_layer = "model.layers.0.";
-
-at::Tensor layer_forward(const at::Tensor& x_TD, const LayerWeights& weights, const model::Pack& pack,
-                         const model::RotaryTable& rotary, const LlamaConfig& config) {
-  at::Tensor qkv_TQ =
-      model::project(model::rms_norm(x_TD, weights.input_norm_D, config.rms_norm_eps).y_TD, weights.qkv_QD);
-  model::apply_rotary(qkv_TQ, rotary, config, false);
-  const at::Tensor middle_TD = model::project(model::attention(qkv_TQ, pack, config), weights.output_DA).add_(x_TD);
-  const at::Tensor gate_up_T2F =
-      model::project(model::rms_norm(middle_TD, weights.post_norm_D, config.rms_norm_eps).y_TD, weights.gate_up_2FD);
-  return model::project(model::swiglu(gate_up_T2F), weights.down_DF).add_(middle_TD);
-}
 
 // A pack of a prompt alone. A label is needed to make one; it takes no place.
 model::Pack prompt_pack(std::span<const std::int32_t> tokens) {
@@ -70,7 +59,7 @@ at::Tensor StreamedLlama::next_logits(std::span<const std::int32_t> tokens,
       source_.release(tensor);
       on_bytes(tensor.bytes());
     }
-    x_TD = layer_forward(x_TD, room.layers.front(), pack, rotary, config_);
+    x_TD = model::layer_forward(std::move(x_TD), room.layers.front(), {pack, rotary, config_}, nullptr);
   }
   const at::Tensor norm_D = source_.tensor(info("model.norm.weight")).to(at::kFloat);
   return head_logits(model::rms_norm(x_TD.narrow(0, x_TD.size(0) - 1, 1), norm_D, config_.rms_norm_eps).y_TD.flatten(),
