@@ -106,6 +106,7 @@ class Applier {
   }
 
   DeltaApplied run() {
+    const ThreadsBeside threads(3);  // base, the other and the result are hashed
     StagedFolder folder(settings_.out);
     FileHashing base(pair_.base().files()), delta(pair_.other().files());
     FolderWriter writer(folder.path(), specs(), {.shard_bytes = settings_.shard_bytes, .sha256 = true});

@@ -26,6 +26,7 @@ class Maker {
         dtype_(settings.dtype ? model::scalar_type(*settings.dtype) : target_dtype_) {}
 
   DeltaMade run() {
+    const ThreadsBeside threads(3);  // base, the other and the result are hashed
     StagedFolder folder(settings_.out);
     FileHashing base(pair_.base().files()), target(pair_.other().files());
     FolderWriter writer(folder.path(), specs(), {.shard_bytes = settings_.shard_bytes, .sha256 = true});

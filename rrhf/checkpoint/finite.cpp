@@ -2,18 +2,22 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "rrhf/core/error.h"
 
 namespace rrhf::checkpoint {
 namespace {
 
-// What is not finite has an exponent of ones. The plain loop is one that compilers vectorize.
+// What is not finite has an exponent of ones. Nearly always nothing is found, by a loop that compilers vectorize.
 template <class Bits>
 std::int64_t count(const at::Tensor& contiguous, Bits exponent) {
   const auto* const bits = static_cast<const Bits*>(contiguous.const_data_ptr());
-  std::int64_t found = 0;
-  for (std::int64_t i = 0; i < contiguous.numel(); ++i) found += (bits[i] & exponent) == exponent ? 1 : 0;
-  return found;
+  const std::int64_t size = contiguous.numel();
+  Bits any = 0;
+  for (std::int64_t i = 0; i < size; ++i) any |= static_cast<Bits>((bits[i] & exponent) == exponent ? 1 : 0);
+  if (any == 0) return 0;
+  return std::count_if(bits, bits + size, [&](Bits each) { return (each & exponent) == exponent; });
 }
 
 }  // namespace

@@ -19,8 +19,10 @@
 namespace rrhf::checkpoint {
 namespace {
 
-// Bytes handed to the system at once, and hashed meanwhile: still in the processor's cache when converted just before.
+// Bytes handed to the system at once.
 constexpr std::int64_t piece_bytes = std::int64_t{16} << 20;
+// Bytes converted at once: still in the processor's cache when written.
+constexpr std::int64_t converted_bytes = std::int64_t{2} << 20;
 
 std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
   return {static_cast<const std::byte*>(contiguous.const_data_ptr()), contiguous.nbytes()};
@@ -40,6 +42,7 @@ struct TensorFileWriter::State {
   std::filesystem::path path;
   std::vector<TensorSpec> tensors;
   std::optional<Sha256> hash;
+  std::future<void> hashing;  // of what was written last; its destructor waits
   int file = -1;
   std::int64_t written = 0;   // bytes
   std::size_t current = 0;    // index of the tensor under way
@@ -59,17 +62,20 @@ struct TensorFileWriter::State {
     // A full disk is better known now than after an hour. Not every file system can tell.
     if (::fallocate(file, FALLOC_FL_KEEP_SIZE, 0, size) != 0 && errno == ENOSPC) fail("given its room");
     write(std::as_bytes(std::span(header)));
+    wait_for_hash();  // the header is the caller's
   }
 
-  void write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const auto piece = bytes.first(std::min<std::size_t>(bytes.size(), piece_bytes));
-      std::future<void> hashed;
-      if (hash) hashed = std::async(std::launch::async, [&] { hash->update(piece); });
-      write_to_file(piece);
-      if (hashed.valid()) hashed.get();
-      bytes = bytes.subspan(piece.size());
+  // Hashing goes on after the call; `owner` keeps the bytes alive for it.
+  void write(std::span<const std::byte> bytes, at::Tensor owner = {}) {
+    wait_for_hash();
+    if (hash) hashing = std::async(std::launch::async, [this, bytes, owner] { hash->update(bytes); });
+    for (; !bytes.empty(); bytes = bytes.subspan(std::min<std::size_t>(bytes.size(), piece_bytes))) {
+      write_to_file(bytes.first(std::min<std::size_t>(bytes.size(), piece_bytes)));
     }
+  }
+
+  void wait_for_hash() {
+    if (hashing.valid()) hashing.get();
   }
 
   void write_to_file(std::span<const std::byte> bytes) {
@@ -129,7 +135,7 @@ void TensorFileWriter::write(const at::Tensor& tensor) {
   const bool as_it_lies = tensor.is_cpu() && tensor.is_contiguous() && tensor.scalar_type() == spec.dtype;
   if (as_it_lies || tensor.dim() == 0) return write_part(tensor);
   const std::int64_t row_bytes = spec.bytes() / tensor.size(0);
-  const std::int64_t step = std::max<std::int64_t>(1, piece_bytes / row_bytes);
+  const std::int64_t step = std::max<std::int64_t>(1, converted_bytes / row_bytes);
   for (std::int64_t row = 0; row < tensor.size(0); row += step) {
     write_part(tensor.narrow(0, row, std::min(step, tensor.size(0) - row)));
   }
@@ -142,7 +148,7 @@ void TensorFileWriter::write_part(const at::Tensor& part) {
                 shape_text(spec.shape));
   }
   const at::Tensor plain = part.to(at::kCPU, spec.dtype).contiguous();
-  state_->write(bytes_of(plain));
+  state_->write(bytes_of(plain), plain);
   state_->count(part.numel());
 }
 
@@ -152,6 +158,7 @@ FileHash TensorFileWriter::finish() {
   if (!complete()) {
     throw_error("checkpoint", "{}: {} was announced and not written", state_->path.string(), state_->spec().name);
   }
+  state_->wait_for_hash();
   const int closed = ::close(std::exchange(state_->file, -1));
   if (closed != 0) state_->fail("written");
   return {.name = state_->path.filename().string(),

@@ -42,7 +42,8 @@ class TensorFileWriter {
   void write(const at::Tensor& tensor);
 
   /// The next elements, in row-major order, of the tensor under way: for one that is never whole in memory.
-  /// The parts of a tensor must add up to its size before the next begins. `part` may be reused after the call.
+  /// The parts of a tensor must add up to its size before the next begins. With `sha256`, what is given must not be
+  /// changed before the next call or finish(): it is still being hashed.
   void write_part(const at::Tensor& part);
 
   /// True once every element of every tensor was written.

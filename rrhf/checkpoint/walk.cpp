@@ -1,5 +1,8 @@
 #include "rrhf/checkpoint/walk.h"
 
+#include <ATen/Parallel.h>
+
+#include <algorithm>
 #include <thread>
 
 #include "rrhf/core/error.h"
@@ -27,6 +30,13 @@ void WalkProgress::advance(std::int64_t bytes) {
                        clock_time(seconds * (total - done) / std::max(1.0, done)));
   });
 }
+
+ThreadsBeside::ThreadsBeside(int others) : before_(at::get_num_threads()) {
+  const int free = static_cast<int>(std::thread::hardware_concurrency()) - others;
+  at::set_num_threads(std::clamp(free, 1, before_));
+}
+
+ThreadsBeside::~ThreadsBeside() { at::set_num_threads(before_); }
 
 void wait_for(std::initializer_list<const FileHashing*> hashings) {
   std::int64_t total = 0;

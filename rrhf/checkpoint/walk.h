@@ -31,6 +31,18 @@ class WalkProgress {
   Progress progress_;
 };
 
+/// While one lives, torch leaves processors to `others` threads that work beside it: its own would spin for them.
+class ThreadsBeside {
+ public:
+  explicit ThreadsBeside(int others);
+  ~ThreadsBeside();
+  ThreadsBeside(const ThreadsBeside&) = delete;
+  ThreadsBeside& operator=(const ThreadsBeside&) = delete;
+
+ private:
+  int before_;
+};
+
 /// Waits until all are hashed. Throws Interrupted when a stop is asked for meanwhile.
 void wait_for(std::initializer_list<const FileHashing*> hashings);
 
@@ -38,7 +50,7 @@ void wait_for(std::initializer_list<const FileHashing*> hashings);
 /// elements of `element_bytes`. A tensor without dimensions is one row.
 template <class Visit>
 void for_row_blocks(at::IntArrayRef shape, std::int64_t element_bytes, Visit&& visit) {
-  constexpr std::int64_t block_bytes = std::int64_t{16} << 20;  // stays in the processor's cache from step to step
+  constexpr std::int64_t block_bytes = std::int64_t{2} << 20;  // stays in the processor's cache from step to step
   const std::int64_t rows = shape.empty() ? 1 : shape[0];
   std::int64_t row_bytes = element_bytes;
   for (std::size_t i = 1; i < shape.size(); ++i) row_bytes *= shape[i];

@@ -33,7 +33,7 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 
-/// The hash of a file, read from its start in pieces of a few MiB. `on_bytes` is told how many bytes each piece had; it
+/// The hash of a file, read from its start in small pieces. `on_bytes` is told how many bytes each piece had; it
 /// may throw to stop. Throws InputError when the file can't be read.
 std::string sha256_of_file(const std::filesystem::path& path, const std::function<void(std::int64_t)>& on_bytes = {});
 
