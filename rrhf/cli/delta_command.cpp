@@ -41,9 +41,12 @@ void print_rounding(const checkpoint::Rounding& rounding) {
   fmt::print("rounding  {} of {} elements, in {} of {} tensors, do not come back bit for bit\n",
              with_commas(rounding.inexact_elements), with_commas(rounding.elements), rounding.inexact_tensors,
              rounding.tensors);
-  fmt::print("          largest error {:.2g}; largest relative error {:.2g}{} (--dtype float32 loses less)\n",
-             rounding.largest_absolute, rounding.largest_relative,
-             rounding.largest_in.empty() ? "" : " in " + rounding.largest_in);
+  if (rounding.largest_absolute == 0) {
+    fmt::print("          they are zeros of the other sign: equal in value\n");
+  } else {
+    fmt::print("          largest error {:.2g}; largest relative error {:.2g} in {}; a wider --dtype loses less\n",
+               rounding.largest_absolute, rounding.largest_relative, rounding.largest_in);
+  }
 }
 
 std::string new_rows_text(std::int64_t rows, RowFill fill) {
