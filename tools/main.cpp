@@ -9,6 +9,7 @@
 
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/data_command.h"
+#include "rrhf/cli/delta_command.h"
 #include "rrhf/cli/eval_command.h"
 #include "rrhf/cli/model_command.h"
 #include "rrhf/cli/report_command.h"
@@ -22,7 +23,8 @@ constexpr std::array commands{
     Command{"train", "fine-tune a LLaMA on ranked responses", train_command},
     Command{"eval", "ranking accuracy, margin, perplexity and losses of a model", eval_command},
     Command{"data", "validate, inspect, convert or measure a data file", data_command},
-    Command{"model", "make a model folder", model_command},
+    Command{"model", "make, look at, convert or resize a model folder", model_command},
+    Command{"delta", "make a delta, or recover a model from one", delta_command},
     Command{"report", "compare runs: a table and a page with curves", report_command},
 };
 

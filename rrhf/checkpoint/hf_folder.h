@@ -1,4 +1,5 @@
-// A model as a Hugging Face folder: config.json, safetensors (one file or shards with an index), tokenizer files.
+// A model as a Hugging Face folder: config.json, weights (checkpoint/tensor_source.h says which files), tokenizer
+// files.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "rrhf/checkpoint/folder_writer.h"
 #include "rrhf/core/choices.h"
 #include "rrhf/core/json.h"
 #include "rrhf/model/llama_config.h"
@@ -33,7 +35,7 @@ std::optional<EncodingNote> load_encoding_note(const std::filesystem::path& fold
 
 struct SaveOptions {
   Dtype dtype = Dtype::float32;
-  std::int64_t shard_bytes = std::int64_t{5} << 30;
+  std::int64_t shard_bytes = default_shard_bytes;
   std::filesystem::path tokenizer_from;       ///< folder whose tokenizer files are carried along; may be empty
   std::optional<EncodingNote> encoding_note;  ///< written for the released encoding
 };

@@ -2,38 +2,20 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-
+#include "rrhf/checkpoint/dtypes.h"
+#include "rrhf/checkpoint/mapped_tensor.h"
+#include "rrhf/checkpoint/tensor_file_writer.h"
 #include "rrhf/core/error.h"
 
 namespace rrhf::checkpoint {
-namespace {
-
-constexpr std::array dtypes{std::pair{"F32", at::kFloat}, std::pair{"F16", at::kHalf}, std::pair{"BF16", at::kBFloat16},
-                            std::pair{"F64", at::kDouble}};
-
-std::string dtype_name(at::ScalarType type) {
-  for (const auto& [name, scalar] : dtypes) {
-    if (scalar == type) return name;
-  }
-  throw_error("checkpoint", "tensors of type {} are not written", at::toString(type));
-}
-
-}  // namespace
 
 TensorFile::TensorFile(const std::filesystem::path& path)
     : name_(path.string()), file_(path), content_(format::parse_safetensors(file_.bytes(), name_)) {}
 
 at::Tensor TensorFile::tensor(const format::SafetensorsEntry& entry) const {
-  for (const auto& [name, scalar] : dtypes) {
-    if (entry.dtype != name) continue;
-    return at::from_blob(const_cast<std::byte*>(entry.data.data()), entry.shape, at::TensorOptions().dtype(scalar));
-  }
-  throw_input("checkpoint", "{}: {} has dtype {}; float tensors are needed: F32, F16, BF16, F64", name_, entry.name,
-              entry.dtype);
+  return mapped_tensor(
+      {.name = entry.name, .dtype = entry.dtype, .shape = entry.shape, .strides = c10::contiguous_strides(entry.shape)},
+      entry.data, name_);
 }
 
 const format::SafetensorsEntry* TensorFile::find(std::string_view name) const {
@@ -44,19 +26,12 @@ const format::SafetensorsEntry* TensorFile::find(std::string_view name) const {
 }
 
 void write_tensor_file(const std::filesystem::path& path, const std::vector<model::NamedTensor>& tensors,
-                       at::ScalarType dtype, const std::map<std::string, std::string>& metadata) {
-  std::vector<format::SafetensorsSpec> specs;
-  for (const model::NamedTensor& tensor : tensors) {
-    specs.push_back({tensor.name, dtype_name(dtype), tensor.view.sizes().vec()});
-  }
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out << format::safetensors_header(specs, metadata);
-  for (const model::NamedTensor& tensor : tensors) {
-    const at::Tensor plain = tensor.view.to(at::kCPU, dtype).contiguous();
-    out.write(static_cast<const char*>(plain.const_data_ptr()), static_cast<std::streamsize>(plain.nbytes()));
-  }
-  out.close();
-  if (!out) throw_error("checkpoint", "{}: could not be written: {}", path.string(), std::strerror(errno));
+                       at::ScalarType dtype) {
+  std::vector<TensorSpec> specs;
+  for (const model::NamedTensor& tensor : tensors) specs.push_back({tensor.name, dtype, tensor.view.sizes().vec()});
+  TensorFileWriter writer(path, std::move(specs));
+  for (const model::NamedTensor& tensor : tensors) writer.write(tensor.view);
+  writer.finish();
 }
 
 }  // namespace rrhf::checkpoint

@@ -28,6 +28,9 @@ class TensorFile {
   /// here.
   at::Tensor tensor(const format::SafetensorsEntry& entry) const;
 
+  /// Gives the pages of a tensor back to the system; they are read again when next touched.
+  void release(const format::SafetensorsEntry& entry) const noexcept { file_.release(entry.data); }
+
   /// The entry of that name, or null.
   const format::SafetensorsEntry* find(std::string_view name) const;
 
@@ -40,6 +43,6 @@ class TensorFile {
 /// Writes the tensors, converted to `dtype` one at a time. Not atomic: for files inside a StagedFolder.
 /// Throws Error when the disk is full or the path not writable.
 void write_tensor_file(const std::filesystem::path& path, const std::vector<model::NamedTensor>& tensors,
-                       at::ScalarType dtype, const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+                       at::ScalarType dtype);
 
 }  // namespace rrhf::checkpoint

@@ -1,8 +1,8 @@
 // The tensors of a model folder by name, whatever files hold them, read one at a time.
 //
-// Understood, in this order: model.safetensors.index.json, model.safetensors, pytorch_model.bin.index.json,
-// pytorch_model.bin; else every *.safetensors or every *.bin of the folder ("raw names"), which must not repeat a
-// tensor. Also a single file.
+// Understood, in this order: model.safetensors, model.safetensors.index.json, pytorch_model.bin,
+// pytorch_model.bin.index.json; else every *.safetensors or every *.bin of the folder ("raw names"), which must not
+// repeat a tensor. Also a single file. (checkpoint/weight_files.h)
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -40,7 +40,7 @@ class TensorSource {
   TensorSource& operator=(TensorSource&&) noexcept;
 
   const std::filesystem::path& path() const noexcept;
-  /// The files that hold tensors, in the order of the index (sorted by name otherwise).
+  /// The files that hold tensors, sorted by name. TensorInfo::file points here.
   const std::vector<std::filesystem::path>& files() const noexcept;
   /// In the order of the files, within a file in the order of its bytes or dict.
   const std::vector<TensorInfo>& tensors() const noexcept;
@@ -48,7 +48,8 @@ class TensorSource {
   const TensorInfo* find(std::string_view name) const;
 
   /// The tensor itself: a view of the mapped file, possibly not contiguous. Must not be written to; valid while the
-  /// source lives.
+  /// source lives. Throws InputError for damaged bytes where the file has checksums (.bin, checked when first read),
+  /// Error for a tensor of another source.
   at::Tensor tensor(const TensorInfo& info) const;
 
   /// Tells the system that the pages of this tensor are not needed any more, so that a walk over a checkpoint larger

@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cstring>
 #include <limits>
 #include <utility>
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/json.h"
+#include "rrhf/format/bytes.h"
+#include "rrhf/format/safetensors_header.h"
 
 namespace rrhf::format {
 namespace {
@@ -22,52 +23,39 @@ constexpr std::array element_sizes{
 constexpr std::size_t prefix_bytes = 8;
 // The reference implementation's own limit.
 constexpr std::uint64_t longest_header = 100'000'000;
+constexpr std::size_t most_dimensions = 64;
 
-std::uint64_t little_endian(std::span<const std::byte> bytes) {
-  static_assert(std::endian::native == std::endian::little, "safetensors are read in place on little-endian machines");
-  std::uint64_t value = 0;
-  std::memcpy(&value, bytes.data(), sizeof value);
-  return value;
-}
-
-// A count that is there, whole and not negative.
-std::uint64_t count_at(const Json& value, std::string_view where, std::string_view name, std::string_view what) {
-  if (!value.is_number_unsigned()) {
-    throw_input("safetensors", "{}: {}: {} must be a whole number from 0, is {}", where, name, what, describe(value));
-  }
-  return value.get<std::uint64_t>();
-}
-
-// The tensor's size in bytes; a product that overflows can't fit any file.
+// The tensor's size in bytes. A product that overflows can't fit any file, even where another extent is 0: strides are
+// such products.
 std::uint64_t byte_size(const SafetensorsEntry& entry, std::string_view where) {
   std::uint64_t size = safetensors_element_size(entry.dtype);
-  if (size == 0) throw_input("safetensors", "{}: {}: dtype {} is not known", where, entry.name, entry.dtype);
+  if (size == 0)
+    throw_input("safetensors", "{}: {}: dtype {} is not known", where, shown(entry.name), shown(entry.dtype));
+  bool empty = false;
   for (const std::int64_t extent : entry.shape) {
-    if (__builtin_mul_overflow(size, static_cast<std::uint64_t>(extent), &size)) {
-      throw_input("safetensors", "{}: {}: the shape overflows", where, entry.name);
+    empty = empty || extent == 0;
+    if (extent != 0 && __builtin_mul_overflow(size, static_cast<std::uint64_t>(extent), &size)) {
+      throw_input("safetensors", "{}: {}: the shape overflows", where, shown(entry.name));
     }
   }
-  return size;
+  return empty ? 0 : size;
 }
 
-SafetensorsEntry parse_entry(const std::string& name, const Json& value, std::span<const std::byte> buffer,
-                             std::string_view where) {
-  if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets")) {
-    throw_input("safetensors", "{}: {}: needs dtype, shape and data_offsets", where, name);
-  }
-  const Json &dtype = value["dtype"], &shape = value["shape"], &offsets = value["data_offsets"];
-  if (!dtype.is_string() || !shape.is_array() || !offsets.is_array() || offsets.size() != 2) {
-    throw_input("safetensors", "{}: {}: dtype, shape or data_offsets has the wrong type", where, name);
-  }
-  SafetensorsEntry entry{.name = name, .dtype = dtype.get<std::string>(), .shape = {}, .data = {}};
-  for (const Json& extent : shape) {
-    const std::uint64_t count = count_at(extent, where, name, "an extent of the shape");
-    if (count > std::numeric_limits<std::int64_t>::max())
+SafetensorsEntry checked_entry(const SafetensorsClaim& claim, std::span<const std::byte> buffer,
+                               std::string_view where) {
+  const std::string name = shown(claim.name);
+  SafetensorsEntry entry{.name = claim.name, .dtype = claim.dtype, .shape = {}, .data = {}};
+  for (const std::uint64_t extent : claim.shape) {
+    if (extent > std::numeric_limits<std::int64_t>::max()) {
       throw_input("safetensors", "{}: {}: the shape overflows", where, name);
-    entry.shape.push_back(static_cast<std::int64_t>(count));
+    }
+    entry.shape.push_back(static_cast<std::int64_t>(extent));
   }
-  const std::uint64_t begin = count_at(offsets[0], where, name, "a data offset");
-  const std::uint64_t end = count_at(offsets[1], where, name, "a data offset");
+  if (claim.shape.size() > most_dimensions) {
+    throw_input("safetensors", "{}: {}: {} dimensions", where, name, claim.shape.size());
+  }
+  if (claim.offsets.size() != 2) throw_input("safetensors", "{}: {}: needs two data_offsets", where, name);
+  const std::uint64_t begin = claim.offsets[0], end = claim.offsets[1];
   if (begin > end || end > buffer.size()) {
     throw_input("safetensors", "{}: {}: bytes {} to {} lie outside the buffer of {}: the file is truncated or broken",
                 where, name, begin, end, buffer.size());
@@ -86,7 +74,7 @@ void require_tiling(const std::vector<SafetensorsEntry>& tensors, std::span<cons
   const std::byte* at = buffer.data();
   for (const SafetensorsEntry& entry : tensors) {
     if (entry.data.data() != at) {
-      throw_input("safetensors", "{}: {}: overlaps another tensor or leaves a gap before it", where, entry.name);
+      throw_input("safetensors", "{}: {}: overlaps another tensor or leaves a gap before it", where, shown(entry.name));
     }
     at += entry.data.size();
   }
@@ -105,29 +93,19 @@ std::size_t safetensors_element_size(std::string_view dtype) {
 }
 
 SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_view where) {
+  refuse_other_files(bytes, "safetensors", where);
   if (bytes.size() < prefix_bytes) {
     throw_input("safetensors", "{}: {} bytes are no safetensors file", where, bytes.size());
   }
-  const std::uint64_t header_bytes = little_endian(bytes);
+  const auto header_bytes = little_endian<std::uint64_t>(bytes);
   if (header_bytes > bytes.size() - prefix_bytes || header_bytes > longest_header) {
     throw_input("safetensors", "{}: claims a header of {} bytes in a file of {}: not a safetensors file, or truncated",
                 where, header_bytes, bytes.size());
   }
-  const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + prefix_bytes, header_bytes);
-  const Json json = parse_json(header, "safetensors", where);
-  if (!json.is_object()) throw_input("safetensors", "{}: the header is {}, not an object", where, describe(json));
-
-  SafetensorsFile file;
+  SafetensorsHeader header = read_safetensors_header(text_of(bytes.subspan(prefix_bytes, header_bytes)), where);
   const auto buffer = bytes.subspan(prefix_bytes + header_bytes);
-  for (const auto& [name, value] : json.items()) {
-    if (name != "__metadata__") {
-      file.tensors.push_back(parse_entry(name, value, buffer, where));
-      continue;
-    }
-    for (const auto& [key, text] : value.items()) {
-      if (text.is_string()) file.metadata[key] = text.get<std::string>();
-    }
-  }
+  SafetensorsFile file{.tensors = {}, .metadata = std::move(header.metadata)};
+  for (const SafetensorsClaim& claim : header.tensors) file.tensors.push_back(checked_entry(claim, buffer, where));
   std::ranges::stable_sort(file.tensors, [](const auto& a, const auto& b) {
     return std::pair(a.data.data(), a.data.size()) < std::pair(b.data.data(), b.data.size());
   });

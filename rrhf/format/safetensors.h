@@ -31,9 +31,9 @@ struct SafetensorsFile {
 std::size_t safetensors_element_size(std::string_view dtype);
 
 /// Reads the header and checks every claim in it. `where` names the file in messages.
-/// Throws InputError for a header beyond the file, broken JSON, unknown dtypes, negative or overflowing shapes, offsets
-/// beyond the end, sizes that do not fit the shape, tensors that overlap, and bytes no tensor covers.
-/// The result is valid while `bytes` is.
+/// Throws InputError for a header beyond the file, broken JSON, names that stand twice, unknown dtypes, negative or
+/// overflowing shapes, offsets beyond the end, sizes that do not fit the shape, tensors that overlap, and bytes no
+/// tensor covers. The result is valid while `bytes` is.
 SafetensorsFile parse_safetensors(std::span<const std::byte> bytes, std::string_view where);
 
 /// A tensor to be written: its bytes follow the header in the order given.

@@ -75,6 +75,7 @@ bool RunFolder::finished() const { return fs::exists(path_ / "model" / "config.j
 
 void RunFolder::begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped) {
   make_writable_folder(path_);
+  for (const fs::path& folder : {path_, path_ / "checkpoints"}) remove_abandoned(folder);
   write_file_atomically(path_ / "config.json", dump_json(config_, 2) + "\n");
   if (!skipped.empty()) {
     write_file_atomically(path_ / "skipped.txt", [&](std::ostream& out) {

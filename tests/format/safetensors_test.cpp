@@ -5,12 +5,13 @@
 #include <cstring>
 #include <string>
 
+#include "archives.h"
 #include "rrhf/core/error.h"
 
 namespace rrhf::format {
 namespace {
 
-std::span<const std::byte> bytes_of(const std::string& text) { return std::as_bytes(std::span(text)); }
+using testing::bytes_of;
 
 // A file with this header text and this many bytes of buffer.
 std::string file_with(const std::string& header, std::size_t buffer) {
@@ -67,14 +68,71 @@ TEST(Safetensors, RefusesWhatDoesNotFit) {
   expect_refused(file_with(entry("F32", "[-1]", "[0,4]"), 4), "whole number from 0");
   expect_refused(file_with(entry("F32", "[4611686018427387904,4]", "[0,4]"), 4), "overflows");
   expect_refused(file_with(entry("F32", "[1]", "[4,0]"), 4), "lie outside");
-  expect_refused(file_with(entry("F32", "[1]", "[0]"), 4), "wrong type");
+  expect_refused(file_with(entry("F32", "[1]", "[0]"), 4), "needs two data_offsets");
   expect_refused(file_with(R"({"t":{"dtype":"F32"}})", 4), "needs dtype, shape and data_offsets");
   expect_refused(file_with(entry("F32", "[1]", "[0,4]"), 6), "the last 2 bytes belong to no tensor");
   expect_refused(file_with(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
                            R"("b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
                            4),
                  "overlaps");
-  expect_refused(file_with(std::string(1000, '['), 0), "nested deeper");
+  const std::string nested = R"({"t":{"dtype":"F32","shape":[],"data_offsets":[0,4],"x":)" + std::string(1000, '[');
+  expect_refused(file_with(nested, 4), "nested deeper");
+  expect_refused(file_with(std::string(1000, '['), 0), "not an object");
+}
+
+TEST(Safetensors, RefusesWhatMeansTwoThings) {
+  const std::string t = R"("t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]})";
+  expect_refused(file_with("{" + t + "," + t + "}", 4), "t: stands there twice");
+  expect_refused(file_with(R"({"t":{"dtype":"F32","dtype":"I32","shape":[1],"data_offsets":[0,4]}})", 4),
+                 "t: repeats a key");
+  expect_refused(file_with(R"({"__metadata__":{"a":"1","a":"2"},)" + t + "}", 4), "__metadata__: repeats a key");
+  expect_refused(file_with(R"({"__metadata__":{},"__metadata__":{},)" + t + "}", 4),
+                 "__metadata__: stands there twice");
+}
+
+TEST(Safetensors, RefusesWrongTypes) {
+  expect_refused(file_with("1", 0), "not an object");
+  expect_refused(file_with(R"({"t":1})", 0), "t: needs dtype, shape and data_offsets");
+  expect_refused(file_with(R"({"t":[]})", 0), "t: needs dtype, shape and data_offsets");
+  expect_refused(file_with(R"({"__metadata__":{"a":1}})", 0), "must map names to texts");
+  expect_refused(file_with(R"({"__metadata__":{"a":{}}})", 0), "must map names to texts");
+  expect_refused(file_with(R"({"t":{"dtype":1,"shape":[1],"data_offsets":[0,4]}})", 4), "has the wrong type");
+  expect_refused(file_with(R"({"t":{"dtype":"F32","shape":[[1]],"data_offsets":[0,4]}})", 4), "has the wrong type");
+  expect_refused(file_with(R"({"t":{"dtype":"F32","shape":"1","data_offsets":[0,4]}})", 4), "has the wrong type");
+  expect_refused(file_with(R"({"t":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", 4), "whole number from 0");
+  expect_refused(file_with(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 4), "needs two data_offsets");
+}
+
+TEST(Safetensors, PassesOverKeysItDoesNotKnow) {
+  const std::string file =
+      file_with(R"({"t":{"x":{"dtype":[1,{"y":null}]},"dtype":"F32","shape":[1],"data_offsets":[0,4],"z":"?"}})", 4);
+  const SafetensorsFile parsed = parse_safetensors(bytes_of(file), "m.safetensors");
+  EXPECT_EQ(parsed.tensors.at(0).dtype, "F32");
+  EXPECT_EQ(parsed.tensors.at(0).shape, std::vector<std::int64_t>{1});
+}
+
+TEST(Safetensors, ClaimsOfSizeAllocateNothing) {
+  expect_refused(std::string("\0\0\0\0\0\0\0\x10{}", 10), "claims a header of 1152921504606846976 bytes");
+  const auto entry = [](const std::string& shape, const std::string& offsets) {
+    return R"({"t":{"dtype":"F32","shape":)" + shape + R"(,"data_offsets":)" + offsets + "}}";
+  };
+  expect_refused(file_with(entry("[288230376151711744]", "[0,1152921504606846976]"), 4), "lie outside the buffer");
+  expect_refused(file_with(entry("[1]", "[18446744073709551612,18446744073709551615]"), 4), "lie outside the buffer");
+  expect_refused(file_with(entry("[18446744073709551615]", "[0,4]"), 4), "overflows");
+  expect_refused(file_with(entry("[0,4611686018427387904,4611686018427387904]", "[0,0]"), 0), "overflows");
+  expect_refused(file_with(entry("[99999999999999999999999]", "[0,4]"), 4), "whole number from 0");
+}
+
+TEST(Safetensors, SaysWhatStandsInItsPlace) {
+  expect_refused("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer");
+  expect_refused("<html><body>404</body></html>", "web page");
+  expect_refused("", "is empty");
+}
+
+TEST(Safetensors, RefusesEveryTruncation) {
+  const std::string file = file_with(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4);
+  parse_safetensors(bytes_of(file), "m.safetensors");
+  for (std::size_t length = 0; length < file.size(); ++length) expect_refused(file.substr(0, length), "safetensors");
 }
 
 TEST(Safetensors, RefusesToWriteADtypeItDoesNotKnow) {

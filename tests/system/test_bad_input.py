@@ -265,8 +265,8 @@ def test_usage(arguments: tuple[str, ...], words: tuple[str, ...], refuse: Refus
     refuse(*arguments, words=words, lines=14)
 
 
-COMMANDS = ["train", "eval", "data", "data validate", "data inspect", "data stats", "data convert", "model init", "report"]
-COMMANDS += [pytest.param("model", marks=pytest.mark.xfail(reason="--help is taken for a verb", strict=True))]
+COMMANDS = ["train", "eval", "data", "data validate", "data inspect", "data stats", "data convert", "report"]
+COMMANDS += ["model", "model init", "model info", "model convert", "model resize", "delta", "delta make", "delta apply"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
