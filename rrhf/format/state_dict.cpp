@@ -31,7 +31,8 @@ std::string_view dtype_of_storage(std::string_view global) {
   return {};
 }
 
-// One value of a pickle can stand for many tensors: what is copied for each of them has limits. torch numbers its storages.
+// One value of a pickle can stand for many tensors: what is copied for each of them has limits. torch numbers its
+// storages.
 constexpr std::size_t most_dimensions = 16, longest_key = 64;
 
 // The way out where a file holds more, or other things, than one dict of tensors.

@@ -47,19 +47,6 @@ std::string_view archive_prefix(const ZipArchive& zip, std::string_view where) {
   return prefix;
 }
 
-void refuse_programs(const ZipArchive& zip, std::string_view prefix, std::string_view where) {
-  for (const ZipMember& member : zip.members()) {
-    const std::string_view name = member.name;
-    if (!name.starts_with(prefix)) continue;
-    if (name.substr(prefix.size()) == "constants.pkl" || name.substr(prefix.size()).starts_with("code/")) {
-      throw_input("torch",
-                  "{}: is a TorchScript program, not a state dict; torch.save(torch.jit.load(FILE).state_dict(), OUT) "
-                  "gives one",
-                  where);
-    }
-  }
-}
-
 void require_little_endian(const ZipArchive& zip, std::string_view prefix, std::string_view where) {
   const ZipMember* member = zip.find(fmt::format("{}byteorder", prefix));
   if (member == nullptr) return;  // before PyTorch 2.1 there was none, nor big-endian machines worth the name
@@ -75,7 +62,6 @@ TorchArchive parse_torch_archive(Bytes bytes, std::string_view where) {
   refuse_legacy(bytes, where);
   const ZipArchive zip(bytes, where);
   const std::string_view prefix = archive_prefix(zip, where);
-  refuse_programs(zip, prefix, where);
   require_little_endian(zip, prefix, where);
   const ZipMember& data = *zip.find(fmt::format("{}data.pkl", prefix));
   const bool has_checksums = std::ranges::any_of(zip.members(), [](const ZipMember& m) { return m.crc32 != 0; });

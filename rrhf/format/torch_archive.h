@@ -41,8 +41,8 @@ struct TorchArchive {
 /// Reads an archive and checks every claim in it, the CRC-32 of data.pkl included. Those of the storages take a pass
 /// over the whole file: verify_member() of each, where has_checksums. `where` names the file in messages.
 /// Throws InputError for a legacy file (tar or bare pickle of PyTorch before 1.6: named as such, with the way out), a
-/// TorchScript program, a broken zip, a compressed or encrypted member, big-endian storages, an opcode or global that
-/// is not on the list (named), a value that is not a dict of tensors (nested dicts such as {"state_dict": ...} are
+/// broken zip, a compressed or encrypted member (as in TorchScript programs), big-endian storages, an opcode or global
+/// that is not on the list (named), a value that is not a dict of tensors (nested dicts such as {"state_dict": ...} are
 /// named), a name that stands twice, storages that are missing or too small, and views beyond their storage or of more
 /// elements than it has (a broadcast of one number may claim any size). The result is valid while `bytes` is.
 TorchArchive parse_torch_archive(std::span<const std::byte> bytes, std::string_view where);

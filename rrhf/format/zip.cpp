@@ -134,8 +134,11 @@ void require_plain(const Claim& claim, std::string_view where) {
     throw_input("zip", "{}: {} is encrypted; only plain members are read", where, shown(claim.member.name));
   }
   if (claim.method != 0 || claim.stored_size != claim.size) {
-    throw_input("zip", "{}: {} is compressed (method {}); torch.save stores its members, so this archive was repacked",
-                where, shown(claim.member.name), claim.method);
+    throw_input(
+        "zip",
+        "{}: {} is compressed (method {}); torch.save only stores, so this is a TorchScript program or an archive "
+        "that was packed again: load it with torch and torch.save its state dict",
+        where, shown(claim.member.name), claim.method);
   }
 }
 

@@ -1,4 +1,4 @@
-"""What the parity tests share beside program.py and reference.py: the gradient probe and real rows."""
+"""What the parity tests share beside program.py and reference.py: the probes and real rows."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ torch.set_num_threads(int(THREADS))
 @pytest.fixture(scope="session")
 def gradient_probe(build_dir: Path) -> Program:
     return lambda *arguments, check=True: run_program(build_dir / "tests" / "gradient_probe", arguments, check)
+
+
+@pytest.fixture(scope="session")
+def tensor_probe(build_dir: Path) -> Program:
+    return lambda path, check=True: run_program(build_dir / "tests" / "tensor_probe", (path,), check)
 
 
 # --- real rows --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,15 @@
+// Any bytes as a safetensors file: refused, or tensors that tile the buffer.
+#include "rrhf/format/safetensors.h"
+#include "tests/fuzz/fuzz.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  return rrhf::testing::fuzz_one(data, size, [](std::span<const std::byte> bytes) {
+    const auto file = rrhf::format::parse_safetensors(bytes, "fuzz");
+    for (const rrhf::format::SafetensorsEntry& entry : file.tensors) {
+      std::size_t count = rrhf::format::safetensors_element_size(entry.dtype);
+      for (const std::int64_t extent : entry.shape) count *= static_cast<std::size_t>(extent);
+      rrhf::testing::require(count == entry.data.size(), "shape, dtype and bytes agree");
+      rrhf::testing::touch(entry.data);
+    }
+  });
+}
