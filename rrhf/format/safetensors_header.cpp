@@ -86,6 +86,7 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
 
   bool end_array() override {
     --level_;
+    numbers_ = nullptr;
     return true;
   }
 
@@ -151,7 +152,7 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
   bool in_metadata_ = false;
   unsigned seen_ = 0;  // fields of this tensor
   Field field_ = Field::unknown;
-  std::vector<std::uint64_t>* numbers_ = nullptr;  // where the numbers of the array at hand go
+  std::vector<std::uint64_t>* numbers_ = nullptr;  // where the numbers of the array at hand go; null outside of it
 };
 
 }  // namespace

@@ -37,6 +37,16 @@ TEST(MappedFile, ShowsTheBytesWhileItLives) {
   EXPECT_EQ(text_of(file), "content");
 }
 
+TEST(MappedFile, ReleasedPartsAreReadAgain) {
+  const TemporaryFolder folder;
+  const std::string content(20'000, 'x');
+  const MappedFile file(folder.write("x", content));
+  file.release(file.bytes().subspan(5'000, 10'000));
+  file.release(file.bytes().last(1));
+  file.release({});
+  EXPECT_EQ(text_of(file), content);
+}
+
 TEST(MappedFile, TakesEmptyFilesAndRefusesFolders) {
   const TemporaryFolder folder;
   EXPECT_TRUE(MappedFile(folder.write("empty", "")).bytes().empty());

@@ -111,6 +111,16 @@ TEST(Safetensors, PassesOverKeysItDoesNotKnow) {
   EXPECT_EQ(parsed.tensors.at(0).shape, std::vector<std::int64_t>{1});
 }
 
+TEST(Safetensors, NumbersInsideUnknownKeysBelongToNobody) {
+  // Found by fuzzing: the 7 was added to the shape of the tensor before, which no longer stood where it had.
+  const std::string file = file_with(R"({"a":{"dtype":"F32","data_offsets":[0,4],"shape":[1]},)"
+                                     R"("b":{"x":{"y":7},"dtype":"F32","shape":[1],"z":{"y":7},"data_offsets":[4,8]}})",
+                                     8);
+  const SafetensorsFile parsed = parse_safetensors(bytes_of(file), "m.safetensors");
+  EXPECT_EQ(parsed.tensors.at(0).shape, std::vector<std::int64_t>{1});
+  EXPECT_EQ(parsed.tensors.at(1).shape, std::vector<std::int64_t>{1});
+}
+
 TEST(Safetensors, ClaimsOfSizeAllocateNothing) {
   expect_refused(std::string("\0\0\0\0\0\0\0\x10{}", 10), "claims a header of 1152921504606846976 bytes");
   const auto entry = [](const std::string& shape, const std::string& offsets) {
