@@ -49,6 +49,6 @@ class Pass {
 };
 
 /// The pack size for `train.tokens_per_pack: auto`: tall enough for fast products, small enough for little memory.
-inline constexpr std::int64_t automatic_tokens_per_pack = 2048;
+inline constexpr std::int64_t automatic_tokens_per_pack = 1024;
 
 }  // namespace rrhf::train
