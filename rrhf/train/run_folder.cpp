@@ -47,6 +47,9 @@ void require_writable_ancestor(const fs::path& path) {
 
 RunFolder::RunFolder(const config::RunConfig& config, bool resume)
     : path_(config.output), config_(config::to_json(config)) {
+  if (path_.empty()) {
+    throw_input("config", "output is not set: without a config file there is no name for runs/NAME (--set output=DIR)");
+  }
   require_writable_ancestor(path_);
   if (missing_or_empty(path_)) return;
   if (!resume) {

@@ -276,7 +276,6 @@ def test_help_goes_to_stdout(command: str, rrhf: Program) -> None:
     assert command.split()[0] in rrhf("--help").stdout
 
 
-@pytest.mark.xfail(reason="ends with an internal error of std::filesystem", strict=True)
 def test_settings_alone_have_no_name_for_an_output(
     rrhf: Program, models: Path, good_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
