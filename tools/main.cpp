@@ -1,14 +1,17 @@
 // The one binary: finds the subcommand, runs it, and turns what it throws into a message and an exit code.
 
 #include <c10/util/Exception.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string_view>
 
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/data_command.h"
+#include "rrhf/cli/delta_command.h"
 #include "rrhf/cli/eval_command.h"
 #include "rrhf/cli/model_command.h"
 #include "rrhf/cli/report_command.h"
@@ -22,7 +25,8 @@ constexpr std::array commands{
     Command{"train", "fine-tune a LLaMA on ranked responses", train_command},
     Command{"eval", "ranking accuracy, margin, perplexity and losses of a model", eval_command},
     Command{"data", "validate, inspect, convert or measure a data file", data_command},
-    Command{"model", "make a model folder", model_command},
+    Command{"model", "make, look at, convert or resize a model folder", model_command},
+    Command{"delta", "make a delta, or recover a model from one", delta_command},
     Command{"report", "compare runs: a table and a page with curves", report_command},
 };
 
@@ -56,9 +60,21 @@ int run(int argc, const char* const* argv) {
   return 2;
 }
 
+// Waiting OpenMP threads spin for milliseconds by default: two runs side by side then slow each other down by half and
+// more, while a run alone gains nothing. The library reads its settings before main(), so the program starts once more
+// with a short spin unless the user has chosen otherwise.
+void wait_without_spinning(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  ::setenv("GOMP_SPINCOUNT", "1000", 0);
+  ::execv("/proc/self/exe", argv);  // where that fails, the run goes on as it is
+}
+
+bool computes(std::string_view command) { return command == "train" || command == "eval"; }
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 1 && computes(argv[1])) wait_without_spinning(argv);
   try {
     return run(argc, argv);
   } catch (const rrhf::Error& failure) {

@@ -1,5 +1,5 @@
-// Writes a checkpoint tensor by tensor: safetensors shards of a chosen size with their index, one tensor in memory at a
-// time. For folders under construction (StagedFolder): nothing here renames.
+// Writes a checkpoint tensor by tensor: safetensors shards of a chosen size with their index, a piece of a tensor in
+// memory at a time. For folders under construction (StagedFolder): nothing here renames.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,43 +7,38 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <string>
 #include <vector>
+
+#include "rrhf/checkpoint/tensor_file_writer.h"
+#include "rrhf/core/sha256.h"
 
 namespace rrhf::checkpoint {
 
-/// A tensor that will be written: all are known before the first byte, since a shard begins with its header.
-struct TensorSpec {
-  std::string name;
-  at::ScalarType dtype = at::kFloat;
-  std::vector<std::int64_t> shape;
-};
-
-/// A file that was written, with what identifies it.
-struct WrittenFile {
-  std::string name;  ///< within the folder
-  std::int64_t bytes = 0;
-  std::string sha256;  ///< lower-case hex; empty unless hashing was asked for
-};
+/// The shard size of Hugging Face's own folders: 5 GB.
+inline constexpr std::int64_t default_shard_bytes = 5'000'000'000;
 
 class FolderWriter {
  public:
   struct Options {
-    std::int64_t shard_bytes = std::int64_t{5} << 30;
-    bool sha256 = false;  ///< hash the files as they are written
+    std::int64_t shard_bytes = default_shard_bytes;  ///< of tensors; the header comes on top
+    bool sha256 = false;                             ///< hash the files as they are written
   };
 
   /// One model.safetensors if everything fits in a shard, otherwise model-NNNNN-of-NNNNN.safetensors and the index.
-  /// A tensor larger than a shard is a shard of its own. Throws Error when a file can't be created.
+  /// Tensors fill shards in the order of the specs; one larger than a shard is a shard of its own.
+  /// Throws Error when two specs have the same name, a file can't be created or the disk has no room for it.
   FolderWriter(std::filesystem::path folder, std::vector<TensorSpec> tensors, Options options);
   ~FolderWriter();
 
-  /// The next tensor in the order of the specs, in any layout, on any device; converted to the spec's dtype.
-  /// Throws Error when the shape differs from the spec's or the disk is full.
+  /// The next tensor in the order of the specs: as TensorFileWriter::write().
   void write(const at::Tensor& tensor);
 
-  /// Closes the last shard, writes the index. Throws Error when tensors are missing or the disk is full.
-  std::vector<WrittenFile> finish();
+  /// The next elements of the tensor under way: as TensorFileWriter::write_part().
+  void write_part(const at::Tensor& part);
+
+  /// Closes the last shard and writes the index. The shards in their order.
+  /// Throws Error when tensors are missing or the disk is full.
+  std::vector<FileHash> finish();
 
  private:
   struct State;

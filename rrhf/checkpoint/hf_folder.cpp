@@ -1,11 +1,10 @@
 #include "rrhf/checkpoint/hf_folder.h"
 
 #include <ATen/ATen.h>
-#include <algorithm>
-#include <set>
 
-#include "rrhf/checkpoint/name_list.h"
-#include "rrhf/checkpoint/tensor_file.h"
+#include "rrhf/checkpoint/folder_files.h"
+#include "rrhf/checkpoint/folder_writer.h"
+#include "rrhf/checkpoint/tensor_match.h"
 #include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
@@ -15,88 +14,15 @@ namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* single_file = "model.safetensors";
-constexpr const char* index_file = "model.safetensors.index.json";
 constexpr const char* note_file = "rrhf.json";
 
-// Copies what the files hold into the places the config asks for, and keeps account of both sides.
-class Loader {
- public:
-  Loader(const fs::path& folder, std::vector<model::NamedTensor> places) : folder_(folder), places_(std::move(places)) {
-    for (const model::NamedTensor& place : places_) missing_.insert(place.name);
-  }
-
-  void load(const TensorSource& source, bool tied) {
-    for (const TensorInfo& info : source.tensors()) {
-      // A tied checkpoint may still hold the head; it equals the embedding.
-      if (tied && info.name == "lm_head.weight") continue;
-      const auto place = std::ranges::find(places_, info.name, &model::NamedTensor::name);
-      if (place == places_.end()) {
-        unexpected_.push_back(info.name);
-        continue;
-      }
-      missing_.erase(info.name);
-      if (place->view.sizes() != at::IntArrayRef(info.shape)) {
-        wrong_ += fmt::format("\n  {}: {} is {}, the config asks for {}", source.files()[info.file].string(), info.name,
-                              shape_text(info.shape), shape_text(place->view.sizes()));
-        continue;
-      }
-      at::Tensor view = place->view;
-      view.copy_(source.tensor(info));
-      source.release(info);  // else the file stays resident beside the weights
-    }
-  }
-
-  void finish() const {
-    std::string problems = wrong_;
-    if (!missing_.empty()) problems += "\n  missing: " + name_list({missing_.begin(), missing_.end()});
-    if (!unexpected_.empty()) problems += "\n  not part of a LLaMA of this config: " + name_list(unexpected_);
-    if (!problems.empty())
-      throw_input("checkpoint", "{}: tensors and config.json do not fit:{}", folder_.string(), problems);
-  }
-
- private:
-  fs::path folder_;
-  std::vector<model::NamedTensor> places_;
-  std::set<std::string> missing_;
-  std::vector<std::string> unexpected_;
-  std::string wrong_;
-};
-
-void write_json(const fs::path& path, const Json& json) { write_file_atomically(path, dump_json(json, 2) + "\n"); }
-
-// Splits the tensors where the next one would pass the shard size.
-std::vector<std::vector<model::NamedTensor>> shards(std::vector<model::NamedTensor> tensors, std::int64_t element_bytes,
-                                                    std::int64_t shard_bytes) {
-  std::vector<std::vector<model::NamedTensor>> result(1);
-  std::int64_t filled = 0;
-  for (model::NamedTensor& tensor : tensors) {
-    const std::int64_t bytes = tensor.view.numel() * element_bytes;
-    if (filled > 0 && filled + bytes > shard_bytes) {
-      result.emplace_back();
-      filled = 0;
-    }
-    filled += bytes;
-    result.back().push_back(std::move(tensor));
-  }
-  return result;
-}
-
-void save_weights(const fs::path& folder, std::vector<model::NamedTensor> tensors, at::ScalarType dtype,
+void save_weights(const fs::path& folder, const std::vector<model::NamedTensor>& tensors, at::ScalarType dtype,
                   std::int64_t shard_bytes) {
-  const auto parts = shards(std::move(tensors), static_cast<std::int64_t>(at::elementSize(dtype)), shard_bytes);
-  if (parts.size() == 1) return write_tensor_file(folder / single_file, parts.front(), dtype);
-  Json map = Json::object();
-  std::int64_t total = 0;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, parts.size());
-    write_tensor_file(folder / name, parts[i], dtype);
-    for (const model::NamedTensor& tensor : parts[i]) {
-      map[tensor.name] = name;
-      total += tensor.view.numel() * static_cast<std::int64_t>(at::elementSize(dtype));
-    }
-  }
-  write_json(folder / index_file, {{"metadata", {{"total_size", total}}}, {"weight_map", map}});
+  std::vector<TensorSpec> specs;
+  for (const model::NamedTensor& tensor : tensors) specs.push_back({tensor.name, dtype, tensor.view.sizes().vec()});
+  FolderWriter writer(folder, std::move(specs), {.shard_bytes = shard_bytes});
+  for (const model::NamedTensor& tensor : tensors) writer.write(tensor.view);
+  writer.finish();
 }
 
 }  // namespace
@@ -110,10 +36,14 @@ model::LlamaConfig load_config(const fs::path& folder) {
 model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
                             at::Device device) {
   const TensorSource source(folder);
+  const std::vector<const TensorInfo*> found = match_tensors(source, config);
   model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(dtype).device(device));
-  Loader loader(folder, model::named_tensors(weights, config));
-  loader.load(source, config.tie_word_embeddings);
-  loader.finish();
+  const std::vector<model::NamedTensor> places = model::named_tensors(weights, config);
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    at::Tensor place = places[i].view;
+    place.copy_(source.tensor(*found[i]));
+    source.release(*found[i]);  // else the file stays resident beside the weights
+  }
   return weights;
 }
 
@@ -133,10 +63,8 @@ std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
 
 void save_model(const fs::path& folder, const model::Weights& weights, const model::LlamaConfig& config,
                 const SaveOptions& options) {
-  Json json = model::to_json(config);
-  json["torch_dtype"] = name_of(options.dtype);
-  json.erase("dtype");  // transformers 5's word for the same; two words could disagree
-  write_json(folder / "config.json", json);
+  const Json json = model::to_json(config);
+  write_config(folder, config, options.dtype);
   Json generation = {{"_from_model_config", true}};
   for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
     if (json.contains(key) && !json[key].is_null()) generation[key] = json[key];

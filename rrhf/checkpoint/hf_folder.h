@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "rrhf/checkpoint/folder_writer.h"
 #include "rrhf/core/choices.h"
 #include "rrhf/core/json.h"
 #include "rrhf/model/llama_config.h"
@@ -34,7 +35,7 @@ std::optional<EncodingNote> load_encoding_note(const std::filesystem::path& fold
 
 struct SaveOptions {
   Dtype dtype = Dtype::float32;
-  std::int64_t shard_bytes = std::int64_t{5} << 30;
+  std::int64_t shard_bytes = default_shard_bytes;
   std::filesystem::path tokenizer_from;       ///< folder whose tokenizer files are carried along; may be empty
   std::optional<EncodingNote> encoding_note;  ///< written for the released encoding
 };

@@ -2,12 +2,9 @@
 
 #include <ATen/ATen.h>
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-
 #include "rrhf/checkpoint/dtypes.h"
 #include "rrhf/checkpoint/mapped_tensor.h"
+#include "rrhf/checkpoint/tensor_file_writer.h"
 #include "rrhf/core/error.h"
 
 namespace rrhf::checkpoint {
@@ -29,19 +26,12 @@ const format::SafetensorsEntry* TensorFile::find(std::string_view name) const {
 }
 
 void write_tensor_file(const std::filesystem::path& path, const std::vector<model::NamedTensor>& tensors,
-                       at::ScalarType dtype, const std::map<std::string, std::string>& metadata) {
-  std::vector<format::SafetensorsSpec> specs;
-  for (const model::NamedTensor& tensor : tensors) {
-    specs.push_back({tensor.name, std::string(dtype_word(dtype)), tensor.view.sizes().vec()});
-  }
-  std::ofstream out(path, std::ios::binary | std::ios::trunc);
-  out << format::safetensors_header(specs, metadata);
-  for (const model::NamedTensor& tensor : tensors) {
-    const at::Tensor plain = tensor.view.to(at::kCPU, dtype).contiguous();
-    out.write(static_cast<const char*>(plain.const_data_ptr()), static_cast<std::streamsize>(plain.nbytes()));
-  }
-  out.close();
-  if (!out) throw_error("checkpoint", "{}: could not be written: {}", path.string(), std::strerror(errno));
+                       at::ScalarType dtype) {
+  std::vector<TensorSpec> specs;
+  for (const model::NamedTensor& tensor : tensors) specs.push_back({tensor.name, dtype, tensor.view.sizes().vec()});
+  TensorFileWriter writer(path, std::move(specs));
+  for (const model::NamedTensor& tensor : tensors) writer.write(tensor.view);
+  writer.finish();
 }
 
 }  // namespace rrhf::checkpoint

@@ -43,6 +43,6 @@ class TensorFile {
 /// Writes the tensors, converted to `dtype` one at a time. Not atomic: for files inside a StagedFolder.
 /// Throws Error when the disk is full or the path not writable.
 void write_tensor_file(const std::filesystem::path& path, const std::vector<model::NamedTensor>& tensors,
-                       at::ScalarType dtype, const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+                       at::ScalarType dtype);
 
 }  // namespace rrhf::checkpoint

@@ -2,7 +2,7 @@
 
 namespace rrhf::cli {
 
-/// rrhf model init --config MODEL.json --tokenizer DIR --out DIR [--seed N] [--dtype T]
+/// rrhf model init|info|convert|resize ...
 void model_command(int argc, const char* const* argv);
 
 }  // namespace rrhf::cli

@@ -11,7 +11,8 @@ namespace rrhf::cli {
 void train_command(int argc, const char* const* argv) {
   cxxopts::Options options("rrhf train", "Fine-tune a LLaMA on ranked responses.");
   add_config_flags(options);
-  options.add_options()("resume", "Go on with the run in the output folder from its last checkpoint");
+  options.add_options()("resume", "Go on with the run in the output folder from its last checkpoint")(
+      "profile", "Print where the time of the steps went, by part");
   options.parse_positional({"config"});
   options.positional_help("CONFIG.json");
   const auto arguments = parse(options, argc, argv);
@@ -22,6 +23,7 @@ void train_command(int argc, const char* const* argv) {
   const config::RunConfig config = resolve_config(*arguments);
   train::Trainer trainer(config, arguments->count("resume") > 0);
   trainer.run();
+  if (arguments->count("profile") > 0) fmt::print("{}", trainer.profile());
   const std::filesystem::path output = config.output;
   const std::array runs{report::load_run(output)};
   write_file_atomically(output / "report.html", report::html_report(runs));

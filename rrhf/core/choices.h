@@ -28,6 +28,8 @@ enum class RowOrder { shuffled, released };
 enum class EpochEnd { step, carry };
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class Dtype { float32, bfloat16, float64, float16 };
+/// What new rows of an embedding hold: zeros, or the mean of the rows that were there.
+enum class RowFill { zero, mean };
 enum class ScheduleName { cosine, linear, constant };
 enum class Recipe { standard, paper, released };
 
@@ -86,6 +88,10 @@ template <>
 struct Choices<Dtype> {
   static constexpr std::array names{std::pair{"float32", Dtype::float32}, std::pair{"bfloat16", Dtype::bfloat16},
                                     std::pair{"float64", Dtype::float64}, std::pair{"float16", Dtype::float16}};
+};
+template <>
+struct Choices<RowFill> {
+  static constexpr std::array names{std::pair{"zero", RowFill::zero}, std::pair{"mean", RowFill::mean}};
 };
 template <>
 struct Choices<ScheduleName> {

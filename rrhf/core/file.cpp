@@ -1,14 +1,19 @@
 #include "rrhf/core/file.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstring>
+#include <optional>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "rrhf/core/error.h"
 
@@ -40,6 +45,33 @@ void sync_to_disk(const fs::path& path, int flags) {
   if (file.get() < 0 || ::fsync(file.get()) != 0) {
     throw_error("file", "{}: could not be written to disk: {}", path.string(), std::strerror(errno));
   }
+}
+
+// A name that aside() made, taken apart.
+struct Aside {
+  std::string name;
+  std::string_view tag;
+  pid_t process = 0;
+};
+
+std::optional<Aside> aside_name(const std::string& file) {
+  for (const std::string_view tag : {"tmp", "old"}) {
+    const std::string mark = fmt::format(".{}-", tag);
+    const std::size_t at = file.rfind(mark);
+    if (!file.starts_with('.') || at == std::string::npos || at < 2) continue;
+    pid_t process = 0;
+    const char* end = file.data() + file.size();
+    const auto [rest, failure] = std::from_chars(file.data() + at + mark.size(), end, process);
+    if (failure == std::errc() && rest == end && process > 0) return Aside{file.substr(1, at - 1), tag, process};
+  }
+  return std::nullopt;
+}
+
+bool is_running(pid_t process) { return ::kill(process, 0) == 0 || errno != ESRCH; }
+
+// Two folders change places at once. False where the file system can't do that.
+bool exchange(const fs::path& a, const fs::path& b) {
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
 }
 
 // A folder path without a final slash, so that parent_path() and filename() mean what they say.
@@ -119,6 +151,7 @@ void write_file_atomically(const fs::path& path, const std::function<void(std::o
 
 StagedFolder::StagedFolder(fs::path destination, IfPresent if_present)
     : destination_(without_trailing_slash(fs::absolute(std::move(destination)))), staging_(aside(destination_, "tmp")) {
+  remove_abandoned(destination_.parent_path(), destination_.filename().string());
   if (if_present == IfPresent::fail && !missing_or_empty(destination_)) {
     throw_input("file", "{}: exists and is not empty; choose another folder or remove it", destination_.string());
   }
@@ -137,20 +170,58 @@ void StagedFolder::publish() {
   for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
     if (entry.is_regular_file()) sync_to_disk(entry.path(), O_RDONLY);
   }
-  // rename() replaces an empty folder but not a full one, which therefore steps aside first.
-  const fs::path old = aside(destination_, "old");
-  std::error_code failure;
-  const bool had_old = !missing_or_empty(destination_);
-  if (had_old) fs::rename(destination_, old, failure);
-  if (!failure) fs::rename(staging_, destination_, failure);
-  if (failure) {
+  if (missing_or_empty(destination_)) {
+    put_in_place();
+  } else if (exchange(staging_, destination_)) {
+    published_ = true;
     std::error_code ignored;
-    if (had_old && !fs::exists(destination_)) fs::rename(old, destination_, ignored);
-    throw_error("file", "{}: could not be put in place: {}", destination_.string(), failure.message());
+    sync_to_disk(destination_.parent_path(), O_RDONLY | O_DIRECTORY);
+    fs::remove_all(staging_, ignored);
+  } else {
+    replace_in_two_renames();
   }
+}
+
+void StagedFolder::put_in_place() {
+  std::error_code failure;
+  fs::rename(staging_, destination_, failure);
+  if (failure) throw_error("file", "{}: could not be put in place: {}", destination_.string(), failure.message());
   published_ = true;
   sync_to_disk(destination_.parent_path(), O_RDONLY | O_DIRECTORY);
-  if (had_old) fs::remove_all(old, failure);
+}
+
+// rename() does not replace a folder that is not empty, so the old one steps aside first.
+void StagedFolder::replace_in_two_renames() {
+  const fs::path old = aside(destination_, "old");
+  std::error_code failure;
+  fs::rename(destination_, old, failure);
+  if (failure) throw_error("file", "{}: could not be moved aside: {}", destination_.string(), failure.message());
+  try {
+    put_in_place();
+  } catch (const Error&) {
+    if (!published_) fs::rename(old, destination_, failure);
+    throw;
+  }
+  fs::remove_all(old, failure);
+}
+
+int remove_abandoned(const fs::path& folder, std::string_view name) {
+  int found = 0;
+  std::error_code failure;
+  std::vector<fs::path> entries;
+  for (const auto& entry : fs::directory_iterator(folder, failure)) entries.push_back(entry.path());
+  for (const fs::path& path : entries) {
+    const auto aside = aside_name(path.filename().string());
+    if (!aside || (!name.empty() && aside->name != name) || is_running(aside->process)) continue;
+    ++found;
+    const fs::path original = folder / aside->name;
+    if (aside->tag == "old" && !fs::exists(original, failure)) {
+      fs::rename(path, original, failure);
+    } else {
+      fs::remove_all(path, failure);
+    }
+  }
+  return found;
 }
 
 bool missing_or_empty(const fs::path& folder) {

@@ -44,9 +44,12 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 /// The same for content that is written piece by piece into a stream.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
-/// Builds a folder aside and moves it into place in one rename.
-/// The destination must be missing or empty, unless `replace` is said: then the old folder is moved away first and
-/// removed after the rename. Without publish() the destructor removes what was built.
+/// Builds a folder aside (`.NAME.tmp-PID` beside it) and moves it into place in one rename.
+/// The destination must be missing or empty, unless `replace` is said: then the old folder and the new one change
+/// places at once and the old one is removed. (File systems that can't exchange two folders get two renames; killed
+/// between them, the old folder is still there, hidden, and the next StagedFolder for this destination puts it back.)
+/// Without publish() the destructor removes what was built. What processes that were killed had been building for the
+/// same destination is removed by the constructor.
 class StagedFolder {
  public:
   enum class IfPresent { fail, replace };
@@ -65,10 +68,18 @@ class StagedFolder {
   void publish();
 
  private:
+  void put_in_place();
+  void replace_in_two_renames();
+
   std::filesystem::path destination_;
   std::filesystem::path staging_;
   bool published_ = false;
 };
+
+/// Removes what processes that no longer run were building aside in `folder`: files and folders `.NAME.tmp-PID`, of any
+/// NAME or only of the one given. `.NAME.old-PID` becomes NAME again where NAME is missing. Returns how many there
+/// were.
+int remove_abandoned(const std::filesystem::path& folder, std::string_view name = "");
 
 /// True when the folder is missing or holds nothing.
 bool missing_or_empty(const std::filesystem::path& folder);

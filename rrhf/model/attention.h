@@ -1,7 +1,8 @@
 // Attention over a pack: a prompt attends causally to itself, a response to its whole prompt and causally to itself.
 //
 // Grouped queries: query head h reads key/value head h / (heads / kv_heads). Scores are scaled by 1/sqrt(head_dim).
-// Plain ATen products per segment, for any device and dtype: the reference every faster path is tested against.
+// float32 and float64 on the CPU go tile by tile through loops of our own, so that memory does not grow with the square
+// of a response's length; all else through ATen (plain_attention.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,11 +12,17 @@
 
 namespace rrhf::model {
 
-/// The heads' outputs, A: num_attention_heads * head_dim. `qkv_TQ` is rotated already. Probabilities are not kept.
-at::Tensor attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config);
+/// A: num_attention_heads * head_dim, N: num_attention_heads.
+struct Attended {
+  at::Tensor out_TA;
+  at::Tensor normalizer_TN;  ///< log-sum-exp of each row's scores, for the backward pass; undefined where not needed
+};
+
+/// The heads' outputs. `qkv_TQ` is rotated already. Probabilities are not kept.
+Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config);
 
 /// The gradient with respect to qkv_TQ. Probabilities are computed again.
-at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_TQ, const Pack& pack,
-                              const LlamaConfig& config);
+at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_TQ, const at::Tensor& normalizer_TN,
+                              const Pack& pack, const LlamaConfig& config);
 
 }  // namespace rrhf::model

@@ -1,9 +1,11 @@
 #include "rrhf/model/label_logprobs.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 
+#include "rrhf/model/cpu_kernels.h"
 #include "rrhf/model/ops.h"
 
 namespace rrhf::model {
@@ -31,15 +33,84 @@ std::vector<Chunk> chunks_of(const Pack& pack, std::int64_t vocabulary, std::int
 
 at::Tensor rows_of(const at::Tensor& tensor, Segment segment) { return tensor.narrow(0, segment.begin, segment.size); }
 
-// Positions of a chunk's labels in its flattened [C, V] matrix.
-at::Tensor label_positions(const Pack& pack, const Chunk& chunk, std::int64_t vocabulary) {
-  return (rows_of(pack.label_row_N, chunk.labels) - chunk.rows.begin) * vocabulary +
+// Logits are laid out in rows of whole cache lines: products into rows of, say, 32001 elements take half as long again.
+constexpr std::int64_t row_alignment = 16;
+
+// Positions of a chunk's labels in the storage of its logits.
+at::Tensor label_positions(const Pack& pack, const Chunk& chunk, std::int64_t row_stride) {
+  return (rows_of(pack.label_row_N, chunk.labels) - chunk.rows.begin) * row_stride +
          rows_of(pack.labels_N, chunk.labels);
 }
 
-at::Tensor chunk_logits(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Chunk& chunk) {
-  const at::Tensor logits_CV = project(rows_of(hidden_RD, chunk.rows), head_VD);
-  return logits_CV.to(accumulation_type(logits_CV.scalar_type()));
+// The storage of a chunk's logits as a vector.
+at::Tensor flat(const at::Tensor& logits_CV) {
+  return logits_CV.as_strided({(logits_CV.size(0) - 1) * logits_CV.stride(0) + logits_CV.size(1)}, {1});
+}
+
+at::Tensor empty_logits(std::int64_t rows, const at::Tensor& head_VD, at::ScalarType dtype) {
+  const std::int64_t v = head_VD.size(0), stride = (v + row_alignment - 1) / row_alignment * row_alignment;
+  return at::empty({rows, stride}, head_VD.options().dtype(dtype)).narrow(1, 0, v);
+}
+
+// Writes the logits of a chunk's rows, in the accumulation dtype.
+void chunk_logits(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Chunk& chunk, at::Tensor& logits_CV) {
+  if (logits_CV.scalar_type() == head_VD.scalar_type()) {
+    at::mm_out(logits_CV, rows_of(hidden_RD, chunk.rows), head_VD.t());
+  } else {
+    logits_CV.copy_(project(rows_of(hidden_RD, chunk.rows), head_VD));
+  }
+}
+
+bool has_kernels(const at::Tensor& logits_CV) {
+  return logits_CV.is_cpu() && (logits_CV.scalar_type() == at::kFloat || logits_CV.scalar_type() == at::kDouble);
+}
+
+// Calls visit(row, its address, rows) for shares of the rows, on several threads.
+template <class T, class F>
+void for_rows(const at::Tensor& logits_CV, F&& visit) {
+  T* data = logits_CV.mutable_data_ptr<T>();
+  at::parallel_for(0, logits_CV.size(0), 1, [&](std::int64_t begin, std::int64_t end) {
+    visit(begin, data + begin * logits_CV.stride(0), end - begin);
+  });
+}
+
+// The rows' log-normalizers; with `exponentiate` the logits become probabilities.
+void normalize(at::Tensor& logits_CV, at::Tensor normalizer_C1, bool exponentiate) {
+  if (!has_kernels(logits_CV)) {
+    normalizer_C1.copy_(logits_CV.logsumexp(1, true));
+    if (exponentiate) logits_CV.sub_(normalizer_C1).exp_();
+    return;
+  }
+  const auto by_rows = [&]<class T>(T) {
+    T* normalizers = normalizer_C1.mutable_data_ptr<T>();
+    for_rows<T>(logits_CV, [&](std::int64_t begin, T* x, std::int64_t rows) {
+      cpu::kernels<T>().log_normalizers(x, logits_CV.stride(0), rows, logits_CV.size(1), normalizers + begin,
+                                        exponentiate);
+    });
+  };
+  logits_CV.scalar_type() == at::kFloat ? by_rows(float{}) : by_rows(double{});
+}
+
+// probabilities * factor of the row, in place: from probabilities, or from logits and their normalizers.
+void scale_probabilities(at::Tensor& x_CV, const at::Tensor& factor_C1, const at::Tensor* normalizer_C1) {
+  if (!has_kernels(x_CV)) {
+    if (normalizer_C1 != nullptr) x_CV.sub_(*normalizer_C1).exp_();
+    x_CV.mul_(factor_C1);
+    return;
+  }
+  const auto by_rows = [&]<class T>(T) {
+    const T* factors = factor_C1.const_data_ptr<T>();
+    const T* normalizers = normalizer_C1 == nullptr ? nullptr : normalizer_C1->const_data_ptr<T>();
+    for_rows<T>(x_CV, [&](std::int64_t begin, T* x, std::int64_t rows) {
+      if (normalizers == nullptr) {
+        cpu::kernels<T>().scale_rows(x, x_CV.stride(0), rows, x_CV.size(1), factors + begin);
+      } else {
+        cpu::kernels<T>().scaled_probabilities(x, x_CV.stride(0), rows, x_CV.size(1), normalizers + begin,
+                                               factors + begin);
+      }
+    });
+  };
+  x_CV.scalar_type() == at::kFloat ? by_rows(float{}) : by_rows(double{});
 }
 
 }  // namespace
@@ -52,15 +123,16 @@ std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor
   const bool keep = saved != nullptr && pack.rows_R.size(0) * vocabulary * element_bytes <= budget.kept_bytes;
   at::Tensor logprobs_N = at::empty({pack.label_count()}, hidden_RD.options().dtype(wide));
   at::Tensor normalizer_R1 = at::empty({pack.rows_R.size(0), 1}, hidden_RD.options().dtype(wide));
+  if (keep) saved->probabilities_RV = empty_logits(pack.rows_R.size(0), head_VD, wide);
   for (const Chunk& chunk : chunks_of(pack, vocabulary, element_bytes, budget)) {
-    at::Tensor logits_CV = chunk_logits(hidden_RD, head_VD, chunk);
-    const at::Tensor normalizer_C1 = logits_CV.logsumexp(1, true);
-    rows_of(normalizer_R1, chunk.rows).copy_(normalizer_C1);
-    const at::Tensor label_logits = logits_CV.view({-1}).index_select(0, label_positions(pack, chunk, vocabulary));
+    at::Tensor logits_CV =
+        keep ? rows_of(saved->probabilities_RV, chunk.rows) : empty_logits(chunk.rows.size, head_VD, wide);
+    chunk_logits(hidden_RD, head_VD, chunk, logits_CV);
+    const at::Tensor label_logits = flat(logits_CV).index_select(0, label_positions(pack, chunk, logits_CV.stride(0)));
+    normalize(logits_CV, rows_of(normalizer_R1, chunk.rows), keep);
     const at::Tensor label_normalizers =
         normalizer_R1.view({-1}).index_select(0, rows_of(pack.label_row_N, chunk.labels));
     rows_of(logprobs_N, chunk.labels).copy_(label_logits - label_normalizers);
-    if (keep) saved->probabilities_CV.push_back(logits_CV.sub_(normalizer_C1).exp_());
   }
   if (saved != nullptr) saved->log_normalizer_R1 = normalizer_R1;
   const at::Tensor sums = at::zeros({pack.responses}, hidden_RD.options().dtype(at::kDouble))
@@ -72,8 +144,7 @@ std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor
 at::Tensor label_logprobs_backward(std::span<const double> coefficients, const at::Tensor& hidden_RD,
                                    const at::Tensor& head_VD, const Pack& pack, const HeadBudget& budget,
                                    HeadSaved& saved, at::Tensor& head_gradient_VD) {
-  const std::int64_t vocabulary = head_VD.size(0);
-  const at::Tensor& normalizer_R1 = saved.log_normalizer_R1;
+  const at::Tensor normalizer_R1 = saved.log_normalizer_R1;
   const at::ScalarType wide = normalizer_R1.scalar_type();
   const at::Tensor coefficient_N =
       at::tensor(at::ArrayRef<double>(coefficients.data(), coefficients.size()), at::kDouble)
@@ -81,23 +152,24 @@ at::Tensor label_logprobs_backward(std::span<const double> coefficients, const a
           .index_select(0, pack.response_N);
   // Of a row's log-softmax each label adds its coefficient at the label and takes it, times the probabilities, from
   // all.
-  const at::Tensor sum_R1 =
-      at::zeros_like(normalizer_R1).view({-1}).index_add_(0, pack.label_row_N, coefficient_N).view({-1, 1});
+  const at::Tensor taken_R1 =
+      at::zeros_like(normalizer_R1).view({-1}).index_add_(0, pack.label_row_N, coefficient_N).neg_().view({-1, 1});
   at::Tensor gradient_RD = at::empty_like(hidden_RD);
-  std::size_t index = 0;
-  for (const Chunk& chunk : chunks_of(pack, vocabulary, static_cast<std::int64_t>(at::elementSize(wide)), budget)) {
-    at::Tensor dlogits_CV;
-    if (saved.probabilities_CV.empty()) {
-      dlogits_CV = chunk_logits(hidden_RD, head_VD, chunk).sub_(rows_of(normalizer_R1, chunk.rows)).exp_();
-    } else {
-      dlogits_CV = std::move(saved.probabilities_CV[index++]);
-    }
-    dlogits_CV.mul_(rows_of(sum_R1, chunk.rows).neg());
-    dlogits_CV.view({-1}).index_add_(0, label_positions(pack, chunk, vocabulary), rows_of(coefficient_N, chunk.labels));
+  const bool kept = saved.probabilities_RV.defined();
+  const auto element_bytes = static_cast<std::int64_t>(at::elementSize(wide));
+  for (const Chunk& chunk : chunks_of(pack, head_VD.size(0), element_bytes, budget)) {
+    at::Tensor dlogits_CV =
+        kept ? rows_of(saved.probabilities_RV, chunk.rows) : empty_logits(chunk.rows.size, head_VD, wide);
+    if (!kept) chunk_logits(hidden_RD, head_VD, chunk, dlogits_CV);
+    const at::Tensor normalizer_C1 = rows_of(normalizer_R1, chunk.rows);
+    scale_probabilities(dlogits_CV, rows_of(taken_R1, chunk.rows), kept ? nullptr : &normalizer_C1);
+    flat(dlogits_CV)
+        .index_add_(0, label_positions(pack, chunk, dlogits_CV.stride(0)), rows_of(coefficient_N, chunk.labels));
     const at::Tensor narrow_CV = dlogits_CV.to(hidden_RD.scalar_type());
-    rows_of(gradient_RD, chunk.rows)
-        .copy_(project_backward(narrow_CV, rows_of(hidden_RD, chunk.rows), head_VD, head_gradient_VD));
+    add_weight_gradient(narrow_CV, rows_of(hidden_RD, chunk.rows), head_gradient_VD);
+    rows_of(gradient_RD, chunk.rows).copy_(project_backward(narrow_CV, head_VD));
   }
+  saved = {};
   return gradient_RD;
 }
 

@@ -18,10 +18,10 @@ struct HeadBudget {
   std::int64_t kept_bytes = std::int64_t{512} << 20;  ///< probabilities kept for the backward pass; beyond: recomputed
 };
 
-/// What the backward pass needs. D: hidden_size, V: vocabulary, C: rows of a chunk.
+/// What the backward pass needs. D: hidden_size, V: vocabulary.
 struct HeadSaved {
-  at::Tensor log_normalizer_R1;              ///< log-sum-exp of each row's logits, in the accumulation dtype
-  std::vector<at::Tensor> probabilities_CV;  ///< one a chunk, or empty when recomputed
+  at::Tensor log_normalizer_R1;  ///< log-sum-exp of each row's logits, in the accumulation dtype
+  at::Tensor probabilities_RV;   ///< undefined when recomputed; its rows may stand apart
 };
 
 /// The summed log-prob of each response of the pack, in double on the CPU. `hidden_RD`: normed states of the label

@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "rrhf/model/decoder_layer.h"
 #include "rrhf/model/label_logprobs.h"
 #include "rrhf/model/llama_config.h"
 #include "rrhf/model/ops.h"
@@ -18,17 +19,6 @@
 #include "rrhf/model/weights.h"
 
 namespace rrhf::model {
-
-/// What a layer's backward pass needs.
-struct LayerSaved {
-  at::Tensor input_TD;
-  at::Tensor input_inverse_rms_T1;
-  at::Tensor qkv_TQ;  ///< after rotary embedding
-  at::Tensor attended_TA;
-  at::Tensor middle_TD;  ///< after attention's residual
-  at::Tensor middle_inverse_rms_T1;
-  at::Tensor gate_up_T2F;
-};
 
 /// What a forward pass over one pack keeps for its backward pass.
 struct Activations {
@@ -52,16 +42,18 @@ class Llama {
 
   /// The summed log-prob of each response of the pack. Without `saved` nothing is kept.
   /// Token ids must lie within the vocabulary (the caller checks its tokenizer once).
-  std::vector<double> forward(const Pack& pack, Activations* saved = nullptr) const;
+  /// `times`, if given, is read after each part.
+  std::vector<double> forward(const Pack& pack, Activations* saved = nullptr, PartTimes* times = nullptr) const;
 
   /// Adds to `gradients` those of sum over responses of coefficient * summed log-prob. Uses up `saved`.
-  void backward(const Pack& pack, std::span<const double> coefficients, Activations& saved, Weights& gradients) const;
+  void backward(const Pack& pack, std::span<const double> coefficients, Activations& saved, Weights& gradients,
+                PartTimes* times = nullptr) const;
 
   /// Logits of every row of the pack, [T, V] in the accumulation dtype: for tests and tools, not for training.
   at::Tensor logits(const Pack& pack) const;
 
  private:
-  at::Tensor hidden_states(const Pack& pack, const RotaryTable& rotary, std::vector<LayerSaved>* saved) const;
+  at::Tensor hidden_states(const LayerContext& context, std::vector<LayerSaved>* saved) const;
 
   LlamaConfig config_;
   Weights weights_;

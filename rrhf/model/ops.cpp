@@ -1,11 +1,57 @@
 #include "rrhf/model/ops.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
 
+#include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/plain_ops.h"
+
 namespace rrhf::model {
+namespace {
+
+// Rows a thread takes at a time.
+constexpr std::int64_t row_grain = 16;
+// Rows whose share of a norm's gradient is summed together: fixed, so that the sum does not depend on the threads.
+constexpr std::int64_t norm_rows = 64;
+
+bool has_kernels(const at::Tensor& x) {
+  return x.is_cpu() && x.is_contiguous() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
+}
+
+// Calls visit with a value of the tensor's element type.
+template <class F>
+void with_element(const at::Tensor& x, F&& visit) {
+  x.scalar_type() == at::kFloat ? visit(float{}) : visit(double{});
+}
+
+template <class F>
+void for_rows(std::int64_t rows, F&& visit) {
+  at::parallel_for(0, rows, row_grain, [&](std::int64_t begin, std::int64_t end) { visit(begin, end - begin); });
+}
+
+// RMSNorm of x, or of x + residual, which then replaces x.
+RmsNormed rms_norm_by_rows(const at::Tensor& x_TD, const at::Tensor& residual_TD, const at::Tensor& weight_D,
+                           double epsilon) {
+  RmsNormed normed{at::empty_like(x_TD), at::empty({x_TD.size(0), 1}, x_TD.options())};
+  with_element(x_TD, [&]<class T>(T) {
+    const std::int64_t width = x_TD.size(1);
+    T* x = x_TD.mutable_data_ptr<T>();
+    const T* residual = residual_TD.defined() ? residual_TD.const_data_ptr<T>() : nullptr;
+    const T* weight = weight_D.const_data_ptr<T>();
+    T *y = normed.y_TD.mutable_data_ptr<T>(), *inverse = normed.inverse_rms_T1.mutable_data_ptr<T>();
+    for_rows(x_TD.size(0), [&](std::int64_t begin, std::int64_t rows) {
+      const std::int64_t at = begin * width;
+      cpu::kernels<T>().rms_norm(x + at, residual == nullptr ? nullptr : residual + at, weight, x + at, y + at,
+                                 inverse + begin, rows, width, epsilon);
+    });
+  });
+  return normed;
+}
+
+}  // namespace
 
 at::ScalarType accumulation_type(at::ScalarType dtype) {
   return dtype == at::kBFloat16 || dtype == at::kHalf ? at::kFloat : dtype;
@@ -13,34 +59,65 @@ at::ScalarType accumulation_type(at::ScalarType dtype) {
 
 at::Tensor project(const at::Tensor& x_TI, const at::Tensor& weight_OI) { return at::mm(x_TI, weight_OI.t()); }
 
-at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& x_TI, const at::Tensor& weight_OI,
-                            at::Tensor& weight_gradient_OI) {
+at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& weight_OI) { return at::mm(dy_TO, weight_OI); }
+
+void add_weight_gradient(const at::Tensor& dy_TO, const at::Tensor& x_TI, at::Tensor& weight_gradient_OI) {
   if (weight_gradient_OI.scalar_type() == dy_TO.scalar_type()) {
     weight_gradient_OI.addmm_(dy_TO.t(), x_TI);
   } else {
     weight_gradient_OI.add_(at::mm(dy_TO.t(), x_TI));
   }
-  return at::mm(dy_TO, weight_OI);
 }
 
 RmsNormed rms_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, double epsilon) {
-  const at::Tensor x = x_TD.to(accumulation_type(x_TD.scalar_type()));
-  const at::Tensor inverse_rms_T1 = x.square().mean(-1, true).add_(epsilon).rsqrt_();
-  return {rms_norm_again(x_TD, inverse_rms_T1, weight_D), inverse_rms_T1};
+  if (!has_kernels(x_TD)) return plain::rms_norm(x_TD, weight_D, epsilon);
+  return rms_norm_by_rows(x_TD, {}, weight_D, epsilon);
+}
+
+RmsNormed add_rms_norm(at::Tensor& x_TD, const at::Tensor& residual_TD, const at::Tensor& weight_D, double epsilon) {
+  if (!has_kernels(x_TD)) return plain::add_rms_norm(x_TD, residual_TD, weight_D, epsilon);
+  return rms_norm_by_rows(x_TD, residual_TD, weight_D, epsilon);
 }
 
 at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1, const at::Tensor& weight_D) {
-  return (x_TD * inverse_rms_T1).to(x_TD.scalar_type()).mul_(weight_D);
+  if (!has_kernels(x_TD)) return plain::rms_norm_again(x_TD, inverse_rms_T1, weight_D);
+  at::Tensor y_TD = at::empty_like(x_TD);
+  with_element(x_TD, [&]<class T>(T) {
+    const std::int64_t width = x_TD.size(1);
+    const T *x = x_TD.const_data_ptr<T>(), *inverse = inverse_rms_T1.const_data_ptr<T>();
+    const T* weight = weight_D.const_data_ptr<T>();
+    T* y = y_TD.mutable_data_ptr<T>();
+    for_rows(x_TD.size(0), [&](std::int64_t begin, std::int64_t rows) {
+      cpu::kernels<T>().rms_norm_again(x + begin * width, inverse + begin, weight, y + begin * width, rows, width);
+    });
+  });
+  return y_TD;
 }
 
 at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1,
-                             const at::Tensor& weight_D, at::Tensor& weight_gradient_D) {
-  const at::Tensor dy = dy_TD.to(inverse_rms_T1.scalar_type());
-  const at::Tensor normed = x_TD * inverse_rms_T1;
-  weight_gradient_D.add_((dy * normed).sum(0));
-  const at::Tensor scaled = dy * weight_D;
-  const at::Tensor along_T1 = (scaled * normed).mean(-1, true);
-  return (scaled - normed * along_T1).mul_(inverse_rms_T1).to(x_TD.scalar_type());
+                             const at::Tensor& weight_D, const at::Tensor& residual_TD, at::Tensor& weight_gradient_D) {
+  if (!has_kernels(x_TD)) {
+    return plain::rms_norm_backward(dy_TD, x_TD, inverse_rms_T1, weight_D, residual_TD, weight_gradient_D);
+  }
+  const std::int64_t rows = x_TD.size(0), width = x_TD.size(1), parts = (rows + norm_rows - 1) / norm_rows;
+  at::Tensor dx_TD = at::empty_like(x_TD);
+  const at::Tensor partial_PD = at::zeros({parts, width}, x_TD.options());
+  with_element(x_TD, [&]<class T>(T) {
+    const T *dy = dy_TD.const_data_ptr<T>(), *x = x_TD.const_data_ptr<T>();
+    const T *inverse = inverse_rms_T1.const_data_ptr<T>(), *weight = weight_D.const_data_ptr<T>();
+    const T* residual = residual_TD.defined() ? residual_TD.const_data_ptr<T>() : nullptr;
+    T *dx = dx_TD.mutable_data_ptr<T>(), *partial = partial_PD.mutable_data_ptr<T>();
+    at::parallel_for(0, parts, 1, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t part = first; part < last; ++part) {
+        const std::int64_t begin = part * norm_rows, at = begin * width;
+        cpu::kernels<T>().rms_norm_backward(dy + at, x + at, inverse + begin, weight,
+                                            residual == nullptr ? nullptr : residual + at, dx + at,
+                                            partial + part * width, std::min(norm_rows, rows - begin), width);
+      }
+    });
+  });
+  weight_gradient_D.add_(partial_PD.sum(0));
+  return dx_TD;
 }
 
 namespace {
@@ -88,29 +165,42 @@ RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::Scalar
 }
 
 void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfig& config, bool inverse) {
-  const std::int64_t half = config.head_dim / 2;
-  const std::int64_t turned = config.num_attention_heads + config.num_key_value_heads;
-  at::Tensor heads_TNH = qkv_TQ.narrow(1, 0, turned * config.head_dim).view({-1, turned, config.head_dim});
-  at::Tensor first = heads_TNH.narrow(2, 0, half), second = heads_TNH.narrow(2, half, half);
-  const at::Tensor sin = inverse ? table.sin_T1H.neg() : table.sin_T1H;
-  const at::Tensor turned_first = first * table.cos_T1H - second * sin;
-  const at::Tensor turned_second = second * table.cos_T1H + first * sin;
-  first.copy_(turned_first);
-  second.copy_(turned_second);
+  if (!has_kernels(qkv_TQ)) return plain::apply_rotary(qkv_TQ, table, config, inverse);
+  with_element(qkv_TQ, [&]<class T>(T) {
+    const std::int64_t half = config.head_dim / 2, stride = qkv_TQ.size(1);
+    const std::int64_t turned = config.num_attention_heads + config.num_key_value_heads;
+    const T *cos = table.cos_T1H.const_data_ptr<T>(), *sin = table.sin_T1H.const_data_ptr<T>();
+    T* rows_at = qkv_TQ.mutable_data_ptr<T>();
+    for_rows(qkv_TQ.size(0), [&](std::int64_t begin, std::int64_t rows) {
+      cpu::kernels<T>().rotate(rows_at + begin * stride, stride, cos + begin * half, sin + begin * half, rows, turned,
+                               half, inverse ? T(-1) : T(1));
+    });
+  });
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up_T2F) {
+  if (!has_kernels(gate_up_T2F)) return plain::swiglu(gate_up_T2F);
   const std::int64_t f = gate_up_T2F.size(1) / 2;
-  return at::silu(gate_up_T2F.narrow(1, 0, f)).mul_(gate_up_T2F.narrow(1, f, f));
+  at::Tensor y_TF = at::empty({gate_up_T2F.size(0), f}, gate_up_T2F.options());
+  with_element(gate_up_T2F, [&]<class T>(T) {
+    const T* gate_up = gate_up_T2F.const_data_ptr<T>();
+    T* y = y_TF.mutable_data_ptr<T>();
+    for_rows(y_TF.size(0), [&](std::int64_t begin, std::int64_t rows) {
+      cpu::kernels<T>().swiglu(gate_up + begin * 2 * f, y + begin * f, rows, f);
+    });
+  });
+  return y_TF;
 }
 
-at::Tensor swiglu_backward(const at::Tensor& dy_TF, const at::Tensor& gate_up_T2F) {
-  const std::int64_t f = gate_up_T2F.size(1) / 2;
-  const at::Tensor gate = gate_up_T2F.narrow(1, 0, f), up = gate_up_T2F.narrow(1, f, f);
-  at::Tensor gradient_T2F = at::empty_like(gate_up_T2F);
-  gradient_T2F.narrow(1, 0, f).copy_(at::silu_backward(dy_TF * up, gate));
-  gradient_T2F.narrow(1, f, f).copy_(at::silu(gate).mul_(dy_TF));
-  return gradient_T2F;
+void swiglu_backward(at::Tensor& gate_up_T2F, at::Tensor& dy_TF) {
+  if (!has_kernels(gate_up_T2F)) return plain::swiglu_backward(gate_up_T2F, dy_TF);
+  with_element(gate_up_T2F, [&]<class T>(T) {
+    const std::int64_t f = dy_TF.size(1);
+    T *gate_up = gate_up_T2F.mutable_data_ptr<T>(), *dy = dy_TF.mutable_data_ptr<T>();
+    for_rows(dy_TF.size(0), [&](std::int64_t begin, std::int64_t rows) {
+      cpu::kernels<T>().swiglu_backward(gate_up + begin * 2 * f, dy + begin * f, rows, f);
+    });
+  });
 }
 
 }  // namespace rrhf::model

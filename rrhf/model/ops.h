@@ -2,6 +2,7 @@
 //
 // Nothing here builds an autograd graph: the decoder's structure is fixed, and a backward pass by hand writes gradients
 // in place and keeps only what it needs. Sums and squares of bfloat16 inputs are taken in float32.
+// float32 and float64 on the CPU go through loops of our own (cpu_kernels.h), all else through ATen (plain_ops.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -17,9 +18,11 @@ at::ScalarType accumulation_type(at::ScalarType dtype);
 /// y = x W^T.
 at::Tensor project(const at::Tensor& x_TI, const at::Tensor& weight_OI);
 
-/// dx = dy W; `weight_gradient_OI` += dy^T x, in its own dtype.
-at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& x_TI, const at::Tensor& weight_OI,
-                            at::Tensor& weight_gradient_OI);
+/// dx = dy W.
+at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& weight_OI);
+
+/// `weight_gradient_OI` += dy^T x, in its own dtype.
+void add_weight_gradient(const at::Tensor& dy_TO, const at::Tensor& x_TI, at::Tensor& weight_gradient_OI);
 
 /// RMSNorm (Zhang and Sennrich 2019): y = weight * x / sqrt(mean(x^2) + eps).
 struct RmsNormed {
@@ -28,12 +31,16 @@ struct RmsNormed {
 };
 RmsNormed rms_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, double epsilon);
 
+/// x += residual, in place; then its RMSNorm.
+RmsNormed add_rms_norm(at::Tensor& x_TD, const at::Tensor& residual_TD, const at::Tensor& weight_D, double epsilon);
+
 /// y again, from what was kept.
 at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1, const at::Tensor& weight_D);
 
-/// dx; `weight_gradient_D` += the weight's gradient.
+/// dx, plus `residual_TD` where it is defined: the gradient that reaches x around the norm.
+/// `weight_gradient_D` += the weight's gradient.
 at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1,
-                             const at::Tensor& weight_D, at::Tensor& weight_gradient_D);
+                             const at::Tensor& weight_D, const at::Tensor& residual_TD, at::Tensor& weight_gradient_D);
 
 /// Rotary angles of a pack's positions (Su et al. 2021), H: head_dim / 2.
 struct RotaryTable {
@@ -48,7 +55,8 @@ void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfi
 /// silu(gate) * up for rows [gate | up].
 at::Tensor swiglu(const at::Tensor& gate_up_T2F);
 
-/// The gradient with respect to gate_up.
-at::Tensor swiglu_backward(const at::Tensor& dy_TF, const at::Tensor& gate_up_T2F);
+/// In place, so that the widest matrices of a layer exist once: `gate_up_T2F` becomes its gradient, and the gradient
+/// `dy_TF` becomes swiglu(gate_up), which the weight gradient of the next projection needs.
+void swiglu_backward(at::Tensor& gate_up_T2F, at::Tensor& dy_TF);
 
 }  // namespace rrhf::model

@@ -57,12 +57,15 @@ void StepDisplay::update(std::int64_t steps_done, const Json& metrics) {
     const double left =
         elapsed / static_cast<double>(steps_done - first_step_) * static_cast<double>(steps_ - steps_done);
     return fmt::format(
-        "step {}/{}  epoch {:.2f}  loss {} (rank {} + sft {})  accuracy {} %  grad {}  lr {}  {} tok/s  ETA {}",
+        "step {}/{}  epoch {:.2f}  loss {} (rank {} + sft {})  accuracy {} %  grad {}  lr {}  {} tok/s ({:.0f} % of "
+        "peak)  "
+        "ETA {}",
         steps_done, steps_, metrics.at("epoch").get<double>(), figure(metrics, "loss", "{:.3f}"),
         figure(metrics, "rank_loss", "{:.3f}"), figure(metrics, "sft_loss", "{:.3f}"),
         figure(metrics, "rank_accuracy", "{:.1f}", 100), figure(metrics, "grad_norm", "{:.2f}"),
         figure(metrics, "learning_rate", "{:.2g}"),
-        short_number(metrics.at("timing").at("tokens_per_second").get<double>()), clock_time(left));
+        short_number(metrics.at("timing").at("tokens_per_second").get<double>()),
+        100 * metrics.at("timing").at("speed_of_light").get<double>(), clock_time(left));
   };
   if (steps_done == steps_) {
     progress_.finish(text());

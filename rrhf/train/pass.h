@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "rrhf/data/encode.h"
 #include "rrhf/model/llama.h"
 #include "rrhf/objective/objective.h"
+#include "rrhf/train/step_work.h"
 #include "rrhf/train/totals.h"
 
 namespace rrhf::train {
@@ -27,11 +29,19 @@ class Pass {
   bool evaluate(std::span<const data::EncodedQuery* const> queries, const QueryVisitor& visit) const;
 
   /// One step: adds to `gradients` those of the MEAN of the queries' losses, and returns the losses' sums.
-  Totals accumulate_gradients(std::span<const data::EncodedQuery* const> queries, model::Weights& gradients) const;
+  /// What it took is added to `work`, whose watch is running.
+  Totals accumulate_gradients(std::span<const data::EncodedQuery* const> queries, model::Weights& gradients,
+                              StepWork& work) const;
 
  private:
-  void run_pack(std::span<const data::EncodedQuery* const> members, std::size_t queries_in_step,
-                model::Weights* gradients, const QueryVisitor& visit) const;
+  using Queries = std::vector<const data::EncodedQuery*>;
+
+  // The losses' coefficients over the responses of a pack, each query seen by `visit`.
+  std::vector<double> coefficients(const Queries& members, std::span<const double> logprobs,
+                                   std::size_t queries_in_step, const QueryVisitor& visit) const;
+
+  void train_on_pack(const Queries& members, std::size_t queries_in_step, model::Weights& gradients,
+                     const QueryVisitor& visit, StepWork& work) const;
 
   const model::Llama* llama_;
   const objective::Objective* objective_;
@@ -39,6 +49,6 @@ class Pass {
 };
 
 /// The pack size for `train.tokens_per_pack: auto`: tall enough for fast products, small enough for little memory.
-inline constexpr std::int64_t automatic_tokens_per_pack = 2048;
+inline constexpr std::int64_t automatic_tokens_per_pack = 1024;
 
 }  // namespace rrhf::train

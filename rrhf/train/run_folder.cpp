@@ -47,6 +47,9 @@ void require_writable_ancestor(const fs::path& path) {
 
 RunFolder::RunFolder(const config::RunConfig& config, bool resume)
     : path_(config.output), config_(config::to_json(config)) {
+  if (path_.empty()) {
+    throw_input("config", "output is not set: without a config file there is no name for runs/NAME (--set output=DIR)");
+  }
   require_writable_ancestor(path_);
   if (missing_or_empty(path_)) return;
   if (!resume) {
@@ -75,6 +78,7 @@ bool RunFolder::finished() const { return fs::exists(path_ / "model" / "config.j
 
 void RunFolder::begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped) {
   make_writable_folder(path_);
+  for (const fs::path& folder : {path_, path_ / "checkpoints"}) remove_abandoned(folder);
   write_file_atomically(path_ / "config.json", dump_json(config_, 2) + "\n");
   if (!skipped.empty()) {
     write_file_atomically(path_ / "skipped.txt", [&](std::ostream& out) {

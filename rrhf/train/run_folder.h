@@ -22,7 +22,7 @@ class RunFolder {
   bool finished() const;
 
   /// Creates the folder with config.json and, for skipped rows, skipped.txt; keeps the metrics of steps up to
-  /// `first_step` and drops later ones, which a stopped run may have left.
+  /// `first_step` and drops later ones, which a stopped run may have left, as it may have half-written checkpoints.
   void begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped);
 
   /// Appends a line to metrics.jsonl.

@@ -143,6 +143,7 @@ void Trainer::run() {
   if (resumed_from_) log("resumed  from {}, step {} of {}", resumed_from_->string(), first_step_, plan_->steps());
   if (eval_ && first_step_ == 0) evaluate_and_log(0);
 
+  matrix_rate_ = measure_matrix_rate(llama_->device(), llama_->dtype());
   StepDisplay display(first_step_, plan_->steps());
   for (std::int64_t k = first_step_; k < plan_->steps(); ++k) {
     const Json metrics = train_step(k);
@@ -160,12 +161,15 @@ void Trainer::run() {
 
 Json Trainer::train_step(std::int64_t k) {
   const auto begin = Clock::now();
+  StepWork work;
+  work.times.start();
   std::vector<const data::EncodedQuery*> queries;
   for (const std::int64_t index : plan_->queries(k))
     queries.push_back(&train_.queries[static_cast<std::size_t>(index)]);
   std::vector<at::Tensor> gradients = gradients_.tensors();
   for (at::Tensor& gradient : gradients) gradient.zero_();
-  const Totals totals = pass_->accumulate_gradients(queries, gradients_);
+  work.times.end_of(Part::optimizer);
+  const Totals totals = pass_->accumulate_gradients(queries, gradients_, work);
   const double norm = optim::global_norm(gradients);
   if (!std::isfinite(totals.loss) || !std::isfinite(norm)) {
     throw_error("train",
@@ -177,16 +181,16 @@ Json Trainer::train_step(std::int64_t k) {
   const double learning_rate = config_.optimizer.learning_rate * schedule_->factor(k);
   optimizer_->step(gradients, learning_rate);
 
+  work.times.end_of(Part::optimizer);
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  work_ += work;
   Json metrics = {{"step", k + 1}, {"epoch", plan_->epochs_after(k)}};
   metrics.update(loss_fields(totals));
   metrics["grad_norm"] = norm;
   metrics["learning_rate"] = learning_rate;
   metrics["queries"] = totals.queries;
   metrics["tokens"] = totals.tokens;
-  metrics["timing"] = {{"seconds", seconds},
-                       {"tokens_per_second", static_cast<double>(totals.tokens) / seconds},
-                       {"peak_memory", peak_memory()}};
+  metrics["timing"] = timing_fields(work, seconds, totals.tokens, matrix_rate_);
   return metrics;
 }
 
@@ -207,6 +211,8 @@ void Trainer::evaluate_and_log(std::int64_t steps_done) {
   output_.write_metrics(line);
   log_evaluation(evaluation, steps_done);
 }
+
+std::string Trainer::profile() const { return profile_table(work_, matrix_rate_); }
 
 model::Weights Trainer::master_weights() const { return model::with_tensors(llama_->weights(), optimizer_->masters()); }
 

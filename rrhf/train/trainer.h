@@ -37,6 +37,9 @@ class Trainer {
   /// Throws Interrupted after saving a checkpoint when a stop signal comes.
   void run();
 
+  /// Where the time of the steps of run() went: a table.
+  std::string profile() const;
+
  private:
   void resume_from(const std::filesystem::path& checkpoint);
   Json train_step(std::int64_t k);
@@ -61,6 +64,8 @@ class Trainer {
   std::unique_ptr<data::StepPlan> plan_;
   std::unique_ptr<optim::Schedule> schedule_;
   std::int64_t first_step_ = 0;
+  StepWork work_;           // of all steps of run()
+  double matrix_rate_ = 0;  // operations a second
 };
 
 }  // namespace rrhf::train

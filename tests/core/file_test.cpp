@@ -1,5 +1,7 @@
 #include "rrhf/core/file.h"
 
+#include <sys/wait.h>
+
 #include "tests/core/support.h"
 
 namespace rrhf {
@@ -120,6 +122,55 @@ TEST(StagedFolder, RefusesAFullDestinationUnlessItIsToBeReplaced) {
   EXPECT_EQ(read_file(target / "new"), "new");
   EXPECT_FALSE(fs::exists(target / "old"));
   EXPECT_EQ(folder.entries(), 1);
+}
+
+// A process id that nothing has: the child is waited for, so it is gone.
+pid_t dead_process() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  return child;
+}
+
+TEST(StagedFolder, RemovesWhatKilledProcessesWereBuildingForTheSamePlace) {
+  const TemporaryFolder folder;
+  const std::string dead = std::to_string(dead_process()), living = std::to_string(::getppid());
+  for (const std::string& name : {".model.tmp-" + dead, ".model.tmp-" + living, ".other.tmp-" + dead,
+                                  std::string(".model.tmp-12x"), std::string("model.tmp-") + dead}) {
+    fs::create_directory(folder.path() / name);
+    folder.write(name + "/half", "half");
+  }
+  StagedFolder(folder.path() / "model").publish();
+  EXPECT_FALSE(fs::exists(folder.path() / (".model.tmp-" + dead)));
+  EXPECT_TRUE(fs::exists(folder.path() / (".model.tmp-" + living)));
+  EXPECT_TRUE(fs::exists(folder.path() / (".other.tmp-" + dead)));
+  EXPECT_EQ(folder.entries(), 5);  // four of the names, and the model
+}
+
+TEST(StagedFolder, PutsBackAnOldFolderThatAKilledProcessHadMovedAside) {
+  const TemporaryFolder folder;
+  const std::string old = ".model.old-" + std::to_string(dead_process());
+  fs::create_directory(folder.path() / old);
+  folder.write(old + "/weights", "old");
+  // The destination is not empty, then: it was only aside.
+  EXPECT_TRUE(holds(error_of([&] { StagedFolder staged(folder.path() / "model"); }), "exists and is not empty"));
+  EXPECT_EQ(read_file(folder.path() / "model" / "weights"), "old");
+  // Beside a complete destination it is of no use.
+  fs::create_directory(folder.path() / old);
+  { const StagedFolder staged(folder.path() / "model", StagedFolder::IfPresent::replace); }
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(Folder, IsClearedOfWhatKilledProcessesLeft) {
+  const TemporaryFolder folder;
+  const std::string dead = std::to_string(dead_process());
+  fs::create_directories(folder.path() / (".step-000007.tmp-" + dead) / "deep");
+  folder.write(".metrics.jsonl.tmp-" + dead, "half a line");
+  folder.write(".hidden", "mine");
+  folder.write("step-000006", "whole");
+  EXPECT_EQ(remove_abandoned(folder.path()), 2);
+  EXPECT_EQ(folder.entries(), 2);
+  EXPECT_EQ(remove_abandoned(folder.path() / "absent"), 0);
 }
 
 TEST(StagedFolder, RefusesADestinationThatIsAFile) {

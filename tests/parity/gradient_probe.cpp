@@ -40,7 +40,8 @@ void write_gradients(const config::RunConfig& config, const std::string& out) {
   queries.resize(std::min<std::size_t>(queries.size(), static_cast<std::size_t>(config.train.queries_per_step)));
   const auto dtype = model::accumulation_type(llama.dtype());
   model::Weights gradients = model::zero_weights(folder.config, at::TensorOptions().dtype(dtype));
-  const train::Totals totals = pass.accumulate_gradients(queries, gradients);
+  train::StepWork work;
+  const train::Totals totals = pass.accumulate_gradients(queries, gradients, work);
 
   std::vector<model::NamedTensor> named = model::named_tensors(gradients, folder.config);
   named.push_back({"loss", scalar(totals.mean(totals.loss))});

@@ -424,13 +424,13 @@ def compare_metrics(lines: list[Row], records: list[Recorded], limit: float, wha
     rate.check()
 
 
-def compare_weights(run: Path, model: Any, limit: float, what: str) -> None:
+def compare_weights(run: Path, model: Any, dtype: torch.dtype, limit: float, what: str) -> None:
     saved = load_file(run / "model" / "model.safetensors")
     expected = dict(model.named_parameters())
     assert set(saved) == set(expected)
     worst = Worst(f"{what} weights, max|diff|/max|w|", limit)
     for name, parameter in expected.items():
-        assert saved[name].dtype == parameter.dtype, name
+        assert saved[name].dtype == dtype, name
         difference = (saved[name] - parameter.detach()).abs().max().item()
         worst.take(difference / parameter.detach().abs().max().item(), name)
     worst.check()
@@ -443,24 +443,25 @@ def test_ten_steps(
     case = Case(training.name, training.model, training.settings, training.changes)
     folder = case.folder(models, tmp_path)
     queries = [query for query in encode_all(mixed_rows, Tokens(folder), training.settings) if query]
-    for dtype, weight_limit, loss_limit in (("float64", 1e-9, 1e-9), ("float32", 1e-5, 1e-5)):
-        run = train_with_program(rrhf, tmp_path, folder, mixed_file, training, dtype)
-        model = load_model(folder, DTYPES[dtype])
-        records = list(
-            train(
-                model,
-                steps_in_file_order(queries),
-                training.settings,
-                learning_rate=training.learning_rate,
-                schedule=schedule_factor(training.schedule, training.warmup_ratio, STEPS),
-                weight_decay=training.weight_decay,
-                max_grad_norm=training.max_grad_norm or float("inf"),
-            )
+    # float32 too is held against float64: transformers' own float32 lies up to 1.1e-5 from it in these ten steps.
+    model = load_model(folder, torch.float64)
+    records = list(
+        train(
+            model,
+            steps_in_file_order(queries),
+            training.settings,
+            learning_rate=training.learning_rate,
+            schedule=schedule_factor(training.schedule, training.warmup_ratio, STEPS),
+            weight_decay=training.weight_decay,
+            max_grad_norm=training.max_grad_norm or float("inf"),
         )
-        assert max(record.grad_norm for record in records) > 1, "clipping was not active"
+    )
+    assert max(record.grad_norm for record in records) > 1, "clipping was not active"
+    for dtype, limit in (("float64", 1e-9), ("float32", 1e-5)):
+        run = train_with_program(rrhf, tmp_path, folder, mixed_file, training, dtype)
         what = f"{training.name} {dtype}"
-        compare_metrics(read_rows(run / "metrics.jsonl"), records, loss_limit, what)
-        compare_weights(run, model, weight_limit, what)
+        compare_metrics(read_rows(run / "metrics.jsonl"), records, limit, what)
+        compare_weights(run, model, DTYPES[dtype], limit, what)
 
 
 def test_a_wrong_optimizer_is_found(
@@ -483,7 +484,7 @@ def test_a_wrong_optimizer_is_found(
         ):
             pass
         with pytest.raises(AssertionError, match="weights"):
-            compare_weights(run, model, 1e-9, "perturbed")
+            compare_weights(run, model, torch.float64, 1e-9, "perturbed")
 
 
 # --- the saved folder -------------------------------------------------------------------------------------------------

@@ -117,7 +117,6 @@ def half_written(run: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if not path.name.startswith("step-")] if folder.exists() else []
 
 
-@pytest.mark.xfail(reason="a resumed run leaves what a killed one was writing", strict=True)
 def test_what_a_killed_run_was_writing_is_removed(
     rrhf: Program, build_dir: Path, make_config: Config, tmp_path: Path
 ) -> None:

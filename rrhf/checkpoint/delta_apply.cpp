@@ -1,0 +1,236 @@
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "rrhf/checkpoint/delta.h"
+#include "rrhf/checkpoint/delta_manifest.h"
+#include "rrhf/checkpoint/delta_pairs.h"
+#include "rrhf/checkpoint/finite.h"
+#include "rrhf/checkpoint/folder_files.h"
+#include "rrhf/checkpoint/padded_rows.h"
+#include "rrhf/checkpoint/walk.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/model/weights.h"
+#include "rrhf/text/tokenizer.h"
+
+namespace rrhf::checkpoint {
+namespace fs = std::filesystem;
+namespace {
+
+// The files a delta names, held against those that are there: by size before the work, by content after it.
+class FileCheck {
+ public:
+  FileCheck(const ApplyDelta& settings, std::optional<DeltaManifest> manifest)
+      : settings_(settings), manifest_(std::move(manifest)) {}
+
+  void sizes(const std::vector<fs::path>& base, const std::vector<fs::path>& delta) const {
+    if (!manifest_) return;
+    if (!same_sizes(file_sizes(delta), manifest_->files)) refuse_delta(file_sizes(delta));
+    if (!settings_.any_base && !same_sizes(file_sizes(base), manifest_->base)) refuse_base(file_sizes(base));
+  }
+
+  // While the sums are being taken, as soon as the base is hashed: a wrong one is not worth waiting for.
+  void base_so_far(FileHashing& base) {
+    if (!manifest_ || base_seen_ || !base.finished()) return;
+    base_seen_ = true;
+    if (!settings_.any_base && !same_contents(base.wait(), manifest_->base)) refuse_base(base.wait());
+  }
+
+  BaseCheck contents(const std::vector<FileHash>& base, const std::vector<FileHash>& delta) const {
+    if (!manifest_) return BaseCheck::unverified;
+    if (!same_contents(delta, manifest_->files)) refuse_delta(delta);
+    if (same_contents(base, manifest_->base)) return BaseCheck::verified;
+    if (!settings_.any_base) refuse_base(base);
+    return BaseCheck::other;
+  }
+
+ private:
+  [[noreturn]] void refuse_base(const std::vector<FileHash>& found) const {
+    throw_input("delta",
+                "base {} is not the one this delta was made from:\n  here: {}\n  there: {}\nThe same weights in other "
+                "files (.bin for safetensors, other shards) are as good: --any-base takes them",
+                settings_.base.string(), file_list(found), file_list(manifest_->base));
+  }
+
+  [[noreturn]] void refuse_delta(const std::vector<FileHash>& found) const {
+    throw_input("delta",
+                "delta {}: its files are not those that its {} names; an incomplete or changed copy?\n  here: {}\n  "
+                "there: {}",
+                settings_.delta.string(), delta_manifest_file, file_list(found), file_list(manifest_->files));
+  }
+
+  const ApplyDelta& settings_;
+  std::optional<DeltaManifest> manifest_;
+  bool base_seen_ = false;
+};
+
+// Where the result's tokenizer comes from: the delta; the base when the delta has none and adds no tokens.
+fs::path tokenizer_folder(const ApplyDelta& settings, const CheckpointPair& pair) {
+  const auto has_one = [](const fs::path& folder) { return fs::exists(folder / "tokenizer.model"); };
+  const bool same_rows = pair.base_rows() == pair.other_rows();
+  if (!has_one(settings.delta) && !(same_rows && has_one(settings.base))) {
+    throw_input("delta", "{}: holds no tokenizer.model; a delta comes with the tokenizer of its vocabulary",
+                settings.delta.string());
+  }
+  const fs::path folder = has_one(settings.delta) ? settings.delta : settings.base;
+  const auto tokenizer = text::Tokenizer::load(folder);
+  if (tokenizer.size() > pair.other_rows()) {
+    throw_input("delta", "{}: the tokenizer has {} ids, the delta {} rows of vocabulary: it is another model's",
+                folder.string(), tokenizer.size(), pair.other_rows());
+  }
+  if (folder == settings.delta && has_one(settings.base) &&
+      read_file(settings.base / "tokenizer.model") != read_file(settings.delta / "tokenizer.model")) {
+    warn("the tokenizer.model of base and delta differ: is this the base the delta was made with?");
+  }
+  return folder;
+}
+
+class Applier {
+ public:
+  explicit Applier(const ApplyDelta& settings)
+      : settings_(settings),
+        manifest_(read_delta_manifest(settings.delta)),
+        pair_(settings.base, settings.delta, "delta"),
+        tokenizer_(tokenizer_folder(settings, pair_)),
+        check_(settings, manifest_) {
+    check_.sizes(pair_.base().files(), pair_.other().files());
+    const at::ScalarType own = pair_.other().find("model.embed_tokens.weight")->dtype;
+    const Dtype said = manifest_ ? manifest_->dtype : dtype_choice(own);
+    sum_dtype_ = model::scalar_type(settings.dtype.value_or(said));
+    stored_dtype_ = settings.dtype || !manifest_ ? sum_dtype_ : model::scalar_type(manifest_->target_dtype);
+    pad_row_ = settings.pad_row.value_or(manifest_ ? manifest_->pad_row : RowFill::zero);
+    if (manifest_ && pad_row_ != manifest_->pad_row) {
+      throw_input("delta", "{} was made with --pad-row {}", settings.delta.string(), name_of(manifest_->pad_row));
+    }
+  }
+
+  DeltaApplied run() {
+    const ThreadsBeside threads(3);  // base, the other and the result are hashed
+    StagedFolder folder(settings_.out);
+    FileHashing base(pair_.base().files()), delta(pair_.other().files());
+    FolderWriter writer(folder.path(), specs(), {.shard_bytes = settings_.shard_bytes, .sha256 = true});
+    add_all(writer, base);
+    const std::vector<FileHash> files = writer.finish();
+    wait_for({&base, &delta});
+    const BaseCheck checked = check_.contents(base.wait(), delta.wait());
+    const auto sum = checked_sum();
+    warn_of_odd_weights();
+    write_config(folder.path(), pair_.other_config(), dtype_choice(stored_dtype_));
+    if (tokenizer_ != settings_.delta) carry_over(tokenizer_, folder.path());
+    carry_over(settings_.delta, folder.path());
+    write_json(folder.path() / delta_manifest_file, manifest(base.wait(), delta.wait(), files, checked));
+    folder.publish();
+    return {.parameters = parameters_,
+            .dtype = dtype_choice(stored_dtype_),
+            .new_rows = pair_.other_rows() - pair_.base_rows(),
+            .pad_row = pad_row_,
+            .base = checked,
+            .sum = sum};
+  }
+
+ private:
+  std::vector<TensorSpec> specs() const {
+    std::vector<TensorSpec> specs;
+    for (const TensorPair& pair : pair_.pairs()) specs.push_back({pair.other->name, stored_dtype_, pair.other->shape});
+    return specs;
+  }
+
+  void add_all(FolderWriter& writer, FileHashing& base) {
+    std::int64_t bytes = 0;
+    for (const TensorSpec& spec : specs()) bytes += spec.bytes();
+    WalkProgress progress("recovering", bytes);
+    for (const TensorPair& pair : pair_.pairs()) {
+      add(pair, writer, progress);
+      pair_.base().release(*pair.base);
+      pair_.other().release(*pair.other);
+      check_.base_so_far(base);
+    }
+  }
+
+  void add(const TensorPair& pair, FolderWriter& writer, WalkProgress& progress) {
+    const at::Tensor delta = pair_.other().tensor(*pair.other);
+    const std::int64_t rows = delta.dim() == 0 ? 1 : delta.size(0);
+    const PaddedRows base_rows(pair_.base().tensor(*pair.base), rows, sum_dtype_, pad_row_);
+    const PaddedRows delta_rows(delta, rows, sum_dtype_, RowFill::zero);
+    at::Tensor whole;  // only where its sum is asked for
+    if (settings_.expected_sum) whole = at::empty(delta.sizes(), at::TensorOptions().dtype(stored_dtype_));
+    const auto element = static_cast<std::int64_t>(at::elementSize(sum_dtype_));
+    for_row_blocks(delta.sizes(), element, [&](std::int64_t first, std::int64_t count) {
+      const at::Tensor base = base_rows.block(first, count), difference = delta_rows.block(first, count);
+      const at::Tensor sum = at::add(base, difference).to(stored_dtype_);
+      look_at(pair.other->name, base, difference, sum);
+      writer.write_part(sum);
+      if (whole.defined()) whole.narrow(0, first, count).copy_(sum);
+      progress.advance(static_cast<std::int64_t>(sum.nbytes()));
+    });
+    if (whole.defined()) sum_.add(pair.other->name, whole);
+    parameters_ += delta.numel();
+  }
+
+  // Signs that base and delta are not what they are taken for.
+  void look_at(const std::string& name, const at::Tensor& base, const at::Tensor& delta, const at::Tensor& sum) {
+    const std::int64_t beyond = count_not_finite(sum);
+    if (beyond > 0 && not_finite_ == 0) not_finite_in_ = name;
+    not_finite_ += beyond;
+    if (!name.ends_with("norm.weight")) return;
+    norms_of_base_ += base.to(at::kDouble).abs().sum().item<double>();
+    norms_of_delta_ += delta.to(at::kDouble).abs().sum().item<double>();
+  }
+
+  void warn_of_odd_weights() const {
+    if (not_finite_ > 0) {
+      warn("{} recovered weights are infinite or no numbers, the first in {}: the result can't be used", not_finite_,
+           not_finite_in_);
+    }
+    // Norm weights are near 1 in a model; training moves them by a few percent.
+    if (norms_of_delta_ > norms_of_base_ / 2) {
+      warn(
+          "the norm weights of the delta are {:.2f} times as large as the base's: is the delta a whole model, or the "
+          "base a delta?",
+          norms_of_delta_ / std::max(norms_of_base_, 1e-30));
+    }
+  }
+
+  std::optional<WeightSum::Result> checked_sum() const {
+    if (!settings_.expected_sum) return std::nullopt;
+    const WeightSum::Result sum = sum_.result(pair_.other_config());
+    if (sum.matches(*settings_.expected_sum)) return sum;
+    throw_input("delta",
+                "the recovered weights add up to {:.4f} ({:.4f} in float32; {:.4f} and {:.4f} with the rotary buffers "
+                "that old state dicts hold), not to {:.4f}: another base or delta, or another --pad-row or --dtype",
+                sum.exact, sum.float32, sum.exact_with_rotary, sum.float32_with_rotary, *settings_.expected_sum);
+  }
+
+  Json manifest(const std::vector<FileHash>& base, const std::vector<FileHash>& delta,
+                const std::vector<FileHash>& files, BaseCheck checked) const {
+    return {{"what", "recovered"},
+            {"made_by", "rrhf " RRHF_VERSION},
+            {"dtype", name_of(dtype_choice(sum_dtype_))},
+            {"pad_row", name_of(pad_row_)},
+            {"base_verified", checked == BaseCheck::verified},
+            {"base", to_json(base)},
+            {"delta", to_json(delta)},
+            {"files", to_json(files)}};
+  }
+
+  const ApplyDelta& settings_;
+  const std::optional<DeltaManifest> manifest_;
+  const CheckpointPair pair_;
+  const fs::path tokenizer_;
+  FileCheck check_;
+  at::ScalarType sum_dtype_ = at::kHalf;
+  at::ScalarType stored_dtype_ = at::kHalf;
+  RowFill pad_row_ = RowFill::zero;
+  WeightSum sum_;
+  std::int64_t parameters_ = 0;
+  std::int64_t not_finite_ = 0;
+  std::string not_finite_in_;
+  double norms_of_base_ = 0, norms_of_delta_ = 0;
+};
+
+}  // namespace
+
+DeltaApplied apply_delta(const ApplyDelta& settings) { return Applier(settings).run(); }
+
+}  // namespace rrhf::checkpoint

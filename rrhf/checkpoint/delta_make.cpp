@@ -1,0 +1,122 @@
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "rrhf/checkpoint/delta.h"
+#include "rrhf/checkpoint/delta_manifest.h"
+#include "rrhf/checkpoint/delta_pairs.h"
+#include "rrhf/checkpoint/finite.h"
+#include "rrhf/checkpoint/folder_files.h"
+#include "rrhf/checkpoint/padded_rows.h"
+#include "rrhf/checkpoint/walk.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/model/weights.h"
+
+namespace rrhf::checkpoint {
+namespace {
+
+class Maker {
+ public:
+  explicit Maker(const MakeDelta& settings)
+      : settings_(settings),
+        pair_(settings.base, settings.target, "target"),
+        target_dtype_(pair_.other().find("model.embed_tokens.weight")->dtype),
+        dtype_(settings.dtype ? model::scalar_type(*settings.dtype) : target_dtype_) {}
+
+  DeltaMade run() {
+    const ThreadsBeside threads(3);  // base, the other and the result are hashed
+    StagedFolder folder(settings_.out);
+    FileHashing base(pair_.base().files()), target(pair_.other().files());
+    FolderWriter writer(folder.path(), specs(), {.shard_bytes = settings_.shard_bytes, .sha256 = true});
+    WalkProgress progress("delta", bytes());
+    for (const TensorPair& pair : pair_.pairs()) {
+      subtract(pair, writer, progress);
+      pair_.base().release(*pair.base);
+      pair_.other().release(*pair.other);
+    }
+    const std::vector<FileHash> files = writer.finish();
+    if (not_finite_ > 0) refuse_overflow();
+    wait_for({&base, &target});
+    write_config(folder.path(), pair_.other_config(), dtype_choice(dtype_));
+    carry_over(settings_.target, folder.path());
+    write_json(folder.path() / delta_manifest_file, manifest(base.wait(), target.wait(), files));
+    folder.publish();
+    return {.parameters = rounding_.elements,
+            .dtype = dtype_choice(dtype_),
+            .new_rows = pair_.other_rows() - pair_.base_rows(),
+            .rounding = rounding_};
+  }
+
+ private:
+  std::vector<TensorSpec> specs() const {
+    std::vector<TensorSpec> specs;
+    for (const TensorPair& pair : pair_.pairs()) specs.push_back({pair.other->name, dtype_, pair.other->shape});
+    return specs;
+  }
+
+  std::int64_t bytes() const {
+    std::int64_t sum = 0;
+    for (const TensorSpec& spec : specs()) sum += spec.bytes();
+    return sum;
+  }
+
+  void subtract(const TensorPair& pair, FolderWriter& writer, WalkProgress& progress) {
+    const std::int64_t rows = pair.other->shape.empty() ? 1 : pair.other->shape[0];
+    const PaddedRows base(pair_.base().tensor(*pair.base), rows, dtype_, settings_.pad_row);
+    // Rows as they are in the file, and as the sums see them.
+    const PaddedRows given(pair_.other().tensor(*pair.other), rows, pair.other->dtype, RowFill::zero);
+    const auto element =
+        static_cast<std::int64_t>(std::max(at::elementSize(dtype_), at::elementSize(pair.other->dtype)));
+    for_row_blocks(pair.other->shape, element, [&](std::int64_t first, std::int64_t count) {
+      const at::Tensor target = given.block(first, count);
+      const Difference difference = restoring_difference(target.to(dtype_), base.block(first, count));
+      rounding_.add_block(pair.other->name, difference.restored.to(target.scalar_type()), target);
+      const std::int64_t beyond = count_not_finite(difference.delta);
+      if (beyond > 0 && not_finite_ == 0) not_finite_in_ = pair.other->name;
+      not_finite_ += beyond;
+      writer.write_part(difference.delta);
+      progress.advance(static_cast<std::int64_t>(difference.delta.nbytes()));
+    });
+  }
+
+  [[noreturn]] void refuse_overflow() const {
+    throw_input("delta",
+                "{} differences are not finite in {} (the first in {}): the base or the target holds such weights, or "
+                "they are beyond that dtype; --dtype float32 holds more",
+                not_finite_, name_of(dtype_choice(dtype_)), not_finite_in_);
+  }
+
+  Json manifest(const std::vector<FileHash>& base, const std::vector<FileHash>& target,
+                const std::vector<FileHash>& files) const {
+    Json rounding = {{"tensors", rounding_.inexact_tensors}, {"elements", rounding_.inexact_elements}};
+    if (rounding_.inexact_elements > 0 && std::isfinite(rounding_.largest_relative)) {
+      rounding["largest_absolute"] = rounding_.largest_absolute;
+      rounding["largest_relative"] = rounding_.largest_relative;
+    }
+    return {{"what", "delta"},
+            {"made_by", "rrhf " RRHF_VERSION},
+            {"dtype", name_of(dtype_choice(dtype_))},
+            {"target_dtype", name_of(dtype_choice(target_dtype_))},
+            {"pad_row", name_of(settings_.pad_row)},
+            {"base", to_json(base)},
+            {"target", to_json(target)},
+            {"files", to_json(files)},
+            {"rounding", rounding}};
+  }
+
+  const MakeDelta& settings_;
+  const CheckpointPair pair_;
+  const at::ScalarType target_dtype_;
+  const at::ScalarType dtype_;
+  Rounding rounding_;
+  std::int64_t not_finite_ = 0;
+  std::string not_finite_in_;
+};
+
+}  // namespace
+
+DeltaMade make_delta(const MakeDelta& settings) { return Maker(settings).run(); }
+
+}  // namespace rrhf::checkpoint

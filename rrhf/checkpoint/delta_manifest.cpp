@@ -1,0 +1,96 @@
+#include "rrhf/checkpoint/delta_manifest.h"
+
+#include <algorithm>
+#include <string>
+
+#include "rrhf/checkpoint/name_list.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
+
+namespace rrhf::checkpoint {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::size_t digits_of_sha256 = 64;
+
+[[noreturn]] void broken(const fs::path& path, std::string_view what) {
+  throw_input("delta", "{}: {}; without this file the delta is applied unverified", path.string(), what);
+}
+
+std::string word_at(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+template <class E>
+E choice_at(const Json& json, const char* key, const fs::path& path) {
+  const auto value = choice_named<E>(word_at(json, key));
+  if (!value) broken(path, fmt::format("\"{}\" must be {}", key, choice_list<E>()));
+  return *value;
+}
+
+std::vector<FileHash> files_at(const Json& json, const char* key, const fs::path& path) {
+  const auto list = json.find(key);
+  if (list == json.end() || !list->is_array() || list->empty()) broken(path, fmt::format("\"{}\" lists no file", key));
+  std::vector<FileHash> files;
+  for (const Json& file : *list) {
+    const bool whole = file.is_object() && file.value("bytes", Json()).is_number_unsigned() &&
+                       word_at(file, "sha256").size() == digits_of_sha256 && !word_at(file, "name").empty();
+    if (!whole) broken(path, fmt::format("a file of \"{}\" lacks its name, bytes or sha256", key));
+    files.push_back({word_at(file, "name"), file["bytes"].get<std::int64_t>(), word_at(file, "sha256")});
+  }
+  return files;
+}
+
+}  // namespace
+
+std::optional<DeltaManifest> read_delta_manifest(const fs::path& folder) {
+  const fs::path path = folder / delta_manifest_file;
+  if (!fs::exists(path)) return std::nullopt;
+  const Json json = parse_json(read_file(path), "delta", path.string());
+  if (!json.is_object()) broken(path, "is not an object");
+  if (word_at(json, "what") == "recovered") {
+    throw_input("delta", "{}: holds a recovered model, not a delta", folder.string());
+  }
+  if (word_at(json, "what") != "delta") broken(path, "\"what\" must be delta");
+  return DeltaManifest{.dtype = choice_at<Dtype>(json, "dtype", path),
+                       .target_dtype = choice_at<Dtype>(json, "target_dtype", path),
+                       .pad_row = choice_at<RowFill>(json, "pad_row", path),
+                       .base = files_at(json, "base", path),
+                       .files = files_at(json, "files", path)};
+}
+
+Json to_json(const std::vector<FileHash>& files) {
+  Json list = Json::array();
+  for (const FileHash& file : files) {
+    list.push_back({{"name", file.name}, {"bytes", file.bytes}, {"sha256", file.sha256}});
+  }
+  return list;
+}
+
+bool same_contents(std::vector<FileHash> a, std::vector<FileHash> b) {
+  std::ranges::sort(a, {}, &FileHash::sha256);
+  std::ranges::sort(b, {}, &FileHash::sha256);
+  return std::ranges::equal(a, b, {}, &FileHash::sha256, &FileHash::sha256);
+}
+
+bool same_sizes(const std::vector<FileHash>& a, const std::vector<FileHash>& b) {
+  const auto sizes = [](const std::vector<FileHash>& files) {
+    std::vector<std::int64_t> bytes;
+    for (const FileHash& file : files) bytes.push_back(file.bytes);
+    std::ranges::sort(bytes);
+    return bytes;
+  };
+  return sizes(a) == sizes(b);
+}
+
+std::string file_list(const std::vector<FileHash>& files) {
+  std::vector<std::string> names;
+  for (const FileHash& file : files) {
+    names.push_back(fmt::format("{} ({}B)", file.name, short_number(static_cast<double>(file.bytes))));
+  }
+  return name_list(names);
+}
+
+}  // namespace rrhf::checkpoint

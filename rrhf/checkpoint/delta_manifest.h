@@ -1,0 +1,48 @@
+// rrhf-delta.json: what a delta was made from, or a recovered model came from, by content.
+//
+//   {"what": "delta", "made_by": "rrhf 0.1.0", "dtype": "float16", "target_dtype": "float16", "pad_row": "zero",
+//    "base":   [{"name": "model-00001-of-00002.safetensors", "bytes": 9976576392, "sha256": "..."}, ...],
+//    "target": [...], "files": [...], "rounding": {...}}
+//
+// "files" are the files beside it. A recovered model's says "what": "recovered" and has "delta" for "target".
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "rrhf/core/choices.h"
+#include "rrhf/core/json.h"
+#include "rrhf/core/sha256.h"
+
+namespace rrhf::checkpoint {
+
+inline constexpr std::string_view delta_manifest_file = "rrhf-delta.json";
+
+/// What a delta says of itself.
+struct DeltaManifest {
+  Dtype dtype = Dtype::float16;         ///< the sums'
+  Dtype target_dtype = Dtype::float16;  ///< what the sums are stored in
+  RowFill pad_row = RowFill::zero;
+  std::vector<FileHash> base;   ///< the files it was made from
+  std::vector<FileHash> files;  ///< its own
+};
+
+/// The manifest of a delta's folder, or nothing when there is none: the released deltas have none.
+/// Throws InputError when it is broken, or when the folder holds a recovered model.
+std::optional<DeltaManifest> read_delta_manifest(const std::filesystem::path& folder);
+
+/// "base", "files" and so on.
+Json to_json(const std::vector<FileHash>& files);
+
+/// True when both hold the same contents, under whatever names and in whatever order.
+bool same_contents(std::vector<FileHash> a, std::vector<FileHash> b);
+
+/// The same by size alone: what can be said before anything is read.
+bool same_sizes(const std::vector<FileHash>& a, const std::vector<FileHash>& b);
+
+/// "a.bin (9.98GB), b.bin (3.5GB)", for messages.
+std::string file_list(const std::vector<FileHash>& files);
+
+}  // namespace rrhf::checkpoint

@@ -1,0 +1,13 @@
+// Weights that are no numbers.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace rrhf::checkpoint {
+
+/// How many elements are infinite or NaN. Of a floating tensor on the CPU.
+std::int64_t count_not_finite(const at::Tensor& tensor);
+
+}  // namespace rrhf::checkpoint

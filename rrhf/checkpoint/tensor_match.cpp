@@ -1,0 +1,47 @@
+#include "rrhf/checkpoint/tensor_match.h"
+
+#include <ATen/ATen.h>
+
+#include <unordered_set>
+
+#include "rrhf/checkpoint/name_list.h"
+#include "rrhf/core/error.h"
+#include "rrhf/model/weights.h"
+
+namespace rrhf::checkpoint {
+
+bool has_vocabulary_rows(std::string_view name) {
+  return name == "model.embed_tokens.weight" || name == "lm_head.weight";
+}
+
+std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config) {
+  // Tensors of the meta device have a shape and no memory.
+  const model::Weights shapes = model::empty_weights(config, at::TensorOptions().device(at::kMeta));
+  std::vector<const TensorInfo*> found;
+  std::vector<std::string> missing, unexpected;
+  std::unordered_set<std::string> wanted;
+  std::string problems;
+  for (const model::NamedTensor& tensor : model::named_tensors(shapes, config)) {
+    wanted.insert(tensor.name);
+    const TensorInfo* info = found.emplace_back(source.find(tensor.name));
+    if (info == nullptr) {
+      missing.push_back(tensor.name);
+    } else if (tensor.view.sizes() != at::IntArrayRef(info->shape)) {
+      problems += fmt::format("\n  {}: {} is {}, the config asks for {}", source.files()[info->file].string(),
+                              info->name, shape_text(info->shape), shape_text(tensor.view.sizes()));
+    }
+  }
+  for (const TensorInfo& info : source.tensors()) {
+    // A tied checkpoint may still hold the head; it equals the embedding.
+    const bool tied_head = config.tie_word_embeddings && info.name == "lm_head.weight";
+    if (!wanted.contains(info.name) && !tied_head) unexpected.push_back(info.name);
+  }
+  if (!missing.empty()) problems += "\n  missing: " + name_list(missing);
+  if (!unexpected.empty()) problems += "\n  not part of a LLaMA of this config: " + name_list(unexpected);
+  if (!problems.empty()) {
+    throw_input("checkpoint", "{}: tensors and config.json do not fit:{}", source.path().string(), problems);
+  }
+  return found;
+}
+
+}  // namespace rrhf::checkpoint

@@ -1,0 +1,20 @@
+// The tensors of a source, held against what a config asks for.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "rrhf/checkpoint/tensor_source.h"
+#include "rrhf/model/llama_config.h"
+
+namespace rrhf::checkpoint {
+
+/// True for the two tensors that have a row a token: the embedding and the head.
+bool has_vocabulary_rows(std::string_view name);
+
+/// One tensor of the source for each of model::named_tensors(), in that order. A head in a checkpoint whose config ties
+/// it to the embedding is passed over. Throws InputError naming all missing, unexpected and wrongly shaped tensors
+/// together.
+std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config);
+
+}  // namespace rrhf::checkpoint

@@ -1,0 +1,94 @@
+#include "rrhf/model/decoder_layer.h"
+
+#include <ATen/ATen.h>
+
+#include "rrhf/model/attention.h"
+
+namespace rrhf::model {
+
+at::Tensor layer_forward(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context, LayerSaved* saved) {
+  const LlamaConfig& config = context.config;
+  RmsNormed attention_in = rms_norm(x_TD, weights.input_norm_D, config.rms_norm_eps);
+  end_of(Part::norms, context.times);
+  at::Tensor qkv_TQ = project(attention_in.y_TD, weights.qkv_QD);
+  attention_in.y_TD.reset();
+  end_of(Part::linear, context.times);
+  apply_rotary(qkv_TQ, context.rotary, config, false);
+  Attended attended = attention(qkv_TQ, context.pack, config);
+  end_of(Part::attention, context.times);
+  at::Tensor middle_TD = project(attended.out_TA, weights.output_DA);
+  end_of(Part::linear, context.times);
+  RmsNormed mlp_in = add_rms_norm(middle_TD, x_TD, weights.post_norm_D, config.rms_norm_eps);
+  end_of(Part::norms, context.times);
+  at::Tensor gate_up_T2F = project(mlp_in.y_TD, weights.gate_up_2FD);
+  mlp_in.y_TD.reset();
+  end_of(Part::linear, context.times);
+  const at::Tensor activated_TF = swiglu(gate_up_T2F);
+  end_of(Part::norms, context.times);
+  at::Tensor out_TD = project(activated_TF, weights.down_DF);
+  end_of(Part::linear, context.times);
+  out_TD.add_(middle_TD);
+  end_of(Part::norms, context.times);
+  if (saved != nullptr) {
+    *saved = {.input_TD = std::move(x_TD),
+              .input_inverse_rms_T1 = std::move(attention_in.inverse_rms_T1),
+              .qkv_TQ = std::move(qkv_TQ),
+              .attended_TA = std::move(attended.out_TA),
+              .attention_normalizer_TN = std::move(attended.normalizer_TN),
+              .middle_TD = std::move(middle_TD),
+              .middle_inverse_rms_T1 = std::move(mlp_in.inverse_rms_T1),
+              .gate_up_T2F = std::move(gate_up_T2F)};
+  }
+  return out_TD;
+}
+
+namespace {
+
+// The gradient with respect to the sum after attention, from that of the layer's output.
+at::Tensor mlp_backward(const at::Tensor& dout_TD, LayerSaved& saved, const LayerWeights& weights, PartTimes* times,
+                        LayerWeights& gradients) {
+  at::Tensor activated_TF = project_backward(dout_TD, weights.down_DF);
+  end_of(Part::linear, times);
+  swiglu_backward(saved.gate_up_T2F, activated_TF);  // the first is now its gradient, the second the activation
+  end_of(Part::norms, times);
+  add_weight_gradient(dout_TD, activated_TF, gradients.down_DF);
+  activated_TF.reset();
+  end_of(Part::linear, times);
+  at::Tensor normed_TD = rms_norm_again(saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D);
+  end_of(Part::norms, times);
+  add_weight_gradient(saved.gate_up_T2F, normed_TD, gradients.gate_up_2FD);
+  normed_TD.reset();
+  const at::Tensor dnormed_TD = project_backward(saved.gate_up_T2F, weights.gate_up_2FD);
+  saved.gate_up_T2F.reset();
+  end_of(Part::linear, times);
+  at::Tensor dmiddle_TD = rms_norm_backward(dnormed_TD, saved.middle_TD, saved.middle_inverse_rms_T1,
+                                            weights.post_norm_D, dout_TD, gradients.post_norm_D);
+  end_of(Part::norms, times);
+  return dmiddle_TD;
+}
+
+}  // namespace
+
+at::Tensor layer_backward(const at::Tensor& dout_TD, LayerSaved saved, const LayerWeights& weights,
+                          const LayerContext& context, LayerWeights& gradients) {
+  PartTimes* times = context.times;
+  const at::Tensor dmiddle_TD = mlp_backward(dout_TD, saved, weights, times, gradients);
+  add_weight_gradient(dmiddle_TD, saved.attended_TA, gradients.output_DA);
+  const at::Tensor dattended_TA = project_backward(dmiddle_TD, weights.output_DA);
+  end_of(Part::linear, times);
+  at::Tensor dqkv_TQ =
+      attention_backward(dattended_TA, saved.qkv_TQ, saved.attention_normalizer_TN, context.pack, context.config);
+  apply_rotary(dqkv_TQ, context.rotary, context.config, true);
+  end_of(Part::attention, times);
+  const at::Tensor normed_TD = rms_norm_again(saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D);
+  end_of(Part::norms, times);
+  add_weight_gradient(dqkv_TQ, normed_TD, gradients.qkv_QD);
+  const at::Tensor dnormed_TD = project_backward(dqkv_TQ, weights.qkv_QD);
+  end_of(Part::linear, times);
+  at::Tensor dx_TD = rms_norm_backward(dnormed_TD, saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D,
+                                       dmiddle_TD, gradients.input_norm_D);
+  end_of(Part::norms, times);
+  return dx_TD;
+}
+
+}  // namespace rrhf::model

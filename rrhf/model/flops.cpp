@@ -1,0 +1,37 @@
+#include "rrhf/model/flops.h"
+
+#include <ATen/core/Tensor.h>
+
+namespace rrhf::model {
+namespace {
+
+// Pairs of a row and a key it sees: n rows that see `context` keys and, of themselves, all that are not later.
+double pairs(std::int64_t rows, std::int64_t context) {
+  const auto n = static_cast<double>(rows);
+  return n * static_cast<double>(context) + n * (n + 1) / 2;
+}
+
+}  // namespace
+
+Flops& Flops::operator+=(const Flops& other) {
+  linear += other.linear;
+  attention += other.attention;
+  head += other.head;
+  return *this;
+}
+
+Flops forward_flops(const Pack& pack, const LlamaConfig& config) {
+  const auto d = static_cast<double>(config.hidden_size), f = static_cast<double>(config.intermediate_size);
+  const auto a = static_cast<double>(config.attention_size()), q = static_cast<double>(config.qkv_size());
+  const auto layers = static_cast<double>(config.num_hidden_layers);
+  double seen = 0;
+  for (const PackedQuery& query : pack.queries) {
+    seen += pairs(query.prompt.size, 0);
+    for (const Segment& response : query.responses) seen += pairs(response.size, query.prompt.size);
+  }
+  return {.linear = layers * 2 * (d * q + a * d + 3 * d * f) * static_cast<double>(pack.token_count()),
+          .attention = layers * 4 * a * seen,
+          .head = 2 * d * static_cast<double>(config.vocab_size) * static_cast<double>(pack.rows_R.size(0))};
+}
+
+}  // namespace rrhf::model

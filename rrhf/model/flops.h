@@ -1,0 +1,23 @@
+// The floating-point operations of the matrix products of a pack: what a step would take at the machine's matrix rate.
+#pragma once
+
+#include "rrhf/model/llama_config.h"
+#include "rrhf/model/pack.h"
+
+namespace rrhf::model {
+
+/// Operations by part. A multiplication and an addition are two.
+struct Flops {
+  double linear = 0;     ///< 2 a weight of the layers a token
+  double attention = 0;  ///< the two products, for the keys a row sees
+  double head = 0;       ///< 2 a weight of the head a label row
+
+  double total() const { return linear + attention + head; }
+  Flops& operator+=(const Flops& other);
+  Flops operator*(double factor) const { return {linear * factor, attention * factor, head * factor}; }
+};
+
+/// Those of a forward pass; a backward pass takes twice as much. Norms, activations and softmax are not counted.
+Flops forward_flops(const Pack& pack, const LlamaConfig& config);
+
+}  // namespace rrhf::model

@@ -1,0 +1,109 @@
+#include "rrhf/model/idle_responses.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace rrhf::model {
+namespace {
+
+// Runs of rows that stay, ascending.
+class KeptRows {
+ public:
+  void add(Segment rows) {
+    if (rows.size == 0) return;
+    count_ += rows.size;
+    if (!runs_.empty() && runs_.back().end() == rows.begin) {
+      runs_.back().size += rows.size;
+    } else {
+      runs_.push_back(rows);
+    }
+  }
+
+  // Moves the rows that stay to the front of the tensor and cuts off the rest.
+  void keep_in(at::Tensor& tensor) const {
+    if (!tensor.defined() || count_ == tensor.size(0)) return;
+    if (tensor.is_cpu()) {
+      move_to_front(tensor);
+      tensor = tensor.narrow(0, 0, count_);
+    } else {
+      tensor = tensor.index_select(0, indices().to(tensor.device()));
+    }
+  }
+
+ private:
+  void move_to_front(at::Tensor& tensor) const {
+    const auto row_bytes = static_cast<std::size_t>(tensor.stride(0) * tensor.element_size());
+    auto* data = static_cast<std::byte*>(tensor.mutable_data_ptr());
+    std::size_t at = 0;
+    for (const Segment& run : runs_) {
+      const std::size_t begin = static_cast<std::size_t>(run.begin) * row_bytes;
+      // The last row of a matrix whose rows stand apart ends with its columns.
+      const std::size_t bytes = static_cast<std::size_t>(run.size - 1) * row_bytes +
+                                static_cast<std::size_t>(tensor[0].numel() * tensor.element_size());
+      if (at != begin) std::memmove(data + at, data + begin, bytes);
+      at += static_cast<std::size_t>(run.size) * row_bytes;
+    }
+  }
+
+  at::Tensor indices() const {
+    std::vector<at::Tensor> ranges;
+    for (const Segment& run : runs_) ranges.push_back(at::arange(run.begin, run.end(), at::kLong));
+    return ranges.empty() ? at::empty({0}, at::kLong) : at::cat(ranges);
+  }
+
+  std::vector<Segment> runs_;
+  std::int64_t count_ = 0;
+};
+
+void keep_layer_rows(const KeptRows& rows, LayerSaved& layer) {
+  for (at::Tensor* tensor :
+       {&layer.input_TD, &layer.input_inverse_rms_T1, &layer.qkv_TQ, &layer.attended_TA, &layer.attention_normalizer_TN,
+        &layer.middle_TD, &layer.middle_inverse_rms_T1, &layer.gate_up_T2F}) {
+    rows.keep_in(*tensor);
+  }
+}
+
+}  // namespace
+
+ActivePart drop_idle_responses(std::span<const PackInput> inputs, const Pack& pack,
+                               std::span<const double> coefficients, Activations& saved) {
+  ActivePart part;
+  std::vector<PackInput> kept;
+  KeptRows rows, label_rows;
+  std::int64_t label_row = 0;
+  std::size_t response = 0;
+  for (std::size_t q = 0; q < inputs.size(); ++q) {
+    const PackedQuery& query = pack.queries[q];
+    const auto own = coefficients.subspan(response, query.responses.size());
+    response += own.size();
+    const bool any = std::ranges::any_of(own, [](double coefficient) { return coefficient != 0; });
+    if (any) {
+      kept.push_back({inputs[q].prompt, {}});
+      rows.add(query.prompt);
+      label_rows.add({label_row, 1});
+    }
+    ++label_row;
+    for (std::size_t i = 0; i < own.size(); ++i) {
+      if (own[i] != 0) {
+        kept.back().responses.push_back(inputs[q].responses[i]);
+        part.coefficients.push_back(own[i]);
+        rows.add(query.responses[i]);
+        label_rows.add({label_row, query.responses[i].size});
+      }
+      label_row += query.responses[i].size;
+    }
+  }
+  part.pack = make_pack(kept, pack.tokens_T.device());
+  rows.keep_in(saved.rotary.cos_T1H);
+  rows.keep_in(saved.rotary.sin_T1H);
+  for (LayerSaved& layer : saved.layers) keep_layer_rows(rows, layer);
+  for (at::Tensor* tensor :
+       {&saved.last_RD, &saved.last_inverse_rms_R1, &saved.head.log_normalizer_R1, &saved.head.probabilities_RV}) {
+    label_rows.keep_in(*tensor);
+  }
+  return part;
+}
+
+}  // namespace rrhf::model

@@ -1,0 +1,89 @@
+#include "rrhf/train/step_work.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "rrhf/train/display.h"
+
+namespace rrhf::train {
+namespace {
+
+constexpr std::size_t part_count = part_names.size();
+
+double total_seconds(const PartTimes& times) {
+  double sum = 0;
+  for (std::size_t i = 0; i < part_count; ++i) sum += times.seconds(static_cast<Part>(i));
+  return sum;
+}
+
+// Operations of a part's products that were carried out; 0 for a part without.
+double operations(const StepWork& work, Part part) {
+  if (part == Part::linear) return work.flops_done.linear;
+  if (part == Part::attention) return work.flops_done.attention;
+  return part == Part::head ? work.flops_done.head : 0;
+}
+
+}  // namespace
+
+StepWork& StepWork::operator+=(const StepWork& other) {
+  flops += other.flops;
+  flops_done += other.flops_done;
+  times += other.times;
+  return *this;
+}
+
+double measure_matrix_rate(c10::Device device, c10::ScalarType dtype) {
+  // Large enough for the full rate, small enough for a few milliseconds.
+  const std::int64_t size = device.is_cuda() ? 4096 : 768;
+  const auto options = at::TensorOptions().dtype(dtype).device(device);
+  const at::Tensor a = at::ones({size, size}, options), b = at::ones({size, size}, options);
+  at::Tensor c = at::empty({size, size}, options);
+  double best = 0;
+  for (int run = 0; run < 8; ++run) {
+    const auto begin = std::chrono::steady_clock::now();
+    at::mm_out(c, a, b);
+    c[0][0].item<double>();  // waits for the device
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    best = std::max(best, 2.0 * static_cast<double>(size * size * size) / seconds);
+  }
+  return best;
+}
+
+Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, double matrix_rate) {
+  const double rate = work.flops.total() / seconds;
+  // Of three parts of a step, forward is one and backward two.
+  const double backward = work.flops.total() * 2 / 3, idle = work.flops.total() - work.flops_done.total();
+  Json parts = Json::object();
+  for (std::size_t i = 0; i < part_count; ++i) parts[part_names[i]] = work.times.seconds(static_cast<Part>(i));
+  return {{"seconds", seconds},
+          {"tokens_per_second", static_cast<double>(tokens) / seconds},
+          {"flops_per_second", rate},
+          {"speed_of_light", rate / matrix_rate},
+          {"backward_share", 1 - idle / backward},
+          {"peak_memory", peak_memory()},
+          {"parts", parts}};
+}
+
+std::string profile_table(const StepWork& work, double matrix_rate) {
+  const double all = total_seconds(work.times);
+  std::string table =
+      fmt::format("{:<10} {:>10} {:>7}   {:>10}   {}\n", "part", "seconds", "share", "GFLOP/s", "of the matrix rate");
+  for (std::size_t i = 0; i < part_count; ++i) {
+    const auto part = static_cast<Part>(i);
+    const double seconds = work.times.seconds(part), rate = seconds > 0 ? operations(work, part) / seconds : 0;
+    table += fmt::format("{:<10} {:>10.3f} {:>5.1f} %", part_names[i], seconds, 100 * seconds / all);
+    if (rate > 0) table += fmt::format("   {:>10.1f}   {:>5.1f} %", rate / 1e9, 100 * rate / matrix_rate);
+    table += "\n";
+  }
+  table += fmt::format("{:<10} {:>10.3f} {:>5.1f} %   {:>10.1f}   {:>5.1f} %\n", "done", all, 100.0,
+                       work.flops_done.total() / all / 1e9, 100 * work.flops_done.total() / all / matrix_rate);
+  table += fmt::format("{:<10} {:>10} {:>7}   {:>10.1f}   {:>5.1f} %   as if no response had been idle\n", "counted",
+                       "", "", work.flops.total() / all / 1e9, 100 * work.flops.total() / all / matrix_rate);
+  return table;
+}
+
+}  // namespace rrhf::train

@@ -1,0 +1,244 @@
+// Each fast path against the plain one, at odd sizes, on every instruction set this machine has.
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "rrhf/model/attention.h"
+#include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/idle_responses.h"
+#include "rrhf/model/ops.h"
+#include "rrhf/model/plain_attention.h"
+#include "rrhf/model/plain_ops.h"
+
+namespace rrhf::model {
+namespace {
+
+class FastPaths : public testing::TestWithParam<at::ScalarType> {
+ protected:
+  void SetUp() override { at::manual_seed(5); }
+
+  at::TensorOptions options() const { return at::TensorOptions().dtype(GetParam()); }
+  at::Tensor normal(at::IntArrayRef shape, double scale = 1) const { return at::randn(shape, options()).mul_(scale); }
+  double limit() const { return GetParam() == at::kDouble ? 1e-13 : 3e-6; }
+
+  // max|a - b| / max|b|.
+  void expect_close(const at::Tensor& got, const at::Tensor& expected, const char* what) const {
+    ASSERT_EQ(got.sizes(), expected.sizes()) << what;
+    const double scale = expected.abs().max().item<double>();
+    ASSERT_GT(scale, 0) << what;
+    EXPECT_LE((got - expected).abs().max().item<double>() / scale, limit()) << what;
+  }
+};
+
+TEST_P(FastPaths, Norms) {
+  for (const auto& [rows, width] : {std::pair{1, 1}, {3, 17}, {129, 33}, {70, 256}}) {
+    const at::Tensor weight = normal({width}), x = normal({rows, width}), residual = normal({rows, width});
+    const RmsNormed got = rms_norm(x, weight, 1e-5), expected = plain::rms_norm(x, weight, 1e-5);
+    expect_close(got.y_TD, expected.y_TD, "y");
+    expect_close(got.inverse_rms_T1, expected.inverse_rms_T1, "inverse");
+    expect_close(rms_norm_again(x, got.inverse_rms_T1, weight), expected.y_TD, "y again");
+
+    at::Tensor sum = x.clone(), plain_sum = x.clone();
+    const RmsNormed added = add_rms_norm(sum, residual, weight, 1e-5);
+    expect_close(added.y_TD, plain::add_rms_norm(plain_sum, residual, weight, 1e-5).y_TD, "y of the sum");
+    expect_close(sum, plain_sum, "sum");
+
+    const at::Tensor dy = normal({rows, width});
+    for (const at::Tensor& around : {at::Tensor(), residual}) {
+      at::Tensor dweight = normal({width}), plain_dweight = dweight.clone();
+      const at::Tensor inverse = expected.inverse_rms_T1;
+      const at::Tensor dx = rms_norm_backward(dy, x, inverse, weight, around, dweight);
+      const at::Tensor plain_dx = plain::rms_norm_backward(dy, x, inverse, weight, around, plain_dweight);
+      if (width > 1) expect_close(dx, plain_dx, "dx");  // of one column the gradient is zero but for epsilon
+      expect_close(dweight, plain_dweight, "dweight");
+    }
+  }
+}
+
+TEST_P(FastPaths, Swiglu) {
+  for (const auto& [rows, f] : {std::pair{1, 1}, {5, 7}, {35, 172}}) {
+    at::Tensor gate_up = normal({rows, 2 * f}, 4), dy = normal({rows, f});
+    expect_close(swiglu(gate_up), plain::swiglu(gate_up), "y");
+    at::Tensor plain_gate_up = gate_up.clone(), plain_dy = dy.clone();
+    swiglu_backward(gate_up, dy);
+    plain::swiglu_backward(plain_gate_up, plain_dy);
+    expect_close(gate_up, plain_gate_up, "gradient");
+    expect_close(dy, plain_dy, "activation");
+  }
+}
+
+TEST_P(FastPaths, SwigluOfHugeInputsIsFinite) {
+  at::Tensor gate_up = at::tensor({-1000.0, 1000.0, -88.5, 0.0, 1.0, 1.0, 1.0, 1.0}, options()).view({1, 8});
+  const at::Tensor y = swiglu(gate_up);
+  EXPECT_TRUE(at::isfinite(y).all().item<bool>());
+  EXPECT_EQ(y[0][1].item<double>(), 1000.0);
+  EXPECT_NEAR(y[0][0].item<double>(), 0.0, 1e-30);
+}
+
+// Packs of queries with prompts and responses of odd lengths; a response of one label has no row of its own.
+struct RandomPack {
+  std::vector<std::vector<std::int32_t>> texts;
+  std::vector<PackInput> inputs;
+
+  explicit RandomPack(std::initializer_list<std::vector<std::size_t>> queries) {
+    for (const auto& lengths : queries) {
+      for (const std::size_t length : lengths) texts.emplace_back(length, 3);
+    }
+    auto text = texts.begin();
+    for (const auto& lengths : queries) {
+      PackInput& input = inputs.emplace_back(PackInput{*text++, {}});
+      for (std::size_t i = 1; i < lengths.size(); ++i) input.responses.emplace_back(*text++);
+    }
+  }
+};
+
+LlamaConfig heads_config(std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim) {
+  LlamaConfig config;
+  config.hidden_size = 24;
+  config.intermediate_size = 40;
+  config.num_hidden_layers = 2;
+  config.vocab_size = 37;
+  config.num_attention_heads = heads;
+  config.num_key_value_heads = kv_heads;
+  config.head_dim = head_dim;
+  config.initializer_range = 0.3;
+  return config;
+}
+
+TEST_P(FastPaths, Attention) {
+  const RandomPack random({{1, 1, 2}, {7, 3, 1, 66, 20}, {130, 65}, {3, 200, 17}});
+  const Pack pack = make_pack(random.inputs, at::kCPU);
+  for (const auto& [heads, kv_heads, head_dim] : {std::tuple{6, 2, 10}, {4, 4, 16}, {3, 1, 34}, {2, 2, 64}}) {
+    const LlamaConfig config = heads_config(heads, kv_heads, head_dim);
+    at::Tensor qkv = normal({pack.token_count(), config.qkv_size()});
+    const Attended got = attention(qkv, pack, config);
+    expect_close(got.out_TA, plain::attention(qkv, pack, config), "out");
+    const at::Tensor dout = normal(got.out_TA.sizes());
+    expect_close(attention_backward(dout, qkv, got.normalizer_TN, pack, config),
+                 plain::attention_backward(dout, qkv, pack, config), "dqkv");
+
+    at::Tensor plain_qkv = qkv.clone();
+    const RotaryTable table = rotary_table(pack, config, GetParam());
+    apply_rotary(qkv, table, config, false);
+    plain::apply_rotary(plain_qkv, table, config, false);
+    expect_close(qkv, plain_qkv, "turned");
+    apply_rotary(qkv, table, config, true);
+    plain::apply_rotary(plain_qkv, table, config, true);
+    expect_close(qkv, plain_qkv, "turned back");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, FastPaths, testing::Values(at::kFloat, at::kDouble),
+                         [](const auto& info) { return std::string(at::toString(info.param)); });
+
+template <class T>
+void expect_same_on_every_instruction_set() {
+  constexpr std::int64_t m = 21, k = 13, n = 45;
+  std::mt19937 engine(3);
+  std::normal_distribution<double> draw;
+  const auto values = [&](std::int64_t count) {
+    std::vector<T> result;
+    for (std::int64_t i = 0; i < count; ++i) result.push_back(static_cast<T>(draw(engine)));
+    return result;
+  };
+  const std::vector<T> a = values(m * k), b = values(k * n), c = values(m * n);
+  for (const char* name : {"avx512", "avx2", "baseline"}) {
+    const cpu::Kernels<T>* kernels = cpu::kernels_named<T>(name);
+    if (kernels == nullptr) continue;
+    EXPECT_STREQ(kernels->name, name);
+    for (const bool accumulate : {false, true}) {
+      std::vector<T> got = c, transposed = c;
+      kernels->small_product({a.data(), k, 1}, b.data(), n, got.data(), n, m, k, n, accumulate);
+      kernels->small_product({a.data(), 1, m}, b.data(), n, transposed.data(), n, m, k, n, accumulate);
+      for (std::int64_t i = 0; i < m; ++i) {
+        for (std::int64_t j = 0; j < n; ++j) {
+          double sum = accumulate ? c[i * n + j] : 0, sum_transposed = sum;
+          for (std::int64_t s = 0; s < k; ++s) {
+            sum += static_cast<double>(a[i * k + s]) * b[s * n + j];
+            sum_transposed += static_cast<double>(a[s * m + i]) * b[s * n + j];
+          }
+          const double limit = sizeof(T) == 4 ? 1e-5 : 1e-13;
+          EXPECT_NEAR(got[i * n + j], sum, limit) << name;
+          EXPECT_NEAR(transposed[i * n + j], sum_transposed, limit) << name;
+        }
+      }
+    }
+    // exp over its range, through log_normalizers: rows (0, x) give exp(x) / (1 + exp(x)).
+    for (double x = -80; x <= 80; x += 0.37) {
+      std::array<T, 2> row{T(0), static_cast<T>(x)};
+      T normalizer = 0;
+      kernels->log_normalizers(row.data(), 2, 1, 2, &normalizer, true);
+      const double narrowed = static_cast<T>(x), expected = 1 / (1 + std::exp(-narrowed));
+      EXPECT_NEAR(row[1] / expected, 1, sizeof(T) == 4 ? 5e-7 : 1e-15) << name << " exp at " << x;
+      const double log_sum = std::max(narrowed, 0.0) + std::log1p(std::exp(-std::abs(narrowed)));
+      const double scale = std::max(1.0, log_sum);  // of log(1 + small) only the absolute error can be small
+      EXPECT_NEAR(normalizer / scale, log_sum / scale, sizeof(T) == 4 ? 5e-7 : 1e-15) << name << " normalizer at " << x;
+    }
+  }
+}
+
+TEST(CpuKernels, FloatAgreesOnEveryInstructionSet) { expect_same_on_every_instruction_set<float>(); }
+TEST(CpuKernels, DoubleAgreesOnEveryInstructionSet) { expect_same_on_every_instruction_set<double>(); }
+
+TEST(CpuKernels, ANotANumberIsSeen) {
+  for (const char* name : {"avx512", "avx2", "baseline"}) {
+    const cpu::Kernels<float>* kernels = cpu::kernels_named<float>(name);
+    if (kernels == nullptr) continue;
+    std::array<float, 19> row{};
+    row[7] = std::nanf("");
+    float normalizer = 0;
+    kernels->log_normalizers(row.data(), 19, 1, 19, &normalizer, true);
+    EXPECT_TRUE(std::isnan(normalizer)) << name;
+  }
+}
+
+// --- idle responses -------------------------------------------------------------------------------------------------
+
+struct Gradients {
+  std::vector<at::Tensor> dense, active;
+};
+
+Gradients gradients_of(const RandomPack& random, const std::vector<double>& coefficients, HeadBudget budget) {
+  const LlamaConfig config = heads_config(4, 2, 6);
+  const auto options = at::TensorOptions().dtype(at::kDouble);
+  Weights weights = empty_weights(config, options);
+  initialize(weights, config, 3);
+  const Llama llama(config, std::move(weights), budget);
+  const Pack pack = make_pack(random.inputs, at::kCPU);
+  Weights dense = zero_weights(config, options), active = zero_weights(config, options);
+  Activations saved;
+  llama.forward(pack, &saved);
+  llama.backward(pack, coefficients, saved, dense);
+  Activations again;
+  llama.forward(pack, &again);
+  const ActivePart part = drop_idle_responses(random.inputs, pack, coefficients, again);
+  EXPECT_LT(part.pack.token_count(), pack.token_count());
+  if (!part.empty()) llama.backward(part.pack, part.coefficients, again, active);
+  return {dense.tensors(), active.tensors()};
+}
+
+TEST(IdleResponses, LeaveTheGradientAsItIs) {
+  const RandomPack random({{5, 4, 9, 1}, {3, 2, 6}, {8, 30, 2}});
+  for (const HeadBudget budget :
+       {HeadBudget{}, HeadBudget{.chunk_bytes = 5 * 37 * 8, .kept_bytes = 0}, HeadBudget{.chunk_bytes = 5 * 37 * 8}}) {
+    for (const std::vector<double>& coefficients :
+         {std::vector<double>{0.5, 0, -1, 0, 0, 0, 2}, {0, 1, 0, 1, 1, 1, 0}, {0, 0, 0, 0, 0, 0, -3}}) {
+      const auto [dense, active] = gradients_of(random, coefficients, budget);
+      for (std::size_t i = 0; i < dense.size(); ++i) {
+        EXPECT_LE((dense[i] - active[i]).abs().max().item<double>(), 1e-13 * dense[i].abs().max().item<double>());
+      }
+    }
+  }
+}
+
+TEST(IdleResponses, MayBeAll) {
+  const auto [dense, active] = gradients_of(RandomPack({{5, 4}, {3, 2, 6}}), {0, 0, 0}, {});
+  for (const at::Tensor& gradient : dense) EXPECT_EQ(gradient.abs().max().item<double>(), 0);
+  for (const at::Tensor& gradient : active) EXPECT_EQ(gradient.abs().max().item<double>(), 0);
+}
+
+}  // namespace
+}  // namespace rrhf::model

@@ -1,0 +1,414 @@
+"""rrhf delta make and apply: what they refuse, what they record, what is left when they are interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from program import ENVIRONMENT, Program  # noqa: E402
+from safetensors_file import read_folder, read_file, write_file  # noqa: E402
+
+SHAPE = {
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "vocab_size": 512,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-6,
+}
+EMBEDDINGS = ("model.embed_tokens.weight", "lm_head.weight")
+
+
+def make_model(rrhf: Program, models: Path, folder: Path, seed: int, dtype: str = "float16", **shape: Any) -> Path:
+    config = folder.with_suffix(".json")
+    config.write_text(json.dumps({**SHAPE, **shape}))
+    rrhf("model", "init", "--config", config, "--tokenizer", models / "hf", "--out", folder, "--seed", seed, "--dtype", dtype)
+    return folder
+
+
+class World:
+    """A base, a target with [PAD], and the delta between them, all float16."""
+
+    def __init__(self, rrhf: Program, models: Path, folder: Path) -> None:
+        self.base = make_model(rrhf, models, folder / "base", 1)
+        make_model(rrhf, models, folder / "trained", 2)
+        self.target = folder / "target"
+        rrhf("model", "resize", folder / "trained", "--add-pad", "--out", self.target)
+        (self.target / "rrhf.json").write_text('{"encoding": "released", "bos_token": "eos"}')
+        (self.target / "generation_config.json").write_text('{"max_new_tokens": 7}')
+        self.delta = folder / "delta"
+        self.made = rrhf("delta", "make", "--base", self.base, "--target", self.target, "--out", self.delta)
+
+
+@pytest.fixture(scope="module")
+def world(rrhf: Program, models: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(rrhf, models, tmp_path_factory.mktemp("delta"))
+
+
+@pytest.fixture
+def apply(rrhf: Program, world: World, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
+    """rrhf delta apply into tmp_path/out, without letting the result answer."""
+
+    def run(*flags: object, base: Path | None = None, delta: Path | None = None, check: bool = True) -> Any:
+        arguments = ("--base", base or world.base, "--delta", delta or world.delta, "--out", tmp_path / "out")
+        return rrhf("delta", "apply", *arguments, "--no-answer", *flags, check=check)
+
+    return run
+
+
+def refused(result: subprocess.CompletedProcess, folder: Path, *words: str) -> None:
+    assert result.returncode == 2, (result.returncode, result.stderr)
+    for word in words:
+        assert word in result.stderr, (word, result.stderr)
+    assert result.stdout == "" and "[internal]" not in result.stderr
+    assert not (folder / "out").exists() and not list(folder.glob(".out*")), list(folder.iterdir())
+
+
+def copy(folder: Path, to: Path) -> Path:
+    return Path(shutil.copytree(folder, to))
+
+
+def floats(data: bytes, dtype: str) -> list[float]:
+    code, size = {"F16": ("e", 2), "F32": ("f", 4)}[dtype]
+    return list(struct.unpack(f"<{len(data) // size}{code}", data))
+
+
+def without_manifest(folder: Path, to: Path) -> Path:
+    copy(folder, to)
+    (to / "rrhf-delta.json").unlink()
+    return to
+
+
+# --- there and back ---------------------------------------------------------------------------------------------------
+
+
+def test_applying_a_delta_gives_the_target_back(world: World, apply: Any, tmp_path: Path) -> None:
+    assert "513" not in world.made.stderr and "1 row more than the base" in world.made.stdout
+    result = apply()
+    assert "verified: the files the delta was made from" in result.stdout
+    recovered, target = read_folder(tmp_path / "out"), read_folder(world.target)
+    # Seeds 1 and 2 give unrelated weights: many differences can't lead back in float16, and make says how many.
+    pairs = [
+        (got, want)
+        for name in target
+        for got, want in zip(floats(recovered[name][2], "F16"), floats(target[name][2], "F16"), strict=True)
+        if got != want
+    ]
+    rounding = json.loads((world.delta / "rrhf-delta.json").read_text())["rounding"]
+    assert len(pairs) == rounding["elements"] > 0
+    assert f"{len(pairs):,} of" in world.made.stdout
+    assert rounding["largest_relative"] == pytest.approx(max(abs(got - want) / abs(want) for got, want in pairs))
+    assert rounding["largest_absolute"] == pytest.approx(max(abs(got - want) for got, want in pairs))
+
+
+def test_a_wider_delta_brings_everything_back(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+    """Differences of halves are exact in float64; the sums are stored in the target's dtype again."""
+    delta = tmp_path / "wide"
+    made = rrhf("delta", "make", "--base", world.base, "--target", world.target, "--out", delta, "--dtype", "float64")
+    assert "come back bit for bit" in made.stdout and "exact" in made.stdout
+    apply(delta=delta)
+    assert read_folder(tmp_path / "out") == read_folder(world.target)
+
+
+def test_config_tokenizer_and_notes_come_from_the_delta(world: World, apply: Any, tmp_path: Path) -> None:
+    apply()
+    names = {path.name for path in world.target.iterdir()} | {"rrhf-delta.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    for name in names - {"rrhf-delta.json", "config.json", "model.safetensors"}:
+        assert (tmp_path / "out" / name).read_bytes() == (world.target / name).read_bytes(), name
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["vocab_size"] == 513 and config["pad_token_id"] == 512 and config["torch_dtype"] == "float16"
+
+
+def test_the_manifest_holds_the_hash_of_every_file(world: World, apply: Any, tmp_path: Path) -> None:
+    apply("--shard-size", "20KB")
+    manifest = json.loads((tmp_path / "out" / "rrhf-delta.json").read_text())
+    assert manifest["what"] == "recovered" and manifest["base_verified"] is True
+    for key, folder in (("base", world.base), ("delta", world.delta), ("files", tmp_path / "out")):
+        expected = [
+            {"name": path.name, "bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            for path in sorted(folder.glob("*.safetensors"))
+        ]
+        assert manifest[key] == expected, key
+    assert len(manifest["files"]) > 2
+
+
+def test_a_base_with_pad_gets_no_row(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+    """The released script zeroes both embeddings of such a base whole; here nothing is."""
+    base = tmp_path / "padded"
+    rrhf("model", "resize", world.base, "--add-pad", "--fill", "zero", "--out", base)
+    result = apply("--any-base", base=base)
+    assert "as many rows as the base" in result.stdout
+    first = read_folder(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    apply()
+    assert first == read_folder(tmp_path / "out")
+    assert any(floats(first[EMBEDDINGS[0]][2], "F16"))
+
+
+@pytest.mark.parametrize("fill", ["zero", "mean"])
+def test_the_row_of_pad(fill: str, rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+    """A delta of zeros shows the base as it is padded."""
+    delta = without_manifest(world.delta, tmp_path / "zeros")
+    tensors = read_file(delta / "model.safetensors")
+    write_file(delta / "model.safetensors", {name: ("F32", shape, bytes(2 * len(data))) for name, (_, shape, data) in tensors.items()})
+    apply("--pad-row", fill, delta=delta)
+    recovered, base = read_folder(tmp_path / "out"), read_folder(world.base)
+    for name in EMBEDDINGS:
+        rows, old = floats(recovered[name][2], "F32"), floats(base[name][2], "F16")
+        assert rows[: len(old)] == old
+        for column, value in enumerate(rows[len(old) :]):
+            mean = sum(old[column :: SHAPE["hidden_size"]]) / 512
+            assert value == (0 if fill == "zero" else pytest.approx(mean, rel=1e-4, abs=1e-7))
+
+
+def test_the_mean_row_is_remembered(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+    delta = tmp_path / "mean"
+    flags = ("--base", world.base, "--target", world.target, "--out", delta, "--pad-row", "mean", "--dtype", "float64")
+    rrhf("delta", "make", *flags)
+    refused(apply("--pad-row", "zero", delta=delta, check=False), tmp_path, "was made with --pad-row mean")
+    apply(delta=delta)
+    assert read_folder(tmp_path / "out") == read_folder(world.target)
+
+
+# --- the sum of all weights -------------------------------------------------------------------------------------------
+
+
+def test_the_expected_sum(world: World, apply: Any, tmp_path: Path) -> None:
+    apply()
+    tensors = read_folder(tmp_path / "out")
+    total = sum(sum(floats(data, "F16")) for _, _, data in tensors.values())
+    frequencies = sum(10000 ** (-2 * i / 8) for i in range(4))  # heads of 8
+    shutil.rmtree(tmp_path / "out")
+    result = apply("--expect-sum", f"{total:.4f}")
+    assert f"{total:.4f}, as expected" in result.stdout
+    shutil.rmtree(tmp_path / "out")
+    apply("--expect-sum", f"{total + 2 * frequencies:.4f}")
+    shutil.rmtree(tmp_path / "out")
+    refused(apply("--expect-sum", f"{total + 0.1:.4f}", check=False), tmp_path, "add up to", f"{total:.4f}")
+
+
+# --- wrong bases and deltas -------------------------------------------------------------------------------------------
+
+
+def test_another_base_is_refused_unless_told(rrhf: Program, models: Path, world: World, apply: Any, tmp_path: Path) -> None:
+    """Same names, shapes and sizes, other weights: only the hashes can tell."""
+    other = make_model(rrhf, models, tmp_path / "other", 3)
+    refused(apply(base=other, check=False), tmp_path, "is not the one this delta was made from", "--any-base")
+    result = apply("--any-base", base=other)
+    assert "taken because of --any-base" in result.stdout
+
+
+def test_a_delta_without_hashes_is_applied_unverified(world: World, apply: Any, tmp_path: Path) -> None:
+    result = apply(delta=without_manifest(world.delta, tmp_path / "plain"))
+    assert "could not be verified" in result.stdout
+    assert json.loads((tmp_path / "out" / "rrhf-delta.json").read_text())["base_verified"] is False
+
+
+def test_a_changed_delta_is_refused(world: World, apply: Any, tmp_path: Path) -> None:
+    delta = copy(world.delta, tmp_path / "changed")
+    with (delta / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x7f")
+    refused(apply(delta=delta, check=False), tmp_path, "incomplete or changed copy")
+    refused(apply("--any-base", delta=delta, check=False), tmp_path, "incomplete or changed copy")
+
+
+def test_everything_that_does_not_fit_is_named_at_once(world: World, apply: Any, tmp_path: Path) -> None:
+    delta = without_manifest(world.delta, tmp_path / "odd")
+    tensors = read_file(delta / "model.safetensors")
+    tensors["model.layers.0.extra.weight"] = ("F16", [1], b"\0\0")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    dtype, _, data = tensors["model.layers.0.mlp.up_proj.weight"]
+    tensors["model.layers.0.mlp.up_proj.weight"] = (dtype, [32, 48], data)
+    write_file(delta / "model.safetensors", tensors)
+    refused(
+        apply(delta=delta, check=False),
+        tmp_path,
+        "in the base, not in the delta: model.layers.1.mlp.up_proj.weight",
+        "in the delta, not in the base: model.layers.0.extra.weight",
+        "model.layers.0.mlp.up_proj.weight is [48, 32] in the base, [32, 48] in the delta",
+    )
+
+
+def test_a_base_with_more_rows_is_refused(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+    base = tmp_path / "long"
+    rrhf("model", "resize", world.base, "--vocab", 600, "--out", base)
+    delta = without_manifest(world.delta, tmp_path / "plain")
+    refused(apply(base=base, delta=delta, check=False), tmp_path, "[600, 32] in the base, [513, 32]", "rrhf model resize")
+
+
+def test_a_whole_model_as_a_delta_is_warned_of(world: World, apply: Any, tmp_path: Path) -> None:
+    result = apply(delta=world.target)
+    assert "is the delta a whole model" in result.stderr
+    shutil.rmtree(tmp_path / "out")
+    quiet = apply()
+    assert "warning" not in quiet.stderr
+
+
+def test_a_recovered_model_is_no_delta(world: World, apply: Any, tmp_path: Path) -> None:
+    apply()
+    (tmp_path / "out").rename(tmp_path / "recovered")
+    refused(apply(delta=tmp_path / "recovered", check=False), tmp_path, "holds a recovered model, not a delta")
+
+
+def test_a_delta_without_tokenizer(world: World, apply: Any, tmp_path: Path) -> None:
+    delta = without_manifest(world.delta, tmp_path / "bare")
+    (delta / "tokenizer.model").unlink()
+    refused(apply(delta=delta, check=False), tmp_path, "no tokenizer.model")
+
+
+def test_the_tokenizer_of_another_model(world: World, apply: Any, repo: Path, tmp_path: Path) -> None:
+    delta = without_manifest(world.delta, tmp_path / "other")
+    for name in ("added_tokens.json", "special_tokens_map.json"):
+        (delta / name).unlink()
+    shutil.copy(repo / "data" / "quickstart" / "tokenizer.model", delta / "tokenizer.model")
+    refused(apply(delta=delta, check=False), tmp_path, "rows of vocabulary: it is another model's")
+
+
+def test_another_family_is_warned_of(world: World, apply: Any, tmp_path: Path) -> None:
+    base = copy(world.base, tmp_path / "llama2")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-5}))
+    assert "rms_norm_eps is 1e-05 in the base's config.json and 1e-06" in apply(base=base).stderr
+
+
+def test_weights_that_are_no_numbers(world: World, rrhf: Program, apply: Any, tmp_path: Path) -> None:
+    target = copy(world.target, tmp_path / "nan")
+    tensors = read_file(target / "model.safetensors")
+    dtype, shape, data = tensors["model.norm.weight"]
+    tensors["model.norm.weight"] = (dtype, shape, struct.pack("<e", float("nan")) + data[2:])
+    write_file(target / "model.safetensors", tensors)
+    made = rrhf("delta", "make", "--base", world.base, "--target", target, "--out", tmp_path / "out", check=False)
+    refused(made, tmp_path, "1 differences are not finite in float16", "model.norm.weight")
+    delta = without_manifest(world.delta, tmp_path / "delta")
+    write_file(delta / "model.safetensors", tensors)
+    assert "1 recovered weights are infinite or no numbers" in apply(delta=delta).stderr
+
+
+USAGE = [
+    ((), "there are: make, apply"),
+    (("mak",), "mak is not a verb of rrhf delta"),
+    (("apply", "--base", "x", "--delta", "y"), "delta apply needs --out"),
+    (("apply", "--delta", "y", "--out", "z"), "delta apply needs --base"),
+    (("make", "--base", "x", "--out", "z"), "delta make needs --target"),
+    (("make", "--base", "x", "--target", "y", "--out", "z"), "x: no such model folder"),
+    (("make", "--base", "x", "--target", "y", "--out", "z", "--dtype", "int8"), "--dtype int8: must be one of"),
+    (("make", "--base", "x", "--target", "y", "--out", "z", "--pad-row", "one"), "--pad-row one: must be one of zero | mean"),
+    (("make", "--base", "x", "--target", "y", "--out", "z", "--shard-size", "5 GB"), "5 GB is no size"),
+    (("make", "--base", "x", "--target", "y", "--out", "z", "--shard-size", "0.1"), "0.1 is no size"),
+    (("apply", "--base", "x", "--delta", "y", "--out", "z", "--expect-sum", "many"), "many"),
+    (("apply", "--base", "x", "--delta", "y", "--out", "z", "--bse"), "bse"),
+]
+
+
+@pytest.mark.parametrize("arguments,words", USAGE, ids=lambda value: value if isinstance(value, str) else "")
+def test_usage(arguments: tuple[str, ...], words: str, rrhf: Program) -> None:
+    result = rrhf("delta", *arguments, check=False)
+    assert result.returncode == 2 and words in result.stderr and result.stdout == "", result.stderr
+
+
+def test_a_place_that_is_taken(world: World, rrhf: Program, apply: Any, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    result = apply(check=False)
+    assert result.returncode == 2 and "exists and is not empty" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+# --- what the result says ---------------------------------------------------------------------------------------------
+
+
+def test_the_answer_of_a_real_model(rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """A delta of zeros: the model of short stories answers with a sentence, and is sure of its first token."""
+    base = models / "hf"
+    rrhf("delta", "make", "--base", base, "--target", base, "--out", tmp_path / "delta")
+    result = rrhf("delta", "apply", "--base", base, "--delta", tmp_path / "delta", "--out", tmp_path / "out")
+    assert "P(BOS) 0.0" in result.stdout and "P(EOS) 0.0" in result.stdout
+    (answer,) = [line for line in result.stdout.splitlines() if line.startswith("answer")]
+    assert len(answer.split('"', 1)[1]) > 10 and answer.isascii()
+    assert "noise" not in result.stdout
+
+
+def test_noise_is_told(world: World, rrhf: Program, tmp_path: Path) -> None:
+    arguments = ("--base", world.base, "--delta", world.delta, "--out", tmp_path / "out")
+    result = rrhf("delta", "apply", *arguments)
+    assert "looks like noise" in result.stdout
+
+
+# --- interruption -----------------------------------------------------------------------------------------------------
+
+
+class Large:
+    """40M parameters in float32: an apply takes long enough to be hit in its middle."""
+
+    def __init__(self, rrhf: Program, models: Path, folder: Path) -> None:
+        shape = {"vocab_size": 16000, "hidden_size": 768, "intermediate_size": 2048, "num_attention_heads": 12, "num_key_value_heads": 12}
+        self.base = make_model(rrhf, models, folder / "base", 1, "float32", **shape)
+        self.delta = folder / "delta"
+        rrhf("delta", "make", "--base", self.base, "--target", self.base, "--out", self.delta)
+        begin = time.monotonic()
+        rrhf("delta", "apply", "--base", self.base, "--delta", self.delta, "--out", folder / "whole", "--no-answer")
+        self.seconds = time.monotonic() - begin
+        self.whole = hashes(folder / "whole")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def large(rrhf: Program, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Large:
+    return Large(rrhf, models, tmp_path_factory.mktemp("large"))
+
+
+def start_apply(build_dir: Path, large: Large, out: Path) -> subprocess.Popen:
+    command = [build_dir / "rrhf", "delta", "apply", "--base", large.base, "--delta", large.delta, "--out", out, "--no-answer"]
+    return subprocess.Popen(
+        [str(part) for part in command], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_killed_at_random_moments(build_dir: Path, large: Large, tmp_path: Path) -> None:
+    draw, cut_short = random.Random(5), 0
+    for _ in range(8):
+        process = start_apply(build_dir, large, tmp_path / "out")
+        time.sleep(draw.uniform(0, large.seconds))
+        process.kill()
+        process.wait()
+        hidden = list(tmp_path.glob(".out.*"))
+        cut_short += len(hidden)
+        assert len(hidden) <= 1  # what the kill before left is gone by now
+        if (tmp_path / "out").exists():
+            assert hashes(tmp_path / "out") == large.whole
+            shutil.rmtree(tmp_path / "out")
+    assert cut_short > 0, "no kill fell into the writing"
+    assert start_apply(build_dir, large, tmp_path / "out").wait() == 0
+    assert hashes(tmp_path / "out") == large.whole
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
+def test_stopped(stop: signal.Signals, build_dir: Path, large: Large, tmp_path: Path) -> None:
+    process = start_apply(build_dir, large, tmp_path / "out")
+    while process.poll() is None and not list(tmp_path.glob(".out.*/*")):
+        time.sleep(0.001)
+    process.send_signal(stop)
+    assert process.wait() == 1
+    assert "nothing is written" in process.stderr.read()
+    assert list(tmp_path.iterdir()) == []

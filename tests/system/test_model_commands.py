@@ -1,0 +1,256 @@
+"""rrhf model info, convert and resize."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from program import Program  # noqa: E402
+from safetensors_file import read_file, read_folder, write_file  # noqa: E402
+
+Folder = Callable[[str], Path]
+
+
+@pytest.fixture
+def model(models: Path, tmp_path: Path) -> Path:
+    """A model that may be changed."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in (models / "hf").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def refused(result: subprocess.CompletedProcess, folder: Path, *words: str) -> None:
+    assert result.returncode == 2, (result.returncode, result.stderr)
+    for word in words:
+        assert word in result.stderr, (word, result.stderr)
+    assert result.stdout == "" and "[internal]" not in result.stderr
+    assert not (folder / "out").exists() and not list(folder.glob(".out*"))
+
+
+def edit_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def edit_tensors(folder: Path, change: Callable[[dict], None]) -> None:
+    tensors = read_file(folder / "model.safetensors")
+    change(tensors)
+    write_file(folder / "model.safetensors", tensors)
+
+
+def floats(tensor: tuple[str, list[int], bytes]) -> list[float]:
+    return list(struct.unpack(f"<{len(tensor[2]) // 4}f", tensor[2]))
+
+
+# --- info -------------------------------------------------------------------------------------------------------------
+
+
+def test_info(rrhf: Program, models: Path) -> None:
+    """Figures of stories260K, worked out from its config."""
+    out = rrhf("model", "info", models / "hf").stdout
+    # 2 x 512 x 64 + 5 x (64 x (64 + 32 + 32 + 64) + 3 x 64 x 172 + 2 x 64) + 64
+    assert "292,800 parameters in 48 tensors and 1 file" in out
+    assert "5 layers of 64, 8 heads of 8 (4 key/value), intermediate 172, 512 positions" in out
+    assert "512 rows, 512 ids in the tokenizer: they fit" in out
+    assert "bos 1 <s>   eos 2 </s>   unk 0 <unk>   pad none" in out
+    # 4, 16 and 18 bytes a parameter
+    assert "1.17MB to run as it is; to train 4.68MB with float32, 5.27MB with bfloat16" in out
+    assert "self_attn.k_proj.weight               [32, 64]         float32  x 5" in out
+    assert "sha256" not in out
+
+
+def test_info_with_hashes(rrhf: Program, models: Path) -> None:
+    path = models / "hf" / "model.safetensors"
+    out = rrhf("model", "info", models / "hf", "--hashes").stdout
+    assert f"{hashlib.sha256(path.read_bytes()).hexdigest()}  model.safetensors  {path.stat().st_size:,}" in out
+
+
+def test_info_says_what_is_odd(rrhf: Program, model: Path, repo: Path) -> None:
+    edit_json(model / "config.json", bos_token_id=0)
+    assert "bos_token_id is 0 in config.json, 1 in the tokenizer" in rrhf("model", "info", model).stdout
+    shutil.copy(repo / "data" / "quickstart" / "tokenizer.model", model / "tokenizer.model")
+    assert "TOO FEW ROWS" in rrhf("model", "info", model).stdout
+    (model / "tokenizer.model").unlink()
+    assert "no tokenizer.model in the folder" in rrhf("model", "info", model).stdout
+    (model / "rrhf.json").write_text('{"encoding": "released", "bos_token": "eos"}')
+    assert "with the released encoding, BOS: eos" in rrhf("model", "info", model).stdout
+
+
+def test_info_of_what_does_not_fit(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    edit_json(model / "config.json", intermediate_size=180)
+    refused(rrhf("model", "info", model, check=False), tmp_path, "[172, 64], the config asks for [180, 64]")
+    refused(rrhf("model", "info", tmp_path / "absent", check=False), tmp_path, "no such model folder")
+    refused(rrhf("model", "info", check=False), tmp_path, "model info needs --model")
+
+
+# --- convert ----------------------------------------------------------------------------------------------------------
+
+
+def test_convert_keeps_every_bit(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    (model / "generation_config.json").write_text('{"max_new_tokens": 7}')
+    (model / "rrhf.json").write_text('{"encoding": "released", "bos_token": "eos"}')
+    rrhf("model", "convert", model, "--out", tmp_path / "out", "--shard-size", "100KB")
+    assert read_folder(tmp_path / "out") == read_folder(model)
+    shards = sorted((tmp_path / "out").glob("*.safetensors"))
+    assert len(shards) > 10
+    for shard in shards:
+        tensors = read_file(shard)
+        assert len(tensors) == 1 or sum(len(data) for _, _, data in tensors.values()) <= 100_000
+    for name in ("tokenizer.model", "generation_config.json", "rrhf.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (model / name).read_bytes()
+    rrhf("model", "convert", tmp_path / "out", "--out", tmp_path / "back")
+    assert read_folder(tmp_path / "back") == read_folder(model)
+    assert (tmp_path / "back" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("dtype,word,size", [("float16", "F16", 2), ("bfloat16", "BF16", 2), ("float64", "F64", 8)])
+def test_convert_to_another_dtype(dtype: str, word: str, size: int, rrhf: Program, model: Path, tmp_path: Path) -> None:
+    rrhf("model", "convert", model, "--out", tmp_path / "out", "--dtype", dtype)
+    before, after = read_folder(model), read_folder(tmp_path / "out")
+    assert {name: (word, shape, len(data) // 4 * size) for name, (_, shape, data) in before.items()} == {
+        name: (dtype, shape, len(data)) for name, (dtype, shape, data) in after.items()
+    }
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["torch_dtype"] == dtype
+    if dtype == "float16":
+        name = "model.norm.weight"
+        expected = struct.pack("<64e", *floats(before[name]))
+        assert after[name][2] == expected
+
+
+def test_convert_refuses_weights_out_of_range(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    def enlarge(tensors: dict) -> None:
+        dtype, shape, data = tensors["model.norm.weight"]
+        tensors["model.norm.weight"] = (dtype, shape, struct.pack("<2f", 70000, -1e30) + data[8:])
+
+    edit_tensors(model, enlarge)
+    result = rrhf("model", "convert", model, "--out", tmp_path / "out", "--dtype", "float16", check=False)
+    refused(result, tmp_path, "2 weights are beyond the range of float16, the first in model.norm.weight")
+    rrhf("model", "convert", model, "--out", tmp_path / "out", "--dtype", "bfloat16")
+
+
+def test_convert_names_all_that_is_missing_and_odd(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    def spoil(tensors: dict) -> None:
+        del tensors["lm_head.weight"]
+        tensors["model.layers.5.mlp.up_proj.weight"] = tensors["model.norm.weight"]
+
+    edit_tensors(model, spoil)
+    result = rrhf("model", "convert", model, "--out", tmp_path / "out", check=False)
+    refused(result, tmp_path, "missing: lm_head.weight", "not part of a LLaMA of this config: model.layers.5.mlp")
+
+
+def test_a_tied_head_is_left_out(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    edit_json(model / "config.json", tie_word_embeddings=True)
+    rrhf("model", "convert", model, "--out", tmp_path / "out")
+    assert "lm_head.weight" not in read_folder(tmp_path / "out")
+
+
+# --- resize -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fill", ["mean", "zero"])
+def test_resize_fills_new_rows(fill: str, rrhf: Program, model: Path, tmp_path: Path) -> None:
+    rrhf("model", "resize", model, "--vocab", 515, "--fill", fill, "--out", tmp_path / "out")
+    before, after = read_folder(model), read_folder(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["vocab_size"] == 515
+    for name in before:
+        if name not in ("model.embed_tokens.weight", "lm_head.weight"):
+            assert before[name] == after[name]
+            continue
+        old, new = floats(before[name]), floats(after[name])
+        assert after[name][1] == [515, 64] and new[: len(old)] == old
+        for row in range(512, 515):
+            for column in range(64):
+                mean = sum(old[column::64]) / 512
+                assert new[row * 64 + column] == (0 if fill == "zero" else pytest.approx(mean, rel=1e-4, abs=1e-6))
+
+
+def test_resize_there_and_back(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    rrhf("model", "resize", model, "--vocab", 600, "--out", tmp_path / "long")
+    rrhf("model", "resize", tmp_path / "long", "--vocab", 512, "--out", tmp_path / "out")
+    assert read_folder(tmp_path / "out") == read_folder(model)
+
+
+def test_add_pad(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    (model / "generation_config.json").write_text('{"bos_token_id": 1}')
+    result = rrhf("model", "resize", model, "--add-pad", "--out", tmp_path / "out")
+    assert "513 rows, 1 new (the mean of the old ones); the tokenizer has [PAD]" in result.stderr
+    out = rrhf("model", "info", tmp_path / "out").stdout
+    assert "513 rows, 513 ids in the tokenizer: they fit" in out and "pad 512 [PAD]" in out
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["pad_token_id"] == 512
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == {"bos_token_id": 1, "pad_token_id": 512}
+    again = rrhf("model", "resize", tmp_path / "out", "--add-pad", "--out", tmp_path / "again", check=False)
+    assert again.returncode == 2 and "has the padding token [PAD] (id 512) already" in again.stderr
+
+
+def test_add_pad_takes_a_row_that_is_there(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    rrhf("model", "resize", model, "--vocab", 520, "--fill", "zero", "--out", tmp_path / "long")
+    result = rrhf("model", "resize", tmp_path / "long", "--add-pad", "--out", tmp_path / "out")
+    assert "520 rows of vocabulary as before; the tokenizer has [PAD]" in result.stderr
+    assert read_folder(tmp_path / "out") == read_folder(tmp_path / "long")
+
+
+RESIZE = [
+    (("--vocab", "511"), "the tokenizer has 512 ids, 511 rows of vocabulary are too few"),
+    (("--vocab", "512", "--add-pad"), "--vocab 512: 513 rows are needed with [PAD]"),
+    (("--vocab", "0"), "--vocab 0: 1 rows are needed"),
+    (("--vocab", "many"), "many"),
+    ((), "needs --vocab N or --add-pad"),
+    (("--add-pad", "--fill", "one"), "--fill must be one of zero | mean"),
+]
+
+
+@pytest.mark.parametrize("flags,words", RESIZE, ids=lambda value: value if isinstance(value, str) else "")
+def test_resize_refuses(flags: tuple[str, ...], words: str, rrhf: Program, model: Path, tmp_path: Path) -> None:
+    refused(rrhf("model", "resize", model, "--out", tmp_path / "out", *flags, check=False), tmp_path, words)
+
+
+def test_add_pad_needs_a_tokenizer(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    (model / "tokenizer.model").unlink()
+    result = rrhf("model", "resize", model, "--add-pad", "--out", tmp_path / "out", check=False)
+    refused(result, tmp_path, "tokenizer.model")
+
+
+# --- all --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["convert", "resize"])
+def test_places_that_can_not_be_used(verb: str, rrhf: Program, model: Path, tmp_path: Path) -> None:
+    flags = ("--vocab", "512") if verb == "resize" else ()
+    for out, words in ((model, "exists and is not empty"), (model / "config.json", "exists and is not empty"), ("/proc/out", "/proc/out")):
+        before = {path.name: path.read_bytes() for path in model.iterdir()}
+        result = rrhf("model", verb, model, "--out", out, *flags, check=False)
+        assert result.returncode == 2 and words in result.stderr and result.stdout == "", result.stderr
+        assert before == {path.name: path.read_bytes() for path in model.iterdir()}
+
+
+def test_verbs(rrhf: Program) -> None:
+    result = rrhf("model", "inform", check=False)
+    assert result.returncode == 2 and "inform is not a verb of rrhf model; there are: init, info, convert, resize" in result.stderr
+    assert "rrhf model needs a verb" in rrhf("model", check=False).stderr
+    out = rrhf("model", "--help").stdout
+    for verb in ("init", "info", "convert", "resize"):
+        assert f"  {verb} " in out
+
+
+def test_a_folder_of_two_dtypes(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    """One tensor in another dtype than the rest: kept as it is, or made like the rest."""
+
+    def widen(tensors: dict) -> None:
+        name = "model.norm.weight"
+        tensors[name] = ("F64", [64], struct.pack("<64d", *floats(tensors[name])))
+
+    edit_tensors(model, widen)
+    rrhf("model", "convert", model, "--out", tmp_path / "kept")
+    assert read_folder(tmp_path / "kept") == read_folder(model)
+    rrhf("model", "convert", model, "--out", tmp_path / "out", "--dtype", "float32")
+    assert {dtype for dtype, _, _ in read_folder(tmp_path / "out").values()} == {"F32"}
