@@ -94,11 +94,18 @@ def test_logprobs_of_folders(
     compare_evaluation(lines, queries, exact, settings, LOGPROB_LIMIT["float64"], what)
 
 
-def test_old_folders_with_rotary_buffers(rrhf: Program, tensor_probe: Program, models: Path, mixed_file: Path, tmp_path: Path) -> None:
-    """As the first conversions of LLaMA: .bin shards by layer, inv_freq among them, listed in the index."""
-    folder = tmp_path / "folder"
-    shutil.copytree(models / "hf", folder, ignore=shutil.ignore_patterns("*.safetensors"), copy_function=shutil.copyfile)
+def folder_without_weights(source: Path, folder: Path) -> Path:
+    ignored = shutil.ignore_patterns("*.safetensors")
+    shutil.copytree(source, folder, ignore=ignored, copy_function=shutil.copyfile)
     folder.chmod(0o755)
+    return folder
+
+
+def test_old_folders_with_rotary_buffers(
+    rrhf: Program, tensor_probe: Program, models: Path, mixed_file: Path, tmp_path: Path
+) -> None:
+    """As the first conversions of LLaMA: .bin shards by layer, inv_freq among them, listed in the index."""
+    folder = folder_without_weights(models / "hf", tmp_path / "folder")
     state = {name: tensor.half() for name, tensor in load_file(models / "hf" / "model.safetensors").items()}
     layers = max(int(name.split(".")[2]) for name in state if name.startswith("model.layers.")) + 1
     weight_map = {}
@@ -215,10 +222,10 @@ def refused(tensor_probe: Program, path: Path) -> str:
     return result.stderr
 
 
-def test_code_in_a_file_is_refused_and_never_runs(tensor_probe: Program, rrhf: Program, models: Path, mixed_file: Path, tmp_path: Path) -> None:
-    victim, folder = tmp_path / "owned", tmp_path / "folder"
-    shutil.copytree(models / "hf", folder, ignore=shutil.ignore_patterns("*.safetensors"), copy_function=shutil.copyfile)
-    folder.chmod(0o755)
+def test_code_in_a_file_is_refused_and_never_runs(
+    tensor_probe: Program, rrhf: Program, models: Path, mixed_file: Path, tmp_path: Path
+) -> None:
+    victim, folder = tmp_path / "owned", folder_without_weights(models / "hf", tmp_path / "folder")
     path = folder / "pytorch_model.bin"
     torch.save({"a": torch.zeros(1), "b": Touch(victim)}, path)
     assert "asks for posix.system" in refused(tensor_probe, path)
@@ -231,11 +238,7 @@ def test_code_in_a_file_is_refused_and_never_runs(tensor_probe: Program, rrhf: P
 
 def bit_flipped(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    member = next(m for m in zipfile.ZipFile(path).infolist() if m.filename.endswith("data/0"))
-    at = data.index(b"PK\x03\x04", member.header_offset) + 64  # within the padding or the data
-    storage = torch.load(path)["a"].numpy().tobytes()
-    at = data.index(storage, at)
-    data[at] ^= 1
+    data[data.index(torch.load(path)["a"].numpy().tobytes())] ^= 1  # the first byte of the storage
     path.write_bytes(data)
 
 
@@ -264,8 +267,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         "epoch is an integer, model is a dict, lr is a list",
     ),
     "a tensor": (lambda path: torch.save(torch.zeros(9), path), "holds a call, not a dict of tensors"),
-    "a pickled model": (lambda path: torch.save(torch.nn.Linear(2, 2), path), "asks for torch.nn.modules.linear.Linear"),
-    "a program": (lambda path: torch.jit.script(torch.nn.Linear(2, 2)).save(str(path)), "this is a TorchScript program"),
+    "a pickled model": (
+        lambda path: torch.save(torch.nn.Linear(2, 2), path),
+        "asks for torch.nn.modules.linear.Linear",
+    ),
+    "a program": (
+        lambda path: torch.jit.script(torch.nn.Linear(2, 2)).save(str(path)),
+        "this is a TorchScript program",
+    ),
     "integers": (lambda path: torch.save({"ids": torch.arange(3)}, path), "ids (I64)"),
     "complex numbers": (
         lambda path: torch.save({"z": torch.zeros(2, dtype=torch.complex64)}, path),
