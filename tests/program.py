@@ -39,6 +39,15 @@ def run_program(binary: Path, arguments: tuple[object, ...], check: bool) -> sub
     return result
 
 
+def refused(result: subprocess.CompletedProcess, folder: Path, *words: str) -> None:
+    """The command ended with 2 and a message with these words, and left nothing of folder/out."""
+    assert result.returncode == 2, (result.returncode, result.stderr)
+    for word in words:
+        assert word in result.stderr, (word, result.stderr)
+    assert result.stdout == "" and "[internal]" not in result.stderr
+    assert not (folder / "out").exists() and not list(folder.glob(".out*")), list(folder.iterdir())
+
+
 @pytest.fixture(scope="session")
 def rrhf(build_dir: Path) -> Program:
     """Runs `rrhf ARGUMENTS...`; a failure fails the test unless check=False."""

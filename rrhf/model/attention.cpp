@@ -7,6 +7,7 @@
 #include <cmath>
 #include <vector>
 
+#include "rrhf/model/cpu_dispatch.h"
 #include "rrhf/model/cpu_kernels.h"
 #include "rrhf/model/plain_attention.h"
 
@@ -223,10 +224,7 @@ void for_head_groups(const Pack& pack, const LlamaConfig& config, F&& visit) {
   });
 }
 
-bool has_kernels(const at::Tensor& qkv_TQ) {
-  return qkv_TQ.is_cpu() && qkv_TQ.is_contiguous() &&
-         (qkv_TQ.scalar_type() == at::kFloat || qkv_TQ.scalar_type() == at::kDouble);
-}
+bool runs_by_tiles(const at::Tensor& qkv_TQ) { return has_kernels(qkv_TQ) && qkv_TQ.is_contiguous(); }
 
 template <class T>
 Attended attention_by_tiles(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config) {
@@ -256,14 +254,14 @@ at::Tensor attention_backward_by_tiles(const at::Tensor& dout_TA, const at::Tens
 }  // namespace
 
 Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config) {
-  if (!has_kernels(qkv_TQ)) return {plain::attention(qkv_TQ, pack, config), {}};
+  if (!runs_by_tiles(qkv_TQ)) return {plain::attention(qkv_TQ, pack, config), {}};
   return qkv_TQ.scalar_type() == at::kFloat ? attention_by_tiles<float>(qkv_TQ, pack, config)
                                             : attention_by_tiles<double>(qkv_TQ, pack, config);
 }
 
 at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_TQ, const at::Tensor& normalizer_TN,
                               const Pack& pack, const LlamaConfig& config) {
-  if (!has_kernels(qkv_TQ)) return plain::attention_backward(dout_TA, qkv_TQ, pack, config);
+  if (!runs_by_tiles(qkv_TQ)) return plain::attention_backward(dout_TA, qkv_TQ, pack, config);
   return qkv_TQ.scalar_type() == at::kFloat
              ? attention_backward_by_tiles<float>(dout_TA, qkv_TQ, normalizer_TN, pack, config)
              : attention_backward_by_tiles<double>(dout_TA, qkv_TQ, normalizer_TN, pack, config);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "rrhf/model/cpu_dispatch.h"
 #include "rrhf/model/cpu_kernels.h"
 #include "rrhf/model/ops.h"
 
@@ -61,10 +62,6 @@ void chunk_logits(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const 
   }
 }
 
-bool has_kernels(const at::Tensor& logits_CV) {
-  return logits_CV.is_cpu() && (logits_CV.scalar_type() == at::kFloat || logits_CV.scalar_type() == at::kDouble);
-}
-
 // Calls visit(row, its address, rows) for shares of the rows, on several threads.
 template <class T, class F>
 void for_rows(const at::Tensor& logits_CV, F&& visit) {
@@ -81,14 +78,13 @@ void normalize(at::Tensor& logits_CV, at::Tensor normalizer_C1, bool exponentiat
     if (exponentiate) logits_CV.sub_(normalizer_C1).exp_();
     return;
   }
-  const auto by_rows = [&]<class T>(T) {
+  with_element(logits_CV, [&]<class T>(T) {
     T* normalizers = normalizer_C1.mutable_data_ptr<T>();
     for_rows<T>(logits_CV, [&](std::int64_t begin, T* x, std::int64_t rows) {
       cpu::kernels<T>().log_normalizers(x, logits_CV.stride(0), rows, logits_CV.size(1), normalizers + begin,
                                         exponentiate);
     });
-  };
-  logits_CV.scalar_type() == at::kFloat ? by_rows(float{}) : by_rows(double{});
+  });
 }
 
 // probabilities * factor of the row, in place: from probabilities, or from logits and their normalizers.
@@ -98,7 +94,7 @@ void scale_probabilities(at::Tensor& x_CV, const at::Tensor& factor_C1, const at
     x_CV.mul_(factor_C1);
     return;
   }
-  const auto by_rows = [&]<class T>(T) {
+  with_element(x_CV, [&]<class T>(T) {
     const T* factors = factor_C1.const_data_ptr<T>();
     const T* normalizers = normalizer_C1 == nullptr ? nullptr : normalizer_C1->const_data_ptr<T>();
     for_rows<T>(x_CV, [&](std::int64_t begin, T* x, std::int64_t rows) {
@@ -109,8 +105,7 @@ void scale_probabilities(at::Tensor& x_CV, const at::Tensor& factor_C1, const at
                                                factors + begin);
       }
     });
-  };
-  x_CV.scalar_type() == at::kFloat ? by_rows(float{}) : by_rows(double{});
+  });
 }
 
 }  // namespace

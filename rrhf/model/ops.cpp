@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "rrhf/model/cpu_dispatch.h"
 #include "rrhf/model/cpu_kernels.h"
 #include "rrhf/model/plain_ops.h"
 
@@ -17,15 +18,8 @@ constexpr std::int64_t row_grain = 16;
 // Rows whose share of a norm's gradient is summed together: fixed, so that the sum does not depend on the threads.
 constexpr std::int64_t norm_rows = 64;
 
-bool has_kernels(const at::Tensor& x) {
-  return x.is_cpu() && x.is_contiguous() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
-}
-
-// Calls visit with a value of the tensor's element type.
-template <class F>
-void with_element(const at::Tensor& x, F&& visit) {
-  x.scalar_type() == at::kFloat ? visit(float{}) : visit(double{});
-}
+// Whole matrices without gaps, which the loops below count on.
+bool runs_by_rows(const at::Tensor& x) { return has_kernels(x) && x.is_contiguous(); }
 
 template <class F>
 void for_rows(std::int64_t rows, F&& visit) {
@@ -70,17 +64,17 @@ void add_weight_gradient(const at::Tensor& dy_TO, const at::Tensor& x_TI, at::Te
 }
 
 RmsNormed rms_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, double epsilon) {
-  if (!has_kernels(x_TD)) return plain::rms_norm(x_TD, weight_D, epsilon);
+  if (!runs_by_rows(x_TD)) return plain::rms_norm(x_TD, weight_D, epsilon);
   return rms_norm_by_rows(x_TD, {}, weight_D, epsilon);
 }
 
 RmsNormed add_rms_norm(at::Tensor& x_TD, const at::Tensor& residual_TD, const at::Tensor& weight_D, double epsilon) {
-  if (!has_kernels(x_TD)) return plain::add_rms_norm(x_TD, residual_TD, weight_D, epsilon);
+  if (!runs_by_rows(x_TD)) return plain::add_rms_norm(x_TD, residual_TD, weight_D, epsilon);
   return rms_norm_by_rows(x_TD, residual_TD, weight_D, epsilon);
 }
 
 at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1, const at::Tensor& weight_D) {
-  if (!has_kernels(x_TD)) return plain::rms_norm_again(x_TD, inverse_rms_T1, weight_D);
+  if (!runs_by_rows(x_TD)) return plain::rms_norm_again(x_TD, inverse_rms_T1, weight_D);
   at::Tensor y_TD = at::empty_like(x_TD);
   with_element(x_TD, [&]<class T>(T) {
     const std::int64_t width = x_TD.size(1);
@@ -96,7 +90,7 @@ at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_
 
 at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1,
                              const at::Tensor& weight_D, const at::Tensor& residual_TD, at::Tensor& weight_gradient_D) {
-  if (!has_kernels(x_TD)) {
+  if (!runs_by_rows(x_TD)) {
     return plain::rms_norm_backward(dy_TD, x_TD, inverse_rms_T1, weight_D, residual_TD, weight_gradient_D);
   }
   const std::int64_t rows = x_TD.size(0), width = x_TD.size(1), parts = (rows + norm_rows - 1) / norm_rows;
@@ -165,7 +159,7 @@ RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::Scalar
 }
 
 void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfig& config, bool inverse) {
-  if (!has_kernels(qkv_TQ)) return plain::apply_rotary(qkv_TQ, table, config, inverse);
+  if (!runs_by_rows(qkv_TQ)) return plain::apply_rotary(qkv_TQ, table, config, inverse);
   with_element(qkv_TQ, [&]<class T>(T) {
     const std::int64_t half = config.head_dim / 2, stride = qkv_TQ.size(1);
     const std::int64_t turned = config.num_attention_heads + config.num_key_value_heads;
@@ -179,7 +173,7 @@ void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfi
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up_T2F) {
-  if (!has_kernels(gate_up_T2F)) return plain::swiglu(gate_up_T2F);
+  if (!runs_by_rows(gate_up_T2F)) return plain::swiglu(gate_up_T2F);
   const std::int64_t f = gate_up_T2F.size(1) / 2;
   at::Tensor y_TF = at::empty({gate_up_T2F.size(0), f}, gate_up_T2F.options());
   with_element(gate_up_T2F, [&]<class T>(T) {
@@ -193,7 +187,7 @@ at::Tensor swiglu(const at::Tensor& gate_up_T2F) {
 }
 
 void swiglu_backward(at::Tensor& gate_up_T2F, at::Tensor& dy_TF) {
-  if (!has_kernels(gate_up_T2F)) return plain::swiglu_backward(gate_up_T2F, dy_TF);
+  if (!runs_by_rows(gate_up_T2F)) return plain::swiglu_backward(gate_up_T2F, dy_TF);
   with_element(gate_up_T2F, [&]<class T>(T) {
     const std::int64_t f = dy_TF.size(1);
     T *gate_up = gate_up_T2F.mutable_data_ptr<T>(), *dy = dy_TF.mutable_data_ptr<T>();

@@ -17,7 +17,7 @@ from typing import Any, Callable
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from program import ENVIRONMENT, Program  # noqa: E402
+from program import ENVIRONMENT, Program, refused  # noqa: E402
 from safetensors_file import read_folder, read_file, write_file  # noqa: E402
 
 SHAPE = {
@@ -69,14 +69,6 @@ def apply(rrhf: Program, world: World, tmp_path: Path) -> Callable[..., subproce
         return rrhf("delta", "apply", *arguments, "--no-answer", *flags, check=check)
 
     return run
-
-
-def refused(result: subprocess.CompletedProcess, folder: Path, *words: str) -> None:
-    assert result.returncode == 2, (result.returncode, result.stderr)
-    for word in words:
-        assert word in result.stderr, (word, result.stderr)
-    assert result.stdout == "" and "[internal]" not in result.stderr
-    assert not (folder / "out").exists() and not list(folder.glob(".out*")), list(folder.iterdir())
 
 
 def copy(folder: Path, to: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Any, Callable
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from program import Program  # noqa: E402
+from program import Program, refused  # noqa: E402
 from safetensors_file import read_file, read_folder, write_file  # noqa: E402
 
 Folder = Callable[[str], Path]
@@ -28,14 +28,6 @@ def model(models: Path, tmp_path: Path) -> Path:
     for path in (models / "hf").iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     return folder
-
-
-def refused(result: subprocess.CompletedProcess, folder: Path, *words: str) -> None:
-    assert result.returncode == 2, (result.returncode, result.stderr)
-    for word in words:
-        assert word in result.stderr, (word, result.stderr)
-    assert result.stdout == "" and "[internal]" not in result.stderr
-    assert not (folder / "out").exists() and not list(folder.glob(".out*"))
 
 
 def edit_json(path: Path, **changes: Any) -> None:
