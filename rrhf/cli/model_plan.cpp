@@ -63,20 +63,20 @@ void print_memory(const train::MemoryPlan& plan, const config::RunConfig& config
   print_line("optimizer", plan.optimizer);
   print_line("activations", plan.activations);
   print_line("logits", plan.logits);
+  print_line("heap", plan.heap, "between the blocks of activations and logits");
   const std::int64_t program = device.is_cpu() ? program_bytes(config) : 0;
   if (device.is_cpu()) print_line("program", program, "libraries, data");
   print_line("sum", plan.total() + program, device.is_cpu() ? "" : "without the CUDA context and its libraries");
 }
 
-void print_largest_pack(const cxxopts::ParseResult& arguments, const model::LlamaConfig& model,
-                        const config::RunConfig& config, const train::Sharing& sharing) {
-  if (arguments.count("memory") == 0) return;
-  const std::string word = arguments["memory"].as<std::string>();
-  const auto largest = train::largest_pack_within(model, config.model.dtype, sharing, parse_bytes(word));
+void print_largest_pack(std::int64_t memory, const model::LlamaConfig& model, const config::RunConfig& config,
+                        const train::Sharing& sharing) {
+  const auto largest = train::largest_pack_within(model, config.model.dtype, sharing, memory);
   if (largest) {
-    fmt::print("{} a device holds packs of {} tokens (train.tokens_per_pack)\n", word, with_commas(*largest));
+    fmt::print("{} a device holds packs of {} tokens (train.tokens_per_pack)\n", bytes_text(memory),
+               with_commas(*largest));
   } else {
-    fmt::print("{} a device is too little for this model, however small the packs\n", word);
+    fmt::print("{} a device is too little for this model, however small the packs\n", bytes_text(memory));
   }
 }
 
@@ -96,6 +96,8 @@ void model_plan(int argc, const char* const* argv) {
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
   const train::Sharing sharing = sharing_of(*arguments);
+  std::optional<std::int64_t> memory;
+  if (arguments->count("memory") > 0) memory = parse_bytes((*arguments)["memory"].as<std::string>());
   const config::RunConfig config = resolve_config(*arguments);
   if (config.model.path.empty()) throw_input("config", "model.path is not set: name a folder with config.json");
   const model::LlamaConfig model = checkpoint::load_config(config.model.path);
@@ -113,7 +115,7 @@ void model_plan(int argc, const char* const* argv) {
                                   : ", replicated");
   print_step(shape, measured.has_value(), sharing);
   print_memory(plan, config, device);
-  print_largest_pack(*arguments, model, config, sharing);
+  if (memory) print_largest_pack(*memory, model, config, sharing);
 }
 
 }  // namespace rrhf::cli

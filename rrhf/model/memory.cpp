@@ -38,7 +38,8 @@ std::int64_t head_memory(const LlamaConfig& config, std::int64_t rows, std::int6
                          const HeadBudget& budget) {
   const std::int64_t row = config.vocab_size * wide, all = rows * row;
   const std::int64_t chunk = std::min(all, std::max(row, budget.chunk_bytes));
-  const std::int64_t narrow = element == wide ? 0 : chunk / wide * element;
+  const std::int64_t product = config.vocab_size * config.hidden_size * element;
+  const std::int64_t narrow = element == wide ? 0 : chunk / wide * element + product;
   const std::int64_t states = 3 * rows * config.hidden_size * element;  // normed, its gradient, the last layer's
   return (all <= budget.kept_bytes ? all : chunk) + narrow + states;
 }

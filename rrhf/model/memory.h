@@ -22,7 +22,8 @@ struct PackSize {
 /// Bytes at the moment when the most is held.
 struct PassMemory {
   std::int64_t activations = 0;  ///< of the layers: kept for the backward pass, and the widest one's work
-  std::int64_t logits = 0;       ///< of the head: probabilities or a chunk of logits, and the label rows' states
+  std::int64_t logits = 0;       ///< of the head: probabilities or a chunk of logits, the label rows' states, and for
+                                 ///< narrow weights their gradient's product before it is added in float32
 
   std::int64_t total() const noexcept { return activations + logits; }
 };

@@ -17,6 +17,9 @@ namespace rrhf::train {
 namespace {
 
 constexpr std::int64_t pack_granularity = 256;
+// The share of activations and logits that glibc's heap was seen to hold on top: 0.13 to 0.20 (docs/performance.md,
+// "Memory"); with every block mapped by itself there is none.
+constexpr double heap_share = 0.15;
 
 std::int64_t bytes_of(c10::ScalarType dtype) { return static_cast<std::int64_t>(c10::elementSize(dtype)); }
 
@@ -92,7 +95,8 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, Dtype dtype, model::Pack
           .gradients = (share + gathered) * bytes_of(wide),
           .optimizer = share * bytes_of(wide) * (narrow == wide ? 2 : 3),
           .activations = pass.activations,
-          .logits = pass.logits};
+          .logits = pass.logits,
+          .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};
 }
 
 std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, Dtype dtype, const Sharing& sharing,

@@ -246,3 +246,84 @@ def test_a_folder_of_two_dtypes(rrhf: Program, model: Path, tmp_path: Path) -> N
     assert read_folder(tmp_path / "kept") == read_folder(model)
     rrhf("model", "convert", model, "--out", tmp_path / "out", "--dtype", "float32")
     assert {dtype for dtype, _, _ in read_folder(tmp_path / "out").values()} == {"F32"}
+
+
+# --- plan -------------------------------------------------------------------------------------------------------------
+
+
+def planned(out: str, part: str) -> float:
+    word = next(line.split()[1] for line in out.splitlines() if line.split()[:1] == [part])
+    number = word.rstrip("BkMG")
+    return float(number) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[word[len(number) :].rstrip("B")]
+
+
+def test_plan_of_a_model(rrhf: Program, models: Path) -> None:
+    """stories260K has 292,800 parameters of 4 bytes; a pack of 1024 tokens, all label rows, has 512 logits a token."""
+    out = rrhf("model", "plan", "--set", f"model.path={models / 'hf'}").stdout
+    assert "1,024 tokens in the largest, 1,024 of them label rows (no data.train to look at: taken as full)" in out
+    assert planned(out, "weights") == planned(out, "gradients") == 1.17e6 and planned(out, "optimizer") == 2.34e6
+    # probabilities, and three times the states of 64
+    assert planned(out, "logits") == pytest.approx(1024 * (512 + 3 * 64) * 4, rel=0.005)
+    parts = sum(planned(out, part) for part in ("weights", "gradients", "optimizer", "activations", "logits", "heap", "program"))
+    assert planned(out, "sum") == pytest.approx(parts, rel=0.01)
+
+
+def test_plan_needs_no_weights(rrhf: Program, models: Path, tmp_path: Path) -> None:
+    shutil.copy(models / "hf" / "config.json", tmp_path / "config.json")
+    assert planned(rrhf("model", "plan", "--set", f"model.path={tmp_path}").stdout, "weights") == 1.17e6
+
+
+def test_plan_over_devices(rrhf: Program, models: Path) -> None:
+    """Sharded over 4: a quarter each, and what is gathered: the widest two neighbours, here two layers."""
+    model = ("--set", f"model.path={models / 'hf'}")
+    out = rrhf("model", "plan", *model, "--devices", 4, "--sharding", "sharded").stdout
+    assert planned(out, "optimizer") == pytest.approx(2.34e6 / 4, rel=0.01)
+    layer = 64 * (64 + 32 + 32 + 64) + 3 * 64 * 172 + 2 * 64
+    assert planned(out, "weights") == pytest.approx((292_800 / 4 + 2 * layer) * 4, rel=0.01)
+    assert "4 devices, sharded" in out
+    replicated = rrhf("model", "plan", *model, "--devices", 4).stdout
+    assert planned(replicated, "weights") == 1.17e6
+
+
+def test_plan_finds_the_largest_pack(rrhf: Program, models: Path) -> None:
+    model = ("--set", f"model.path={models / 'hf'}")
+    out = rrhf("model", "plan", *model, "--memory", "1GB").stdout
+    largest = int(next(line for line in out.splitlines() if line.startswith("1.00GB")).split("packs of ")[1].split()[0].replace(",", ""))
+
+    def without_program(tokens: int) -> float:
+        plan = rrhf("model", "plan", *model, "--set", f"train.tokens_per_pack={tokens}").stdout
+        return planned(plan, "sum") - planned(plan, "program")
+
+    assert without_program(largest) <= 1.01e9 < 1.01 * without_program(largest + 256)
+    assert "too little for this model" in rrhf("model", "plan", *model, "--memory", "4MB").stdout
+
+
+def test_plan_is_what_a_run_uses(rrhf: Program, models: Path, shared: Path, tmp_path: Path) -> None:
+    """One pack of 128 queries: half a gigabyte of activations, and the sum within a tenth of the run's peak."""
+    rows = tmp_path / "rows.jsonl"
+    with (shared / "data" / "alpaca_eval_k5.jsonl").open(encoding="utf-8") as lines:
+        rows.write_text("".join(line for line, _ in zip(lines, range(60))), encoding="utf-8")
+    settings = [f"model.path={models / 'hf'}", f"data.train={rows}", "train.tokens_per_pack=32768", "train.max_steps=1"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    out = rrhf("model", "plan", *flags).stdout
+    rrhf("train", *flags, "--set", f"output={tmp_path / 'out'}")
+    step = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
+    assert planned(out, "sum") == pytest.approx(step["timing"]["peak_memory"], rel=0.1)
+    assert planned(out, "activations") > 0.3e9
+    assert f"{step['queries']} queries" in out
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    [
+        ((), ["model.path is not set"]),
+        (("--set", "model.path=/nowhere"), ["/nowhere"]),
+        (("--set", "model.path=MODEL", "--devices", "0"), ["0 devices"]),
+        (("--set", "model.path=MODEL", "--sharding", "split"), ["--sharding", "replicated, sharded"]),
+        (("--set", "model.path=MODEL", "--memory", "much"), ["much"]),
+        (("--set", "model.path=MODEL", "--set", "data.train=/nowhere.jsonl"), ["/nowhere.jsonl"]),
+    ],
+)
+def test_plan_refuses(rrhf: Program, models: Path, tmp_path: Path, flags: tuple[str, ...], words: list[str]) -> None:
+    flags = tuple(flag.replace("MODEL", str(models / "hf")) for flag in flags)
+    refused(rrhf("model", "plan", *flags, check=False), tmp_path, *words)

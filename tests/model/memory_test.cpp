@@ -1,0 +1,99 @@
+#include "rrhf/model/memory.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "rrhf/model/llama.h"
+
+namespace rrhf::model {
+namespace {
+
+using Ids = std::vector<std::int32_t>;
+
+LlamaConfig config_of(std::int64_t vocabulary) {
+  LlamaConfig config;
+  config.vocab_size = vocabulary;
+  config.hidden_size = 24;
+  config.intermediate_size = 40;
+  config.num_hidden_layers = 3;
+  config.num_attention_heads = 6;
+  config.num_key_value_heads = 2;
+  config.head_dim = 4;
+  config.max_position_embeddings = 64;
+  return config;
+}
+
+std::int64_t bytes_of(const at::Tensor& tensor) { return static_cast<std::int64_t>(tensor.nbytes()); }
+
+// What a forward pass keeps of the layers.
+std::int64_t kept_by_layers(const Activations& saved) {
+  std::int64_t sum = bytes_of(saved.rotary.cos_T1H) + bytes_of(saved.rotary.sin_T1H);
+  for (const LayerSaved& layer : saved.layers) {
+    for (const at::Tensor& tensor :
+         {layer.input_TD, layer.input_inverse_rms_T1, layer.qkv_TQ, layer.attended_TA, layer.attention_normalizer_TN,
+          layer.middle_TD, layer.middle_inverse_rms_T1, layer.gate_up_T2F}) {
+      sum += bytes_of(tensor);
+    }
+  }
+  return sum;
+}
+
+struct Pass {
+  Pack pack;
+  Activations saved;
+  PackSize size;
+};
+
+Pass run(const LlamaConfig& config, at::ScalarType dtype) {
+  const Ids prompt{1, 10, 11, 12}, first{20, 21, 22, 2}, second{30, 2};
+  const std::vector<PackInput> inputs{{prompt, {first, second}}, {prompt, {second, second}}};
+  Weights weights = empty_weights(config, dtype);
+  initialize(weights, config, 3);
+  const Llama llama(config, std::move(weights));
+  Pass pass{.pack = make_pack(inputs, at::kCPU), .saved = {}, .size = {}};
+  llama.forward(pass.pack, &pass.saved);
+  pass.size = {pass.pack.token_count(), pass.pack.rows_R.size(0)};
+  return pass;
+}
+
+TEST(TrainingMemory, IsWhatAForwardPassKeepsWhereTheHeadIsWide) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+    const LlamaConfig config = config_of(4096);
+    const Pass pass = run(config, dtype);
+    const PassMemory memory = training_memory(config, dtype, pass.size);
+    const auto element = static_cast<std::int64_t>(at::elementSize(dtype));
+    // Beside what is kept: the gradient that runs down the layers.
+    EXPECT_EQ(memory.activations, kept_by_layers(pass.saved) + pass.size.tokens * config.hidden_size * element);
+    // Beside the probabilities: the label rows' states, normed and not, and their gradient.
+    EXPECT_EQ(memory.logits,
+              bytes_of(pass.saved.head.probabilities_RV) + 3 * pass.size.label_rows * config.hidden_size * element);
+  }
+}
+
+TEST(TrainingMemory, CountsTheWidestLayerWhereTheHeadIsNarrow) {
+  const LlamaConfig config = config_of(64);
+  const Pass pass = run(config, at::kFloat);
+  const PassMemory memory = training_memory(config, at::kFloat, pass.size);
+  // The MLP's backward pass: the gradient that comes in (24) and the activation (40); attention's, 4 * 24 + 24 + 40
+  // (the heads' and q/k/v's) without the MLP's 2 * 40, is wider.
+  const std::int64_t work = pass.size.tokens * (4 * 24 + 24 + 40 - 80) * 4;
+  EXPECT_EQ(memory.total(), kept_by_layers(pass.saved) + pass.size.tokens * 24 * 4 + std::max(work, memory.logits));
+  EXPECT_GT(work, memory.logits - 1);
+}
+
+TEST(TrainingMemory, TakesAChunkWhereProbabilitiesAreNotKept) {
+  const LlamaConfig config = config_of(4096);
+  const HeadBudget budget{.chunk_bytes = 5 * 4096 * 4, .kept_bytes = 0};
+  const PassMemory memory = training_memory(config, at::kFloat, {100, 50}, budget);
+  EXPECT_EQ(memory.logits, 5 * 4096 * 4 + 3 * 50 * 24 * 4);
+}
+
+TEST(TrainingMemory, OfBfloat16HasItsLogitsInFloat32) {
+  const LlamaConfig config = config_of(4096);
+  // Kept as float32; one chunk, here all of it, once more in bfloat16, and the head's gradient as its product.
+  EXPECT_EQ(training_memory(config, at::kBFloat16, {100, 50}).logits,
+            50 * 4096 * (4 + 2) + 4096 * 24 * 2 + 3 * 50 * 24 * 2);
+}
+
+}  // namespace
+}  // namespace rrhf::model
