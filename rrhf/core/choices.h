@@ -31,6 +31,8 @@ enum class Dtype { float32, bfloat16, float64, float16 };
 /// What new rows of an embedding hold: zeros, or the mean of the rows that were there.
 enum class RowFill { zero, mean };
 enum class ScheduleName { cosine, linear, constant };
+/// What carries the collectives between processes; automatic: nccl for GPUs, else gloo.
+enum class BackendChoice { automatic, gloo, nccl };
 enum class Recipe { standard, paper, released };
 
 template <class E>
@@ -98,6 +100,11 @@ struct Choices<ScheduleName> {
   static constexpr std::array names{std::pair{"cosine", ScheduleName::cosine},
                                     std::pair{"linear", ScheduleName::linear},
                                     std::pair{"constant", ScheduleName::constant}};
+};
+template <>
+struct Choices<BackendChoice> {
+  static constexpr std::array names{std::pair{"auto", BackendChoice::automatic}, std::pair{"gloo", BackendChoice::gloo},
+                                    std::pair{"nccl", BackendChoice::nccl}};
 };
 template <>
 struct Choices<Recipe> {

@@ -1,0 +1,73 @@
+#include "rrhf/distributed/meeting.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "rrhf/core/error.h"
+#include "rrhf/distributed/group.h"
+
+namespace rrhf::distributed {
+namespace {
+
+std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
+
+// This machine's address on the network that leads to the meeting point: no packet is sent. "" when there is no way to
+// tell, or when the machine knows the meeting point as its own loopback, which is of no use to other machines.
+std::string own_address(const Meeting& meeting) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_socktype = SOCK_DGRAM;
+  if (::getaddrinfo(meeting.address.c_str(), std::to_string(meeting.port).c_str(), &hints, &found) != 0) return "";
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> release(found, ::freeaddrinfo);
+  const int socket = ::socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (socket < 0) return "";
+  sockaddr_storage name{};
+  socklen_t length = sizeof(name);
+  char text[NI_MAXHOST] = "";
+  if (::connect(socket, found->ai_addr, found->ai_addrlen) == 0 &&
+      ::getsockname(socket, reinterpret_cast<sockaddr*>(&name), &length) == 0) {
+    ::getnameinfo(reinterpret_cast<sockaddr*>(&name), length, text, sizeof(text), nullptr, 0, NI_NUMERICHOST);
+  }
+  ::close(socket);
+  const std::string address = text;
+  const bool loopback = address.starts_with("127.") || address == "::1";
+  return loopback && meeting.place.size > meeting.place.local_size ? "" : address;
+}
+
+c10::intrusive_ptr<c10d::Store> open_store(const Meeting& meeting, std::chrono::milliseconds timeout) {
+  c10d::TCPStoreOptions options;
+  options.port = meeting.port;
+  options.isServer = meeting.place.rank == 0 && !meeting.hosted_by_starter;
+  options.waitWorkers = false;
+  options.timeout = timeout;
+  return c10::make_intrusive<c10d::TCPStore>(meeting.address, options);
+}
+
+}  // namespace
+
+World join(const Meeting& meeting, const WorldOptions& options) {
+  if (meeting.place.size == 1) return World(meeting.place);
+  auto group = std::make_shared<Group>();
+  group->place = meeting.place;
+  group->options = {
+      .choice = options.backend, .device = options.device, .timeout = options.timeout, .address = own_address(meeting)};
+  require_backend(group->options);
+  try {
+    group->store = c10::make_intrusive<c10d::PrefixStore>(fmt::format("rrhf/{}", meeting.restarts),
+                                                          open_store(meeting, options.timeout));
+    group->backend = make_backend(c10::make_intrusive<c10d::PrefixStore>("group", group->store), meeting.place.rank,
+                                  meeting.place.size, group->options);
+  } catch (const std::exception& failure) {
+    throw PeerError(fmt::format("rank {} of {} on {} did not meet the others at {}:{}: {}", meeting.place.rank,
+                                meeting.place.size, meeting.place.host, meeting.address, meeting.port,
+                                first_line(failure.what())));
+  }
+  return World(meeting.place, std::move(group));
+}
+
+}  // namespace rrhf::distributed
