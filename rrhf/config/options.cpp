@@ -179,6 +179,18 @@ Options eval_options(EvalConfig& c) {
   };
 }
 
+Options parallel_options(ParallelConfig& c) {
+  return {
+      {"parallel.backend", choice(c.backend),
+       "What carries numbers between processes (docs/distributed.md): `nccl` between GPUs, `gloo` between CPUs; `auto` "
+       "takes the one for the device.",
+       "ddp_backend dist_backend"},
+      {"parallel.timeout_s", integer(c.timeout_s, 10),
+       "After how many seconds without a sign of life, or of waiting for it, a process is given up and the run ends.",
+       "ddp_timeout timeout nccl_timeout"},
+  };
+}
+
 void append(Options& all, Options more) {
   all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
@@ -195,6 +207,7 @@ std::vector<Option> options_of(RunConfig& config, const std::vector<std::string>
   append(all, train_options(config.train));
   append(all, checkpoint_options(config.checkpoint));
   append(all, eval_options(config.eval));
+  append(all, parallel_options(config.parallel));
   return all;
 }
 
@@ -208,6 +221,7 @@ const std::vector<Section>& sections() {
       {"train", "How long, in what order, how much at once."},
       {"checkpoint", "What is saved."},
       {"eval", "When the model is evaluated while it trains."},
+      {"parallel", "How several processes share the work."},
   };
   return all;
 }

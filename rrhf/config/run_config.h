@@ -97,6 +97,13 @@ struct EvalConfig {
   bool operator==(const EvalConfig&) const = default;
 };
 
+struct ParallelConfig {
+  BackendChoice backend = BackendChoice::automatic;
+  std::int64_t timeout_s = 300;
+
+  bool operator==(const ParallelConfig&) const = default;
+};
+
 struct RunConfig {
   Recipe recipe = Recipe::standard;
   DeviceChoice device = DeviceChoice::automatic;
@@ -108,6 +115,7 @@ struct RunConfig {
   TrainConfig train;
   CheckpointConfig checkpoint;
   EvalConfig eval;
+  ParallelConfig parallel;
   std::string output;  ///< "" until resolved: runs/NAME of the config
 
   bool operator==(const RunConfig&) const = default;

@@ -16,8 +16,8 @@ namespace {
 
 // Settings that change how a run is carried out but not what it computes.
 const std::set<std::string> free_settings{
-    "output",          "device",           "train.tokens_per_pack", "checkpoint.every_steps",
-    "checkpoint.keep", "checkpoint.dtype", "eval.every_steps"};
+    "output",           "device",           "train.tokens_per_pack", "checkpoint.every_steps", "checkpoint.keep",
+    "checkpoint.dtype", "eval.every_steps", "parallel.backend",      "parallel.timeout_s"};
 
 void flatten(const Json& json, const std::string& prefix, std::map<std::string, Json>& out) {
   for (const auto& [key, value] : json.items()) {
