@@ -160,13 +160,14 @@ class Starter {
       rank.status = status;
       if (!rank.bad()) continue;
       if (!first_bad_) first_bad_ = Clock::now();
-      if (!hurried_ && !rank.exited_with(ended_by_verdict) && !as_asked(rank)) propose(verdict_on(number));
+      if (!hurried_ && !as_asked(rank)) propose(verdict_on(number));
     }
   }
 
   // Ends as ranks do that were asked to stop.
   bool as_asked(const Rank& rank) const {
-    return stop_ != 0 && (rank.exited_with(1) || (WIFSIGNALED(*rank.status) && WTERMSIG(*rank.status) == stop_));
+    return rank.exited_with(left_when_asked) ||
+           (stop_ != 0 && WIFSIGNALED(*rank.status) && WTERMSIG(*rank.status) == stop_);
   }
 
   Verdict verdict_on(std::size_t number) const {
@@ -185,7 +186,7 @@ class Starter {
   void hurry() {
     if (!first_bad_) return;
     const auto waited = Clock::now() - *first_bad_;
-    const milliseconds own_time = stop_ != 0 && !verdict_ ? to_save : to_hear;
+    const milliseconds own_time = verdict_ ? to_hear : to_save;
     if (!hurried_ && waited > own_time) {
       hurried_ = true;
       signal_all(SIGTERM);
@@ -199,11 +200,12 @@ class Starter {
     for (const int code : {1, 2}) {
       if (ranks_.front().exited_with(code)) return code;  // rank 0 has said it on the terminal
     }
+    if (ranks_.front().exited_with(left_when_asked)) return 1;
     if (verdict_) {
       log("[distributed] {}\n  logs: {}", verdict_->text, log_file(options_.output, 1).parent_path().string());
       return verdict_->exit_code;
     }
-    log("[distributed] stopped by {} before there was anything to save", cause_of_end(stop_));
+    log("[distributed] stopped before there was anything to save");
     return 1;
   }
 

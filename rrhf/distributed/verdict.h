@@ -21,8 +21,9 @@ struct Verdict {
 /// this rank is the one that does so in its place.
 using Speaker = std::function<void(const Verdict& verdict, bool stands_in)>;
 
-/// The exit code of ranks that `--processes` started and that end because of another one: the starter speaks for them.
-constexpr int ended_by_verdict = 3;
+/// Exit codes between `--processes` and the ranks it started: ended because of another rank, for which the starter
+/// speaks; left after the step when asked to stop.
+constexpr int ended_by_verdict = 3, left_when_asked = 4;
 
 /// As a word in the meeting point's store, and back. from_word() throws Error for anything else.
 std::string to_word(const Verdict& verdict);

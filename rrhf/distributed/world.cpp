@@ -133,7 +133,7 @@ void World::require_same(std::string_view what, const std::string& text) const {
     differing.push_back(fmt::format("rank {} on {} has another {} than rank 0 on {}:{}", rank, hosts[rank], what,
                                     hosts[0], differences(texts[0], texts[rank], 5)));
   }
-  if (!differing.empty()) throw_input("distributed", "{}", fmt::join(differing, "\n"));
+  if (!differing.empty()) throw AgreedError(fmt::format("{}", fmt::join(differing, "\n")));
 }
 
 World World::split(int color) const {

@@ -21,6 +21,12 @@ class PeerError : public Error {
   explicit PeerError(std::string_view message) : Error("distributed", message) {}
 };
 
+/// What the user gave to the ranks does not agree. Every rank throws it alike, so no rank is to blame.
+class AgreedError : public InputError {
+ public:
+  explicit AgreedError(std::string_view message) : InputError("distributed", message) {}
+};
+
 /// Where a process stands among its peers.
 struct Place {
   int rank = 0;  ///< from 0, over all machines
@@ -79,7 +85,7 @@ class World {
   /// True on every rank when it is true on one: how all stop after the same step.
   bool any(bool here) const;
 
-  /// Compares `text` with the one of rank 0. Where a rank differs, every rank throws the same InputError: it names the
+  /// Compares `text` with the one of rank 0. Where a rank differs, every rank throws the same AgreedError: it names the
   /// rank, its host, `what`, and the first lines that differ. Lines like "key: value" make the best message.
   void require_same(std::string_view what, const std::string& text) const;
 

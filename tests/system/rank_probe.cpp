@@ -15,8 +15,7 @@
 #include "rrhf/core/log.h"
 #include "rrhf/core/stop.h"
 #include "rrhf/distributed/launcher.h"
-#include "rrhf/distributed/meeting.h"
-#include "rrhf/distributed/rank_output.h"
+#include "rrhf/distributed/rank_run.h"
 
 namespace {
 
@@ -76,20 +75,11 @@ int run(int argc, char** argv) {
   if (plan.processes > 1 && !meeting.supervised) {
     return launch({.processes = plan.processes, .command = {argv, argv + argc}, .output = plan.output});
   }
-  const RankOutput output(meeting, plan.output);
   if (meeting.place.rank == plan.rank && plan.kind == "early") throw_input("probe", "no data here");
-  const World world =
-      join(meeting, {.timeout = std::chrono::seconds(plan.timeout_s),
-                     .speak = [&](const Verdict& verdict, bool stands_in) { output.speak(verdict, stands_in); }});
-  try {
+  run_as_rank(meeting, plan.output, {.timeout = std::chrono::seconds(plan.timeout_s)}, [&](const World& world) {
     run_steps(world, plan);
-  } catch (const Interrupted&) {
-    throw;
-  } catch (const std::exception& failure) {
-    world.failed(failure);
-    throw;
-  }
-  std::printf("done %d\n", world.size());
+    std::printf("done %d\n", world.size());
+  });
   return 0;
 }
 
@@ -98,6 +88,8 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return run(argc, argv);
+  } catch (const rrhf::SaidAlready& failure) {
+    return failure.exit_code();
   } catch (const rrhf::Error& failure) {
     rrhf::log_line(failure.what());
     return failure.exit_code();
