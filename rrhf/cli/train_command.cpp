@@ -3,6 +3,7 @@
 #include "rrhf/cli/command.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/distributed/meeting.h"
 #include "rrhf/report/report.h"
 #include "rrhf/train/trainer.h"
 
@@ -21,8 +22,11 @@ void train_command(int argc, const char* const* argv) {
     throw_input("usage", "train needs a config file, --preset NAME, or settings by --set; rrhf train --help says more");
   }
   const config::RunConfig config = resolve_config(*arguments);
-  train::Trainer trainer(config, arguments->count("resume") > 0);
+  const distributed::World world =
+      distributed::join(distributed::read_environment(), {.device = train::choose_device(config.device)});
+  train::Trainer trainer(config, arguments->count("resume") > 0, world);
   trainer.run();
+  if (world.rank() != 0) return;
   if (arguments->count("profile") > 0) fmt::print("{}", trainer.profile());
   const std::filesystem::path output = config.output;
   const std::array runs{report::load_run(output)};
