@@ -79,6 +79,7 @@ struct TrainConfig {
   std::int64_t seed = 42;
   RowOrder order = RowOrder::shuffled;
   EpochEnd epoch_end = EpochEnd::step;
+  Recompute recompute = Recompute::none;
 
   bool operator==(const TrainConfig&) const = default;
 };
@@ -98,6 +99,8 @@ struct EvalConfig {
 };
 
 struct ParallelConfig {
+  ParallelMode mode = ParallelMode::replicated;
+  std::optional<std::int64_t> shard_size;  ///< none: all ranks
   BackendChoice backend = BackendChoice::automatic;
   std::int64_t timeout_s = 300;
 

@@ -34,6 +34,10 @@ enum class ScheduleName { cosine, linear, constant };
 /// What carries the collectives between processes; automatic: nccl for GPUs, else gloo.
 enum class BackendChoice { automatic, gloo, nccl };
 enum class Recipe { standard, paper, released };
+/// Whether every rank holds the whole model, or a part of everything.
+enum class ParallelMode { replicated, sharded };
+/// What of a layer's forward pass is computed again in the backward pass.
+enum class Recompute { none, layer };
 
 template <class E>
 struct Choices;  // names: an array of {word, value}
@@ -110,6 +114,15 @@ template <>
 struct Choices<Recipe> {
   static constexpr std::array names{std::pair{"default", Recipe::standard}, std::pair{"paper", Recipe::paper},
                                     std::pair{"released", Recipe::released}};
+};
+template <>
+struct Choices<ParallelMode> {
+  static constexpr std::array names{std::pair{"replicated", ParallelMode::replicated},
+                                    std::pair{"sharded", ParallelMode::sharded}};
+};
+template <>
+struct Choices<Recompute> {
+  static constexpr std::array names{std::pair{"none", Recompute::none}, std::pair{"layer", Recompute::layer}};
 };
 
 /// The word for a value.
