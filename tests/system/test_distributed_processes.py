@@ -42,7 +42,10 @@ def probe(build_dir: Path, tmp_path: Path) -> Callable[..., list[str]]:
 
 
 def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def descendants(pid: int) -> list[int]:
