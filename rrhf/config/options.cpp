@@ -195,6 +195,13 @@ Options parallel_options(ParallelConfig& c) {
        "best "
        "the processes of a machine. Not given: among all.",
        "group_size"},
+      {"parallel.backend", choice(c.backend),
+       "What carries numbers between processes (docs/distributed.md): `nccl` between GPUs, `gloo` between CPUs; `auto` "
+       "takes the one for the device.",
+       "ddp_backend dist_backend"},
+      {"parallel.timeout_s", integer(c.timeout_s, 10),
+       "After how many seconds without a sign of life, or of waiting for it, a process is given up and the run ends.",
+       "ddp_timeout timeout nccl_timeout"},
   };
 }
 

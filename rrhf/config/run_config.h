@@ -101,6 +101,8 @@ struct EvalConfig {
 struct ParallelConfig {
   ParallelMode mode = ParallelMode::replicated;
   std::optional<std::int64_t> shard_size;  ///< none: all ranks
+  BackendChoice backend = BackendChoice::automatic;
+  std::int64_t timeout_s = 300;
 
   bool operator==(const ParallelConfig&) const = default;
 };

@@ -141,6 +141,7 @@ int slurm_tasks(const Reader& reader, const Variables& variables) {
 
 // What "2(x3),1" has for a node: tasks per node, as Slurm writes them.
 int slurm_tasks_on_node(const std::string& name, const std::string& list, int node) {
+  int left = node;
   for (std::size_t at = 0; at < list.size();) {
     const std::string part = list.substr(at, list.find(',', at) - at);
     at += part.size() + 1;
@@ -148,8 +149,8 @@ int slurm_tasks_on_node(const std::string& name, const std::string& list, int no
     const int count = parse_number(name, part.substr(0, times), 1, INT_MAX);
     const std::size_t digits = times == std::string::npos ? 0 : part.find(')') - times - 2;
     const int nodes = times == std::string::npos ? 1 : parse_number(name, part.substr(times + 2, digits), 1, INT_MAX);
-    if (node < nodes) return count;
-    node -= nodes;
+    if (left < nodes) return count;
+    left -= nodes;
   }
   throw_input("distributed", "{} is {}: it has no node {}, which SLURM_NODEID names", name, list, node);
 }

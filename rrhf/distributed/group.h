@@ -5,6 +5,7 @@
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "rrhf/distributed/backend.h"
+#include "rrhf/distributed/watch.h"
 #include "rrhf/distributed/world.h"
 
 namespace rrhf::distributed {
@@ -13,6 +14,7 @@ struct Group {
   Place place;
   c10::intrusive_ptr<c10d::Store> store;
   BackendOptions options;
+  std::shared_ptr<Watch> watch;  ///< one for the process: subgroups share it
   c10::intrusive_ptr<c10d::Backend> backend;
   int splits = 0;
 };

@@ -6,10 +6,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
 #include "rrhf/distributed/group.h"
 
 namespace rrhf::distributed {
@@ -39,35 +41,60 @@ std::string own_address(const Meeting& meeting) {
   return loopback && meeting.place.size > meeting.place.local_size ? "" : address;
 }
 
-c10::intrusive_ptr<c10d::Store> open_store(const Meeting& meeting, std::chrono::milliseconds timeout) {
+using StorePointer = c10::intrusive_ptr<c10d::Store>;
+
+StorePointer open_store(const Meeting& meeting, bool server, std::chrono::milliseconds timeout) {
   c10d::TCPStoreOptions options;
   options.port = meeting.port;
-  options.isServer = meeting.place.rank == 0 && !meeting.hosted_by_starter;
+  options.isServer = server;
   options.waitWorkers = false;
   options.timeout = timeout;
-  return c10::make_intrusive<c10d::TCPStore>(meeting.address, options);
+  return c10::make_intrusive<c10d::PrefixStore>(store_prefix(meeting.restarts),
+                                                c10::make_intrusive<c10d::TCPStore>(meeting.address, options));
+}
+
+WatchOptions watch_options(const Meeting& meeting, const WorldOptions& options) {
+  const std::string point = fmt::format("{}:{}", meeting.address, meeting.port);
+  // Many ranks share the store's one thread.
+  const int pace = std::max(1, meeting.place.size / 64);
+  return {.place = meeting.place,
+          .limits = {.timeout = options.timeout, .beat = pace * std::chrono::milliseconds(1000)},
+          .hosts_store = meeting.place.rank == 0 && !meeting.hosted_by_starter,
+          .store = meeting.hosted_by_starter ? fmt::format("the starter, which holds the meeting point {}", point)
+                                             : fmt::format("rank 0, which holds the meeting point {}", point),
+          .supervised = meeting.supervised,
+          .speak = options.speak ? options.speak
+                                 : [](const Verdict& verdict, bool) { log("[distributed] {}", verdict.text); }};
 }
 
 }  // namespace
 
+std::string store_prefix(int restarts) { return fmt::format("rrhf/{}", restarts); }
+
 World join(const Meeting& meeting, const WorldOptions& options) {
-  if (meeting.place.size == 1) return World(meeting.place);
+  const Place& place = meeting.place;
+  if (place.size == 1) return World(place);
   auto group = std::make_shared<Group>();
-  group->place = meeting.place;
+  group->place = place;
   group->options = {
       .choice = options.backend, .device = options.device, .timeout = options.timeout, .address = own_address(meeting)};
   require_backend(group->options);
   try {
-    group->store = c10::make_intrusive<c10d::PrefixStore>(fmt::format("rrhf/{}", meeting.restarts),
-                                                          open_store(meeting, options.timeout));
-    group->backend = make_backend(c10::make_intrusive<c10d::PrefixStore>("group", group->store), meeting.place.rank,
-                                  meeting.place.size, group->options);
+    const WatchOptions watch = watch_options(meeting, options);
+    group->store = open_store(meeting, watch.hosts_store, options.timeout);
+    group->watch = std::make_shared<Watch>(watch, open_store(meeting, false, options.timeout));
+    group->backend = make_backend(c10::make_intrusive<c10d::PrefixStore>("group", group->store), place.rank, place.size,
+                                  group->options);
+  } catch (const PeerError&) {
+    throw;
   } catch (const std::exception& failure) {
-    throw PeerError(fmt::format("rank {} of {} on {} did not meet the others at {}:{}: {}", meeting.place.rank,
-                                meeting.place.size, meeting.place.host, meeting.address, meeting.port,
-                                first_line(failure.what())));
+    const PeerError error(fmt::format("rank {} of {} on {} did not meet the others at {}:{}: {}", place.rank,
+                                      place.size, place.host, meeting.address, meeting.port,
+                                      first_line(failure.what())));
+    if (group->watch) group->watch->accuse_self(error);
+    throw error;
   }
-  return World(meeting.place, std::move(group));
+  return World(place, std::move(group));
 }
 
 }  // namespace rrhf::distributed

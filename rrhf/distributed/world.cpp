@@ -20,19 +20,13 @@ struct Flight {
 
 namespace {
 
-// c10d's own text carries a trace of its C++ frames after the first line.
-std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
-
-[[noreturn]] void fail(Group& group, const char* operation, const std::exception& failure) {
-  throw PeerError(fmt::format("{} on rank {}: {}", operation, group.place.rank, first_line(failure.what())));
-}
-
 template <class Start>
 Pending begin(const std::shared_ptr<Group>& group, const char* operation, Start start) {
+  group->watch->began(operation);
   try {
     return Pending(std::make_shared<Flight>(Flight{start(*group->backend), group, operation}));
   } catch (const std::exception& failure) {
-    fail(*group, operation, failure);
+    group->watch->failed_in(operation, failure.what());
   }
 }
 
@@ -50,7 +44,7 @@ void Pending::wait() {
   try {
     flight->work->wait();
   } catch (const std::exception& failure) {
-    fail(*flight->group, flight->operation, failure);
+    flight->group->watch->failed_in(flight->operation, failure.what());
   }
 }
 
@@ -139,7 +133,7 @@ void World::require_same(std::string_view what, const std::string& text) const {
     differing.push_back(fmt::format("rank {} on {} has another {} than rank 0 on {}:{}", rank, hosts[rank], what,
                                     hosts[0], differences(texts[0], texts[rank], 5)));
   }
-  if (!differing.empty()) throw_input("distributed", "{}", fmt::join(differing, "\n"));
+  if (!differing.empty()) throw AgreedError(fmt::format("{}", fmt::join(differing, "\n")));
 }
 
 World World::split(int color) const {
@@ -156,11 +150,13 @@ World World::split(int color) const {
   try {
     part->backend = make_backend(part->store, place.rank, place.size, part->options);
   } catch (const std::exception& failure) {
-    fail(*group_, "split", failure);
+    group_->watch->failed_in("split", failure.what());
   }
   return World(place, std::move(part));
 }
 
-void World::failed(const std::exception& failure) const noexcept {}
+void World::failed(const std::exception& failure) const noexcept {
+  if (group_) group_->watch->accuse_self(failure);
+}
 
 }  // namespace rrhf::distributed

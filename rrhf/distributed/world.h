@@ -15,15 +15,16 @@
 
 namespace rrhf::distributed {
 
-/// Another rank died, hung or failed, or the network did: the program exits with 1, or with what the rank that failed
-/// exits with.
+/// The ranks did not come together.
 class PeerError : public Error {
  public:
-  PeerError(std::string_view message, int exit_code = 1) : Error("distributed", message), exit_code_(exit_code) {}
-  int exit_code() const noexcept override { return exit_code_; }
+  explicit PeerError(std::string_view message) : Error("distributed", message) {}
+};
 
- private:
-  int exit_code_;
+/// What the user gave to the ranks does not agree. Every rank throws it alike, so no rank is to blame.
+class AgreedError : public InputError {
+ public:
+  explicit AgreedError(std::string_view message) : InputError("distributed", message) {}
 };
 
 /// Where a process stands among its peers.
@@ -46,8 +47,7 @@ class Pending {
   Pending(Pending&&) noexcept = default;
   Pending& operator=(Pending&&) noexcept = default;
 
-  /// For CUDA tensors: later work on the current stream waits. Throws PeerError when a rank died, hung past the timeout
-  /// or failed. A second call does nothing.
+  /// For CUDA tensors: later work on the current stream waits. A second call does nothing.
   void wait();
 
  private:
@@ -55,8 +55,11 @@ class Pending {
 };
 
 /// Not copied. Collectives are called by one thread, by every rank, in the same order. Tensors are contiguous, of
-/// float64, float32 or bfloat16 (integers too), and on the device of join(). Everything throws PeerError that names the
-/// operation, and the rank where it is known.
+/// float64, float32 or bfloat16 (integers too), and on the device of join().
+///
+/// Where a rank dies, hangs past the timeout or fails, nothing here returns or throws: a message that names the rank,
+/// its host and the cause is printed and the process ends (watch.h), because a thread that is blocked in a collective
+/// can't be unwound and a run that lost a rank has no state to save.
 class World {
  public:
   World() = default;                                               ///< one process
@@ -82,7 +85,7 @@ class World {
   /// True on every rank when it is true on one: how all stop after the same step.
   bool any(bool here) const;
 
-  /// Compares `text` with the one of rank 0. Where a rank differs, every rank throws the same InputError: it names the
+  /// Compares `text` with the one of rank 0. Where a rank differs, every rank throws the same AgreedError: it names the
   /// rank, its host, `what`, and the first lines that differ. Lines like "key: value" make the best message.
   void require_same(std::string_view what, const std::string& text) const;
 

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <set>
@@ -15,9 +16,18 @@ namespace fs = std::filesystem;
 namespace {
 
 // Settings that change how a run is carried out but not what it computes.
-const std::set<std::string> free_settings{
-    "output",           "device",           "train.tokens_per_pack", "checkpoint.every_steps", "checkpoint.keep",
-    "checkpoint.dtype", "eval.every_steps", "train.recompute",       "parallel.mode",          "parallel.shard_size"};
+const std::set<std::string> free_settings{"output",
+                                          "device",
+                                          "train.tokens_per_pack",
+                                          "checkpoint.every_steps",
+                                          "checkpoint.keep",
+                                          "checkpoint.dtype",
+                                          "eval.every_steps",
+                                          "train.recompute",
+                                          "parallel.mode",
+                                          "parallel.shard_size",
+                                          "parallel.backend",
+                                          "parallel.timeout_s"};
 
 void flatten(const Json& json, const std::string& prefix, std::map<std::string, Json>& out) {
   for (const auto& [key, value] : json.items()) {
@@ -43,6 +53,13 @@ void require_writable_ancestor(const fs::path& path) {
   }
 }
 
+// Logs of ranks may be there before rank 0 looks.
+bool holds_only_logs(const fs::path& folder) {
+  if (!fs::is_directory(folder)) return missing_or_empty(folder);
+  return std::ranges::all_of(fs::directory_iterator(folder),
+                             [](const fs::directory_entry& entry) { return entry.path().filename() == "logs"; });
+}
+
 }  // namespace
 
 RunFolder::RunFolder(const config::RunConfig& config, bool resume, bool writes)
@@ -51,7 +68,7 @@ RunFolder::RunFolder(const config::RunConfig& config, bool resume, bool writes)
     throw_input("config", "output is not set: without a config file there is no name for runs/NAME (--set output=DIR)");
   }
   require_writable_ancestor(path_);
-  if (missing_or_empty(path_)) return;
+  if (holds_only_logs(path_)) return;
   if (!resume) {
     throw_input("output", "{}: is not empty; add --resume to go on with the run in it, or choose another output",
                 path_.string());

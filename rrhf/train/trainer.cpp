@@ -14,6 +14,7 @@
 #include "rrhf/core/random.h"
 #include "rrhf/core/stop.h"
 #include "rrhf/train/display.h"
+#include "rrhf/train/same_run.h"
 
 namespace rrhf::train {
 namespace fs = std::filesystem;
@@ -104,7 +105,9 @@ Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World
   train_ = encode_rows(split.train, *folder_, config_);
   if (!eval_rows.empty()) eval_ = encode_rows(eval_rows, *folder_, config_);
 
+  require_same_run(world, config_, *folder_, train_);
   if (resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
+  world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
   groups_ = make_groups(config_.parallel, world);
   load_model(device);
   objective_ = std::make_unique<objective::Objective>(objective_options(config_));

@@ -150,7 +150,7 @@ TEST(World, ARankThatDiffersIsNamedToAll) {
     world.require_same("config", "train.seed: 42\nmodel.dtype: float32");
     try {
       world.require_same("config", fmt::format("train.seed: {}\nmodel.dtype: float32", world.rank() == 2 ? 43 : 42));
-    } catch (const InputError& failure) {
+    } catch (const AgreedError& failure) {
       require(failure.what() == std::string("[distributed] rank 2 on box2 has another config than rank 0 on box0:\n"
                                             "  train.seed: 43   (rank 0: train.seed: 42)"),
               failure.what());
