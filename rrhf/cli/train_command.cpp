@@ -36,8 +36,7 @@ void train(const Run& run, const distributed::World& world) {
 
 // One of several ranks, or the only one.
 void train_as_rank(const Run& run, const Meeting& meeting, const std::vector<std::string>& warnings) {
-  at::Device device = train::choose_device(run.config.device);
-  if (device.is_cuda()) device = at::Device(at::kCUDA, static_cast<at::DeviceIndex>(meeting.place.local_rank));
+  const at::Device device = train::choose_device(run.config.device, meeting.place.local_rank);
   const c10::OptionalDeviceGuard current(device.is_cuda() ? std::optional(device) : std::nullopt);
   const distributed::WorldOptions options{.device = device,
                                           .backend = run.config.parallel.backend,

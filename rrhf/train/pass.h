@@ -21,8 +21,11 @@ namespace rrhf::train {
 using QueryVisitor =
     std::function<void(const data::EncodedQuery&, const objective::QueryLoss&, std::span<const double> logprobs_K)>;
 
+/// The pack size for `train.tokens_per_pack: auto`: tall enough for fast products, small enough for little memory.
+inline constexpr std::int64_t automatic_tokens_per_pack = 1024;
+
 struct PassOptions {
-  std::int64_t tokens_per_pack = 1024;
+  std::int64_t tokens_per_pack = automatic_tokens_per_pack;
   Recompute recompute = Recompute::none;
 };
 
@@ -71,8 +74,5 @@ class Pass {
   const distributed::World* world_;
   PassOptions options_;
 };
-
-/// The pack size for `train.tokens_per_pack: auto`: tall enough for fast products, small enough for little memory.
-inline constexpr std::int64_t automatic_tokens_per_pack = 1024;
 
 }  // namespace rrhf::train

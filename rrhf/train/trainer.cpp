@@ -50,13 +50,19 @@ optim::AdamWOptions adamw_options(const config::OptimizerConfig& config) {
 
 }  // namespace
 
-at::Device choose_device(DeviceChoice choice) {
+at::Device choose_device(DeviceChoice choice, int local_rank) {
   const bool cuda = at::hasCUDA();
   if (choice == DeviceChoice::cuda && !cuda) {
     throw_input("device",
                 "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
   }
-  return choice == DeviceChoice::cpu || !cuda ? at::Device(at::kCPU) : at::Device(at::kCUDA);
+  if (choice == DeviceChoice::cpu || !cuda) return at::kCPU;
+  const auto count = static_cast<int>(at::getNumGPUs());
+  if (local_rank >= count) {
+    throw_input("device", "rank {} of this machine needs a GPU of its own, and there are {}: start fewer processes",
+                local_rank, count);
+  }
+  return {at::kCUDA, static_cast<at::DeviceIndex>(local_rank)};
 }
 
 model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
@@ -90,7 +96,7 @@ data::StepPlan plan_steps(const config::RunConfig& config, std::int64_t usable) 
 Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World& world)
     : config_(std::move(config)), world_(&world), output_(config_, resume, world.rank() == 0) {
   if (config_.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
-  const at::Device device = choose_device(config_.device);
+  const at::Device device = choose_device(config_.device, world.place().local_rank);
   Split split = split_rows(read_rows(config_.data.train, config_), config_.data.eval_fraction, config_.train.seed);
   std::vector<data::RankedExample> eval_rows = std::move(split.held_out);
   if (!config_.data.eval.empty())

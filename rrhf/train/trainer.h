@@ -18,8 +18,9 @@
 
 namespace rrhf::train {
 
-/// The device a config asks for. Throws InputError for cuda where there is none.
-at::Device choose_device(DeviceChoice choice);
+/// The device a config asks for; of several GPUs that of the rank among those of its machine. Throws InputError for
+/// cuda where there is none, or none for this rank.
+at::Device choose_device(DeviceChoice choice, int local_rank = 0);
 
 /// The whole model of a config, for evaluation: weights from its folder, or random ones from the seed with
 /// model.random_init.
