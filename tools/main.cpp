@@ -77,6 +77,8 @@ int main(int argc, char** argv) {
   if (argc > 1 && computes(argv[1])) wait_without_spinning(argv);
   try {
     return run(argc, argv);
+  } catch (const rrhf::SaidAlready& failure) {
+    return failure.exit_code();
   } catch (const rrhf::Error& failure) {
     rrhf::log_line(failure.what());
     return failure.exit_code();

@@ -2,10 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "rrhf/checkpoint/folder_files.h"
-#include "rrhf/checkpoint/folder_writer.h"
 #include "rrhf/checkpoint/tensor_match.h"
-#include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/text/tokenizer.h"
@@ -16,13 +16,48 @@ namespace {
 
 constexpr const char* note_file = "rrhf.json";
 
-void save_weights(const fs::path& folder, const std::vector<model::NamedTensor>& tensors, at::ScalarType dtype,
-                  std::int64_t shard_bytes) {
-  std::vector<TensorSpec> specs;
-  for (const model::NamedTensor& tensor : tensors) specs.push_back({tensor.name, dtype, tensor.view.sizes().vec()});
-  FolderWriter writer(folder, std::move(specs), {.shard_bytes = shard_bytes});
-  for (const model::NamedTensor& tensor : tensors) writer.write(tensor.view);
-  writer.finish();
+std::vector<TensorBatch> weight_batches(const TensorUnits& weights, const model::LlamaConfig& config,
+                                        at::ScalarType dtype) {
+  const auto shapes = model::tensor_shapes(config);
+  std::vector<TensorBatch> batches;
+  for (std::size_t unit = 0; unit < weights.units.size(); ++unit) {
+    const std::vector<std::size_t>& numbers = weights.units[unit];
+    const auto parts_of = [&config, numbers](const std::vector<at::Tensor>& tensors) {
+      std::vector<model::NamedTensor> parts;
+      for (std::size_t i = 0; i < numbers.size(); ++i) {
+        for (auto& part : model::named_parts(numbers[i], tensors[i], config)) parts.push_back(std::move(part));
+      }
+      return parts;
+    };
+    std::vector<at::Tensor> shaped;
+    for (const std::size_t number : numbers) shaped.push_back(at::empty(shapes[number], at::kMeta));
+    TensorBatch& batch = batches.emplace_back();
+    for (const auto& part : parts_of(shaped)) batch.specs.push_back({part.name, dtype, part.view.sizes().vec()});
+    batch.whole = [&weights, unit, parts_of] {
+      std::vector<at::Tensor> views;
+      for (const auto& part : parts_of(weights.whole(unit))) views.push_back(part.view);
+      return views;
+    };
+  }
+  return batches;
+}
+
+void write_small_files(const fs::path& folder, const model::LlamaConfig& config, const SaveOptions& options) {
+  const Json json = model::to_json(config);
+  write_config(folder, config, options.dtype);
+  Json generation = {{"_from_model_config", true}};
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+    if (json.contains(key) && !json[key].is_null()) generation[key] = json[key];
+  }
+  write_json(folder / "generation_config.json", generation);
+  if (!options.tokenizer_from.empty()) {
+    for (const fs::path& file : text::tokenizer_files(options.tokenizer_from))
+      fs::copy_file(file, folder / file.filename());
+  }
+  if (options.encoding_note) {
+    write_json(folder / note_file, {{"encoding", name_of(options.encoding_note->encoding)},
+                                    {"bos_token", name_of(options.encoding_note->bos_token)}});
+  }
 }
 
 }  // namespace
@@ -33,17 +68,43 @@ model::LlamaConfig load_config(const fs::path& folder) {
   return model::read_llama_config(folder / "config.json");
 }
 
+WeightReader::WeightReader(const fs::path& folder, const model::LlamaConfig& config) : source_(folder) {
+  const std::vector<const TensorInfo*> found = match_tensors(source_, config);
+  auto next = found.begin();
+  const auto shapes = model::tensor_shapes(config);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    std::vector<Part>& parts = parts_.emplace_back();
+    for (const auto& part : model::named_parts(i, at::empty(shapes[i], at::kMeta), config)) {
+      parts.push_back({*next++, part.view.storage_offset()});
+    }
+  }
+}
+
+void WeightReader::read(std::size_t tensor, std::int64_t begin, const at::Tensor& values) const {
+  for (const Part& part : parts_[tensor]) {
+    const std::int64_t first = std::max(begin, part.begin);
+    const std::int64_t last = std::min(begin + values.numel(), part.begin + part.info->numel());
+    if (first < last) read_part(part, first - part.begin, values.narrow(0, first - begin, last - first));
+  }
+}
+
+void WeightReader::read_part(const Part& part, std::int64_t begin, const at::Tensor& values) const {
+  const at::Tensor saved = source_.tensor(*part.info);
+  if (values.numel() == saved.numel()) {
+    values.view(saved.sizes()).copy_(saved);
+  } else {
+    at::Tensor place = values;
+    place.copy_(saved.reshape({-1}).narrow(0, begin, values.numel()));
+  }
+  source_.release(*part.info);  // else the file stays resident beside the weights
+}
+
 model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
                             at::Device device) {
-  const TensorSource source(folder);
-  const std::vector<const TensorInfo*> found = match_tensors(source, config);
+  const WeightReader reader(folder, config);
   model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(dtype).device(device));
-  const std::vector<model::NamedTensor> places = model::named_tensors(weights, config);
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    at::Tensor place = places[i].view;
-    place.copy_(source.tensor(*found[i]));
-    source.release(*found[i]);  // else the file stays resident beside the weights
-  }
+  const std::vector<at::Tensor> tensors = weights.tensors();
+  for (std::size_t i = 0; i < tensors.size(); ++i) reader.read(i, 0, tensors[i].view({-1}));
   return weights;
 }
 
@@ -61,24 +122,20 @@ std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
   return EncodingNote{*encoding, *bos_token};
 }
 
+void save_model(const fs::path& folder, const TensorUnits& weights, const model::LlamaConfig& config,
+                const SaveOptions& options, const Writers& writers) {
+  if (writers.rank() == 0) write_small_files(folder, config, options);
+  write_batches(folder, "model", weight_batches(weights, config, model::scalar_type(options.dtype)),
+                options.shard_bytes, writers);
+}
+
 void save_model(const fs::path& folder, const model::Weights& weights, const model::LlamaConfig& config,
                 const SaveOptions& options) {
-  const Json json = model::to_json(config);
-  write_config(folder, config, options.dtype);
-  Json generation = {{"_from_model_config", true}};
-  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
-    if (json.contains(key) && !json[key].is_null()) generation[key] = json[key];
-  }
-  write_json(folder / "generation_config.json", generation);
-  save_weights(folder, model::named_tensors(weights, config), model::scalar_type(options.dtype), options.shard_bytes);
-  if (!options.tokenizer_from.empty()) {
-    for (const fs::path& file : text::tokenizer_files(options.tokenizer_from))
-      fs::copy_file(file, folder / file.filename());
-  }
-  if (options.encoding_note) {
-    write_json(folder / note_file, {{"encoding", name_of(options.encoding_note->encoding)},
-                                    {"bos_token", name_of(options.encoding_note->bos_token)}});
-  }
+  const std::vector<at::Tensor> tensors = weights.tensors();
+  TensorUnits units;
+  for (std::size_t i = 0; i < tensors.size(); ++i) units.units.push_back({i});
+  units.whole = [&](std::size_t unit) { return std::vector<at::Tensor>{tensors[unit]}; };
+  save_model(folder, units, config, options);
 }
 
 }  // namespace rrhf::checkpoint

@@ -4,10 +4,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "rrhf/checkpoint/folder_writer.h"
+#include "rrhf/checkpoint/joint_folder.h"
+#include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/core/choices.h"
 #include "rrhf/core/json.h"
 #include "rrhf/model/llama_config.h"
@@ -18,9 +22,30 @@ namespace rrhf::checkpoint {
 /// The config of a folder. Throws InputError when the folder or its config.json is missing or not a LLaMA.
 model::LlamaConfig load_config(const std::filesystem::path& folder);
 
-/// All weights of a folder in `dtype` on `device`. Files are mapped and each tensor is copied once, into its place.
+/// The weights of a folder, any range of any tensor. Files are mapped and each element is copied once, into its place.
 /// Rotary inv_freq buffers of old files are passed over. A missing lm_head.weight is taken as tied when the config
-/// ties. Throws InputError naming all missing, unexpected and wrongly shaped tensors together.
+/// ties.
+class WeightReader {
+ public:
+  /// Throws InputError naming all missing, unexpected and wrongly shaped tensors together.
+  WeightReader(const std::filesystem::path& folder, const model::LlamaConfig& config);
+
+  /// Copies elements [begin, begin + values.numel()), in row-major order, of tensor number `tensor` of
+  /// Weights::tensors() into the flat `values`, converted to its dtype.
+  void read(std::size_t tensor, std::int64_t begin, const at::Tensor& values) const;
+
+ private:
+  struct Part {
+    const TensorInfo* info;
+    std::int64_t begin;  // in the tensor
+  };
+  void read_part(const Part& part, std::int64_t begin, const at::Tensor& values) const;
+
+  TensorSource source_;
+  std::vector<std::vector<Part>> parts_;  // of each tensor
+};
+
+/// All weights of a folder in `dtype` on `device`. Throws InputError as WeightReader does.
 model::Weights load_weights(const std::filesystem::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
                             at::Device device);
 
@@ -40,8 +65,20 @@ struct SaveOptions {
   std::optional<EncodingNote> encoding_note;  ///< written for the released encoding
 };
 
-/// Writes the model into `folder`, which must be where a StagedFolder builds: nothing here renames.
+/// The tensors of a model, or one of a kind for each such as its moments, handed out whole a few at a time, so that
+/// they need never be in memory together.
+struct TensorUnits {
+  std::vector<std::vector<std::size_t>> units;  ///< numbers in Weights::tensors()
+  /// The tensors of a unit. Called once for each, in order, by every process.
+  std::function<std::vector<at::Tensor>(std::size_t unit)> whole;
+};
+
+/// Writes the model into `folder`, which must be where a StagedFolder or a JointFolder builds: nothing here renames.
 /// Throws Error when a file can't be written.
+void save_model(const std::filesystem::path& folder, const TensorUnits& weights, const model::LlamaConfig& config,
+                const SaveOptions& options, const Writers& writers = {});
+
+/// The same for weights that are in memory.
 void save_model(const std::filesystem::path& folder, const model::Weights& weights, const model::LlamaConfig& config,
                 const SaveOptions& options);
 

@@ -7,7 +7,7 @@
 #include <map>
 #include <string_view>
 
-#include "rrhf/checkpoint/tensor_file.h"
+#include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 
@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view prefix = "step-";
-constexpr const char* tensors_file = "training_state.safetensors";
+constexpr const char* tensors_stem = "training_state";
 constexpr const char* facts_file = "training_state.json";
 
 // The checkpoints of a run by step.
@@ -34,26 +34,31 @@ std::map<std::int64_t, fs::path> checkpoints(const fs::path& output) {
   return found;
 }
 
-std::vector<model::NamedTensor> named_moments(const TrainingState& state) {
-  std::vector<model::NamedTensor> named;
-  for (std::size_t i = 0; i < state.first_moments.size(); ++i) {
-    named.push_back({fmt::format("first.{}", i), state.first_moments[i]});
-    named.push_back({fmt::format("second.{}", i), state.second_moments[i]});
+std::string first_name(std::size_t tensor) { return fmt::format("first.{}", tensor); }
+std::string second_name(std::size_t tensor) { return fmt::format("second.{}", tensor); }
+
+void add_batches(const TensorUnits& moments, std::string (*name_of)(std::size_t), const model::LlamaConfig& config,
+                 at::ScalarType dtype, std::vector<TensorBatch>& batches) {
+  const auto shapes = model::tensor_shapes(config);
+  for (std::size_t unit = 0; unit < moments.units.size(); ++unit) {
+    TensorBatch& batch = batches.emplace_back();
+    for (const std::size_t number : moments.units[unit]) {
+      batch.specs.push_back({name_of(number), dtype, shapes[number]});
+    }
+    batch.whole = [&moments, unit] { return moments.whole(unit); };
   }
-  return named;
 }
 
-}  // namespace
+TrainingFacts read_facts(const fs::path& path) {
+  const Json facts = parse_json(read_file(path), "checkpoint", path.string());
+  if (!facts.is_object() || !facts.value("step", Json()).is_number_unsigned() ||
+      !facts.value("data", Json()).is_string()) {
+    throw_input("checkpoint", "{}: needs step and data", path.string());
+  }
+  return {.step = facts["step"].get<std::int64_t>(), .data_fingerprint = facts["data"].get<std::string>()};
+}
 
-void save_checkpoint(const fs::path& output, const model::Weights& masters, const model::LlamaConfig& config,
-                     const SaveOptions& options, const TrainingState& state, std::int64_t keep) {
-  StagedFolder folder(output / "checkpoints" / fmt::format("{}{:06}", prefix, state.step),
-                      StagedFolder::IfPresent::replace);
-  save_model(folder.path(), masters, config, options);
-  write_tensor_file(folder.path() / tensors_file, named_moments(state), state.first_moments.front().scalar_type());
-  const Json facts = {{"step", state.step}, {"data", state.data_fingerprint}};
-  write_file_atomically(folder.path() / facts_file, dump_json(facts, 2) + "\n");
-  folder.publish();
+void remove_oldest(const fs::path& output, std::int64_t keep) {
   auto all = checkpoints(output);
   while (std::ssize(all) > std::max<std::int64_t>(1, keep)) {
     fs::remove_all(all.begin()->second);
@@ -61,30 +66,66 @@ void save_checkpoint(const fs::path& output, const model::Weights& masters, cons
   }
 }
 
+}  // namespace
+
+void save_checkpoint(const fs::path& output, const TrainingTensors& tensors, const model::LlamaConfig& config,
+                     const SaveOptions& options, const TrainingFacts& facts, std::int64_t keep,
+                     const Writers& writers) {
+  JointFolder folder(output / "checkpoints" / fmt::format("{}{:06}", prefix, facts.step), writers);
+  save_model(folder.path(), tensors.masters, config, options, writers);
+  std::vector<TensorBatch> batches;
+  add_batches(tensors.first_moments, first_name, config, tensors.moment_type, batches);
+  add_batches(tensors.second_moments, second_name, config, tensors.moment_type, batches);
+  write_batches(folder.path(), tensors_stem, batches, options.shard_bytes, writers);
+  if (writers.rank() == 0) {
+    write_json(folder.path() / facts_file, {{"step", facts.step}, {"data", facts.data_fingerprint}});
+  }
+  folder.publish();
+  if (writers.rank() == 0) remove_oldest(output, keep);
+}
+
 std::optional<fs::path> latest_checkpoint(const fs::path& output) {
   const auto all = checkpoints(output);
   return all.empty() ? std::nullopt : std::optional(all.rbegin()->second);
 }
 
-void load_training_state(const fs::path& checkpoint, TrainingState& state) {
-  const fs::path facts_path = checkpoint / facts_file;
-  const Json facts = parse_json(read_file(facts_path), "checkpoint", facts_path.string());
-  if (!facts.is_object() || !facts.value("step", Json()).is_number_unsigned() ||
-      !facts.value("data", Json()).is_string()) {
-    throw_input("checkpoint", "{}: needs step and data", facts_path.string());
-  }
-  state.step = facts["step"].get<std::int64_t>();
-  state.data_fingerprint = facts["data"].get<std::string>();
-  const TensorFile file(checkpoint / tensors_file);
-  for (const model::NamedTensor& moment : named_moments(state)) {
-    const format::SafetensorsEntry* entry = file.find(moment.name);
-    if (entry == nullptr || at::IntArrayRef(entry->shape) != moment.view.sizes()) {
-      throw_input("checkpoint", "{}: {} is missing or has another shape: the checkpoint is another model's",
-                  file.name(), moment.name);
+TrainingStateReader::TrainingStateReader(const fs::path& checkpoint, const model::LlamaConfig& config)
+    : path_(checkpoint), facts_(read_facts(checkpoint / facts_file)) {
+  for (const auto& entry : fs::directory_iterator(checkpoint)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(tensors_stem) && name.ends_with(".safetensors")) {
+      files_.push_back(std::make_unique<TensorFile>(entry.path()));
     }
-    at::Tensor place = moment.view;
-    place.copy_(file.tensor(*entry));
   }
+  const auto shapes = model::tensor_shapes(config);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    first_.push_back(find(first_name(i), shapes[i]));
+    second_.push_back(find(second_name(i), shapes[i]));
+  }
+}
+
+TrainingStateReader::Entry TrainingStateReader::find(const std::string& name,
+                                                     const std::vector<std::int64_t>& shape) const {
+  for (const auto& file : files_) {
+    const format::SafetensorsEntry* entry = file->find(name);
+    if (entry != nullptr && entry->shape == shape) return {file.get(), entry};
+  }
+  throw_input("checkpoint", "{}: {} is missing or has another shape: the checkpoint is another model's",
+              (path_ / tensors_stem).string() + ".safetensors", name);
+}
+
+void TrainingStateReader::read(const Entry& from, std::int64_t begin, const at::Tensor& values) {
+  at::Tensor place = values;
+  place.copy_(from.file->tensor(*from.entry).view({-1}).narrow(0, begin, values.numel()));
+  from.file->release(*from.entry);
+}
+
+void TrainingStateReader::read_first(std::size_t tensor, std::int64_t begin, const at::Tensor& values) const {
+  read(first_[tensor], begin, values);
+}
+
+void TrainingStateReader::read_second(std::size_t tensor, std::int64_t begin, const at::Tensor& values) const {
+  read(second_[tensor], begin, values);
 }
 
 }  // namespace rrhf::checkpoint

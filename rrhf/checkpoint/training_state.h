@@ -2,6 +2,8 @@
 //
 // Each is a Hugging Face folder of the full-precision weights (so that it can be evaluated or trained from as it is)
 // plus training_state.safetensors, the optimizer's moments under "first.<i>" and "second.<i>", and training_state.json.
+// Several processes write several files of whole tensors (training_state-NNNNN-of-NNNNN.safetensors), which any number
+// of processes can read.
 // A folder appears under its name only when it is complete.
 #pragma once
 
@@ -9,32 +11,62 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "rrhf/checkpoint/hf_folder.h"
+#include "rrhf/checkpoint/tensor_file.h"
 
 namespace rrhf::checkpoint {
 
 /// What a run needs besides weights to go on as if it had not stopped.
-struct TrainingState {
+struct TrainingFacts {
   std::int64_t step = 0;  ///< steps done
   std::string data_fingerprint;
-  std::vector<at::Tensor> first_moments;  ///< in the order of Weights::tensors()
-  std::vector<at::Tensor> second_moments;
 };
 
-/// Writes output/checkpoints/step-NNNNNN and removes the oldest beyond `keep`.
-void save_checkpoint(const std::filesystem::path& output, const model::Weights& masters,
-                     const model::LlamaConfig& config, const SaveOptions& options, const TrainingState& state,
-                     std::int64_t keep);
+/// The tensors of a run. Their numbers are those of Weights::tensors().
+struct TrainingTensors {
+  TensorUnits masters;
+  TensorUnits first_moments;
+  TensorUnits second_moments;
+  at::ScalarType moment_type = at::kFloat;
+};
+
+/// Writes output/checkpoints/step-NNNNNN and removes the oldest beyond `keep`. Called by all processes.
+void save_checkpoint(const std::filesystem::path& output, const TrainingTensors& tensors,
+                     const model::LlamaConfig& config, const SaveOptions& options, const TrainingFacts& facts,
+                     std::int64_t keep, const Writers& writers = {});
 
 /// The newest complete checkpoint of an output folder, if there is one.
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& output);
 
-/// Reads moments into the tensors `state` holds, and sets its step and fingerprint. Throws InputError where they do not
-/// fit.
-void load_training_state(const std::filesystem::path& checkpoint, TrainingState& state);
+/// What a checkpoint holds besides weights: any range of any moment, whatever processes wrote it.
+class TrainingStateReader {
+ public:
+  /// Throws InputError for a checkpoint that is not whole or is another model's.
+  TrainingStateReader(const std::filesystem::path& checkpoint, const model::LlamaConfig& config);
+
+  const TrainingFacts& facts() const noexcept { return facts_; }
+
+  /// Copy elements [begin, begin + values.numel()), in row-major order, of the moment of tensor number `tensor`.
+  void read_first(std::size_t tensor, std::int64_t begin, const at::Tensor& values) const;
+  void read_second(std::size_t tensor, std::int64_t begin, const at::Tensor& values) const;
+
+ private:
+  struct Entry {
+    const TensorFile* file;
+    const format::SafetensorsEntry* entry;
+  };
+  Entry find(const std::string& name, const std::vector<std::int64_t>& shape) const;
+  static void read(const Entry& from, std::int64_t begin, const at::Tensor& values);
+
+  std::filesystem::path path_;
+  TrainingFacts facts_;
+  std::vector<std::unique_ptr<TensorFile>> files_;
+  std::vector<Entry> first_, second_;
+};
 
 }  // namespace rrhf::checkpoint

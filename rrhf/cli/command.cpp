@@ -61,17 +61,20 @@ void add_config_flags(cxxopts::Options& options) {
       "set", "Override one setting; may be repeated", cxxopts::value<std::vector<std::string>>(), "key.path=value");
 }
 
-config::RunConfig resolve_config(const cxxopts::ParseResult& arguments, std::vector<config::Override> extra) {
+config::Resolved resolve(const cxxopts::ParseResult& arguments, std::vector<config::Override> extra) {
   std::vector<config::Override> overrides;
   for (const std::string& text : values(arguments, "set")) overrides.push_back(config::parse_override(text));
   std::ranges::move(extra, std::back_inserter(overrides));
   const bool file = arguments.count("config") > 0, preset = arguments.count("preset") > 0;
   if (file && preset) throw_input("usage", "a config file and --preset exclude each other");
   const auto known = objective::rank_loss_names();
-  const config::Resolved resolved =
-      file     ? config::resolve_file(arguments["config"].as<std::string>(), overrides, known)
-      : preset ? config::resolve_file(preset_path(arguments["preset"].as<std::string>()), overrides, known)
-               : config::resolve("", "--set", overrides, known);
+  if (file) return config::resolve_file(arguments["config"].as<std::string>(), overrides, known);
+  if (preset) return config::resolve_file(preset_path(arguments["preset"].as<std::string>()), overrides, known);
+  return config::resolve("", "--set", overrides, known);
+}
+
+config::RunConfig resolve_config(const cxxopts::ParseResult& arguments, std::vector<config::Override> extra) {
+  const config::Resolved resolved = resolve(arguments, std::move(extra));
   for (const std::string& warning : resolved.warnings) warn("{}", warning);
   return resolved.config;
 }

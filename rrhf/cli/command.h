@@ -25,7 +25,10 @@ std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, c
 /// The values of a flag that may be repeated.
 std::vector<std::string> values(const cxxopts::ParseResult& arguments, const std::string& flag);
 
-/// Resolves the config a command line names: CONFIG or --preset NAME, with --set on top. Warnings are logged.
+/// Resolves the config a command line names: CONFIG or --preset NAME, with --set on top.
+config::Resolved resolve(const cxxopts::ParseResult& arguments, std::vector<config::Override> extra = {});
+
+/// The same with its warnings logged.
 config::RunConfig resolve_config(const cxxopts::ParseResult& arguments, std::vector<config::Override> extra = {});
 
 /// The flags resolve_config() reads.

@@ -67,7 +67,8 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
   const train::EncodedSet set = train::encode_rows(rows, folder, config);
   const model::Llama llama = train::load_llama(config, folder, device, folder.path);
   const objective::Objective objective(train::objective_options(config));
-  const train::Pass pass(llama, objective, config.train.tokens_per_pack.value_or(train::automatic_tokens_per_pack));
+  const distributed::World world;
+  const train::Pass pass(llama, objective, world, train::pass_options(config));
 
   const StopSignals signals;
   train::PerResponseTable table(set);

@@ -1,18 +1,83 @@
 #include "rrhf/cli/train_command.h"
 
+#include <c10/core/DeviceGuard.h>
+
+#include <optional>
+
 #include "rrhf/cli/command.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
+#include "rrhf/distributed/launcher.h"
+#include "rrhf/distributed/rank_run.h"
 #include "rrhf/report/report.h"
 #include "rrhf/train/trainer.h"
 
 namespace rrhf::cli {
+namespace {
+
+using distributed::Meeting;
+
+struct Run {
+  config::RunConfig config;
+  bool resume = false;
+  bool profile = false;
+};
+
+void train(const Run& run, const distributed::World& world) {
+  train::Trainer trainer(run.config, run.resume, world);
+  trainer.run();
+  if (run.profile) fmt::print("{}", trainer.profile());
+  if (world.rank() != 0) return;
+  const std::filesystem::path output = run.config.output;
+  const std::array runs{report::load_run(output)};
+  write_file_atomically(output / "report.html", report::html_report(runs));
+}
+
+// One of several ranks, or the only one.
+void train_as_rank(const Run& run, const Meeting& meeting, const std::vector<std::string>& warnings) {
+  const at::Device device = train::choose_device(run.config.device, meeting.place.local_rank);
+  const c10::OptionalDeviceGuard current(device.is_cuda() ? std::optional(device) : std::nullopt);
+  const distributed::WorldOptions options{.device = device,
+                                          .backend = run.config.parallel.backend,
+                                          .timeout = std::chrono::seconds(run.config.parallel.timeout_s)};
+  distributed::run_as_rank(meeting, run.config.output, options, [&](const distributed::World& world) {
+    for (const std::string& warning : warnings) warn("{}", warning);
+    train(run, world);
+  });
+}
+
+// Starts `count` ranks of this very command. What is wrong with the output folder is said here, once.
+void train_in_processes(int count, const Run& run, int argc, const char* const* argv) {
+  const train::RunFolder folder(run.config, run.resume, false);
+  if (folder.finished()) {
+    log("{}: already trained to its end", (folder.path() / "model").string());
+    return;
+  }
+  std::vector<std::string> command{"rrhf"};
+  command.insert(command.end(), argv, argv + argc);
+  const int code = distributed::launch({.processes = count, .command = command, .output = run.config.output});
+  if (code != 0) throw SaidAlready(code);
+}
+
+int processes(const cxxopts::ParseResult& arguments, const Meeting& meeting) {
+  if (arguments.count("processes") == 0 || meeting.supervised) return 1;
+  const int count = arguments["processes"].as<int>();
+  if (count < 1 || count > 4096) throw_input("usage", "--processes is {}; it must be from 1 to 4096", count);
+  if (!meeting.starter.empty()) {
+    throw_input("usage", "--processes starts ranks by itself; under {} leave it out", meeting.starter);
+  }
+  return count;
+}
+
+}  // namespace
 
 void train_command(int argc, const char* const* argv) {
   cxxopts::Options options("rrhf train", "Fine-tune a LLaMA on ranked responses.");
   add_config_flags(options);
   options.add_options()("resume", "Go on with the run in the output folder from its last checkpoint")(
-      "profile", "Print where the time of the steps went, by part");
+      "processes", "Share the work among so many processes on this machine (docs/distributed.md)",
+      cxxopts::value<int>(), "N")("profile", "Print where the time of the steps went, by part");
   options.parse_positional({"config"});
   options.positional_help("CONFIG.json");
   const auto arguments = parse(options, argc, argv);
@@ -20,13 +85,17 @@ void train_command(int argc, const char* const* argv) {
   if (arguments->count("config") + arguments->count("preset") + arguments->count("set") == 0) {
     throw_input("usage", "train needs a config file, --preset NAME, or settings by --set; rrhf train --help says more");
   }
-  const config::RunConfig config = resolve_config(*arguments);
-  train::Trainer trainer(config, arguments->count("resume") > 0);
-  trainer.run();
-  if (arguments->count("profile") > 0) fmt::print("{}", trainer.profile());
-  const std::filesystem::path output = config.output;
-  const std::array runs{report::load_run(output)};
-  write_file_atomically(output / "report.html", report::html_report(runs));
+  const Meeting meeting = distributed::read_environment();
+  const config::Resolved resolved = resolve(*arguments);
+  // A starter that starts all ranks again means them to go on.
+  const Run run{.config = resolved.config,
+                .resume = arguments->count("resume") > 0 || meeting.restarts > 0,
+                .profile = arguments->count("profile") > 0};
+  if (const int count = processes(*arguments, meeting); count > 1) {
+    train_in_processes(count, run, argc, argv);
+  } else {
+    train_as_rank(run, meeting, resolved.warnings);
+  }
 }
 
 }  // namespace rrhf::cli

@@ -160,6 +160,10 @@ Options train_options(TrainConfig& c) {
       {"train.epoch_end", choice(c.epoch_end),
        "What happens to the queries left over at the end of an epoch: a smaller `step`, or they `carry` over into the "
        "next epoch."},
+      {"train.recompute", choice(c.recompute),
+       "With `layer` a layer keeps only its input for the backward pass and computes the rest again there: much less "
+       "memory for activations, about a quarter more work. The result is the same.",
+       "gradient_checkpointing activation_checkpointing"},
   };
 }
 
@@ -179,6 +183,28 @@ Options eval_options(EvalConfig& c) {
   };
 }
 
+Options parallel_options(ParallelConfig& c) {
+  return {
+      {"parallel.mode", choice(c.mode),
+       "How several processes hold the model (docs/distributed.md). `replicated`: each all of it. `sharded`: each a "
+       "part "
+       "of the weights, gradients and optimizer state.",
+       "fsdp deepspeed zero_stage sharding"},
+      {"parallel.shard_size", integer_or(c.shard_size, 1, "none"),
+       "With `sharded`: cut the model among groups of so many neighbouring processes, which the groups hold alike; "
+       "best "
+       "the processes of a machine. Not given: among all.",
+       "group_size"},
+      {"parallel.backend", choice(c.backend),
+       "What carries numbers between processes (docs/distributed.md): `nccl` between GPUs, `gloo` between CPUs; `auto` "
+       "takes the one for the device.",
+       "ddp_backend dist_backend"},
+      {"parallel.timeout_s", integer(c.timeout_s, 10),
+       "After how many seconds without a sign of life, or of waiting for it, a process is given up and the run ends.",
+       "ddp_timeout timeout nccl_timeout"},
+  };
+}
+
 void append(Options& all, Options more) {
   all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
@@ -195,6 +221,7 @@ std::vector<Option> options_of(RunConfig& config, const std::vector<std::string>
   append(all, train_options(config.train));
   append(all, checkpoint_options(config.checkpoint));
   append(all, eval_options(config.eval));
+  append(all, parallel_options(config.parallel));
   return all;
 }
 
@@ -208,6 +235,7 @@ const std::vector<Section>& sections() {
       {"train", "How long, in what order, how much at once."},
       {"checkpoint", "What is saved."},
       {"eval", "When the model is evaluated while it trains."},
+      {"parallel", "How several processes share the work."},
   };
   return all;
 }

@@ -79,6 +79,7 @@ struct TrainConfig {
   std::int64_t seed = 42;
   RowOrder order = RowOrder::shuffled;
   EpochEnd epoch_end = EpochEnd::step;
+  Recompute recompute = Recompute::none;
 
   bool operator==(const TrainConfig&) const = default;
 };
@@ -97,6 +98,15 @@ struct EvalConfig {
   bool operator==(const EvalConfig&) const = default;
 };
 
+struct ParallelConfig {
+  ParallelMode mode = ParallelMode::replicated;
+  std::optional<std::int64_t> shard_size;  ///< none: all ranks
+  BackendChoice backend = BackendChoice::automatic;
+  std::int64_t timeout_s = 300;
+
+  bool operator==(const ParallelConfig&) const = default;
+};
+
 struct RunConfig {
   Recipe recipe = Recipe::standard;
   DeviceChoice device = DeviceChoice::automatic;
@@ -108,6 +118,7 @@ struct RunConfig {
   TrainConfig train;
   CheckpointConfig checkpoint;
   EvalConfig eval;
+  ParallelConfig parallel;
   std::string output;  ///< "" until resolved: runs/NAME of the config
 
   bool operator==(const RunConfig&) const = default;

@@ -31,7 +31,13 @@ enum class Dtype { float32, bfloat16, float64, float16 };
 /// What new rows of an embedding hold: zeros, or the mean of the rows that were there.
 enum class RowFill { zero, mean };
 enum class ScheduleName { cosine, linear, constant };
+/// What carries the collectives between processes; automatic: nccl for GPUs, else gloo.
+enum class BackendChoice { automatic, gloo, nccl };
 enum class Recipe { standard, paper, released };
+/// Whether every rank holds the whole model, or a part of everything.
+enum class ParallelMode { replicated, sharded };
+/// What of a layer's forward pass is computed again in the backward pass.
+enum class Recompute { none, layer };
 
 template <class E>
 struct Choices;  // names: an array of {word, value}
@@ -100,9 +106,23 @@ struct Choices<ScheduleName> {
                                     std::pair{"constant", ScheduleName::constant}};
 };
 template <>
+struct Choices<BackendChoice> {
+  static constexpr std::array names{std::pair{"auto", BackendChoice::automatic}, std::pair{"gloo", BackendChoice::gloo},
+                                    std::pair{"nccl", BackendChoice::nccl}};
+};
+template <>
 struct Choices<Recipe> {
   static constexpr std::array names{std::pair{"default", Recipe::standard}, std::pair{"paper", Recipe::paper},
                                     std::pair{"released", Recipe::released}};
+};
+template <>
+struct Choices<ParallelMode> {
+  static constexpr std::array names{std::pair{"replicated", ParallelMode::replicated},
+                                    std::pair{"sharded", ParallelMode::sharded}};
+};
+template <>
+struct Choices<Recompute> {
+  static constexpr std::array names{std::pair{"none", Recompute::none}, std::pair{"layer", Recompute::layer}};
 };
 
 /// The word for a value.

@@ -38,6 +38,16 @@ class Interrupted : public Error {
   using Error::Error;
 };
 
+/// The command failed and has said why: nothing more is to be printed.
+class SaidAlready : public Error {
+ public:
+  explicit SaidAlready(int exit_code) : Error("run", "failed"), exit_code_(exit_code) {}
+  int exit_code() const noexcept override { return exit_code_; }
+
+ private:
+  int exit_code_;
+};
+
 /// Throws InputError with a formatted message.
 template <class... Args>
 [[noreturn]] void throw_input(std::string_view operation, fmt::format_string<Args...> format, Args&&... args) {

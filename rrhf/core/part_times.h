@@ -8,11 +8,11 @@
 
 namespace rrhf {
 
-/// Parts of a training step.
-enum class Part { data, embedding, norms, linear, attention, head, objective, optimizer, other };
+/// Parts of a training step. Communication is time spent waiting for other processes.
+enum class Part { data, embedding, norms, linear, attention, head, objective, optimizer, communication, other };
 
-inline constexpr std::array part_names{"data", "embedding", "norms",     "linear", "attention",
-                                       "head", "objective", "optimizer", "other"};
+inline constexpr std::array part_names{"data", "embedding", "norms",     "linear",        "attention",
+                                       "head", "objective", "optimizer", "communication", "other"};
 
 /// A stopwatch that is read at the end of each part: the time since the last reading goes to that part, so that the
 /// parts add up to the whole. Costs one look at the clock a reading. On a device that works asynchronously a part's

@@ -4,7 +4,8 @@
 namespace rrhf {
 
 /// While one lives, SIGINT and SIGTERM set a flag instead of ending the process; a second signal ends it at once.
-/// At most one at a time; the default handling comes back with the destructor.
+/// Signals within half a second are one request: a service manager sends it to a process and to its starter, which
+/// passes it on. At most one at a time; the default handling comes back with the destructor.
 class StopSignals {
  public:
   StopSignals();

@@ -6,7 +6,7 @@
 
 namespace rrhf::model {
 
-at::Tensor layer_forward(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context, LayerSaved* saved) {
+LayerSaved layer_recompute(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context) {
   const LlamaConfig& config = context.config;
   RmsNormed attention_in = rms_norm(x_TD, weights.input_norm_D, config.rms_norm_eps);
   end_of(Part::norms, context.times);
@@ -21,24 +21,28 @@ at::Tensor layer_forward(at::Tensor x_TD, const LayerWeights& weights, const Lay
   RmsNormed mlp_in = add_rms_norm(middle_TD, x_TD, weights.post_norm_D, config.rms_norm_eps);
   end_of(Part::norms, context.times);
   at::Tensor gate_up_T2F = project(mlp_in.y_TD, weights.gate_up_2FD);
-  mlp_in.y_TD.reset();
   end_of(Part::linear, context.times);
-  const at::Tensor activated_TF = swiglu(gate_up_T2F);
+  return {.input_TD = std::move(x_TD),
+          .input_inverse_rms_T1 = std::move(attention_in.inverse_rms_T1),
+          .qkv_TQ = std::move(qkv_TQ),
+          .attended_TA = std::move(attended.out_TA),
+          .attention_normalizer_TN = std::move(attended.normalizer_TN),
+          .middle_TD = std::move(middle_TD),
+          .middle_inverse_rms_T1 = std::move(mlp_in.inverse_rms_T1),
+          .gate_up_T2F = std::move(gate_up_T2F)};
+}
+
+at::Tensor layer_forward(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context, LayerSaved* saved) {
+  LayerSaved kept = layer_recompute(std::move(x_TD), weights, context);
+  if (saved == nullptr) kept = {.middle_TD = std::move(kept.middle_TD), .gate_up_T2F = std::move(kept.gate_up_T2F)};
+  const at::Tensor activated_TF = swiglu(kept.gate_up_T2F);
+  if (saved == nullptr) kept.gate_up_T2F.reset();
   end_of(Part::norms, context.times);
   at::Tensor out_TD = project(activated_TF, weights.down_DF);
   end_of(Part::linear, context.times);
-  out_TD.add_(middle_TD);
+  out_TD.add_(kept.middle_TD);
   end_of(Part::norms, context.times);
-  if (saved != nullptr) {
-    *saved = {.input_TD = std::move(x_TD),
-              .input_inverse_rms_T1 = std::move(attention_in.inverse_rms_T1),
-              .qkv_TQ = std::move(qkv_TQ),
-              .attended_TA = std::move(attended.out_TA),
-              .attention_normalizer_TN = std::move(attended.normalizer_TN),
-              .middle_TD = std::move(middle_TD),
-              .middle_inverse_rms_T1 = std::move(mlp_in.inverse_rms_T1),
-              .gate_up_T2F = std::move(gate_up_T2F)};
-  }
+  if (saved != nullptr) *saved = std::move(kept);
   return out_TD;
 }
 

@@ -34,6 +34,9 @@ struct LayerContext {
 /// The layer's output, of the same shape as `x_TD`. With `saved` the backward pass is prepared.
 at::Tensor layer_forward(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context, LayerSaved* saved);
 
+/// What layer_forward() saves, computed again from the layer's input.
+LayerSaved layer_recompute(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context);
+
 /// The gradient with respect to the layer's input, from that of its output. Adds to `gradients`; uses up `saved`, whose
 /// tensors must have no other owner.
 at::Tensor layer_backward(const at::Tensor& dout_TD, LayerSaved saved, const LayerWeights& weights,

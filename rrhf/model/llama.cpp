@@ -7,60 +7,117 @@
 #include "rrhf/core/error.h"
 
 namespace rrhf::model {
-Llama::Llama(LlamaConfig config, Weights weights, HeadBudget budget)
-    : config_(std::move(config)), weights_(std::move(weights)), budget_(budget) {}
 
-at::Tensor Llama::hidden_states(const LayerContext& context, std::vector<LayerSaved>* saved) const {
-  if (saved != nullptr) saved->resize(weights_.layers.size());
-  at::Tensor x_TD = weights_.embedding_VD.index_select(0, context.pack.tokens_T);
+Llama::Llama(LlamaConfig config, Weights weights, HeadBudget budget)
+    : Llama(std::move(config), std::make_shared<Parameters>(std::move(weights)), budget) {}
+
+Llama::Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, HeadBudget budget)
+    : config_(std::move(config)), units_(config_), parameters_(std::move(parameters)), budget_(budget) {}
+
+const Weights& Llama::need(std::size_t unit, std::optional<std::size_t> next, PartTimes* times) const {
+  parameters_->need(unit, next);
+  end_of(Part::communication, times);
+  return parameters_->weights();
+}
+
+at::Tensor Llama::hidden_states(const LayerContext& context, Activations* saved) const {
+  if (saved != nullptr) saved->layers.resize(units_.layers());
+  at::Tensor x_TD =
+      need(Units::embedding(), Units::layer(0), context.times).embedding_VD.index_select(0, context.pack.tokens_T);
   end_of(Part::embedding, context.times);
-  for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
-    x_TD = layer_forward(std::move(x_TD), weights_.layers[i], context, saved == nullptr ? nullptr : &(*saved)[i]);
+  for (std::size_t i = 0; i < units_.layers(); ++i) {
+    const Weights& weights = need(Units::layer(i), units_.after_layer(i), context.times);
+    LayerSaved* kept = saved == nullptr ? nullptr : &saved->layers[i];
+    if (kept != nullptr && saved->recompute) kept->input_TD = x_TD;
+    x_TD = layer_forward(std::move(x_TD), weights.layers[i], context,
+                         kept == nullptr || saved->recompute ? nullptr : kept);
   }
   return x_TD;
 }
 
 std::vector<double> Llama::forward(const Pack& pack, Activations* saved, PartTimes* times) const {
   RotaryTable rotary = rotary_table(pack, config_, dtype());
-  at::Tensor last_RD = hidden_states({pack, rotary, config_, times}, saved == nullptr ? nullptr : &saved->layers)
-                           .index_select(0, pack.rows_R);
-  RmsNormed normed = rms_norm(last_RD, weights_.final_norm_D, config_.rms_norm_eps);
+  at::Tensor last_RD = hidden_states({pack, rotary, config_, times}, saved).index_select(0, pack.rows_R);
+  const Weights& weights = need(units_.head(), std::nullopt, times);
+  RmsNormed normed = rms_norm(last_RD, weights.final_norm_D, config_.rms_norm_eps);
   if (saved != nullptr) {
     saved->rotary = std::move(rotary);
     saved->last_RD = std::move(last_RD);
     saved->last_inverse_rms_R1 = normed.inverse_rms_T1;
   }
   std::vector<double> logprobs =
-      label_logprobs(normed.y_TD, weights_.head(), pack, budget_, saved == nullptr ? nullptr : &saved->head);
+      label_logprobs(normed.y_TD, weights.head(), pack, budget_, saved == nullptr ? nullptr : &saved->head);
   end_of(Part::head, times);
   return logprobs;
 }
 
-void Llama::backward(const Pack& pack, std::span<const double> coefficients, Activations& saved, Weights& gradients,
-                     PartTimes* times) const {
-  at::Tensor& head_gradient = gradients.head_VD.defined() ? gradients.head_VD : gradients.embedding_VD;
-  const at::Tensor normed_RD = rms_norm_again(saved.last_RD, saved.last_inverse_rms_R1, weights_.final_norm_D);
+at::Tensor Llama::head_backward(const Pack& pack, std::span<const double> coefficients, Activations& saved,
+                                Gradients& gradients) const {
+  const Weights& weights = parameters_->weights();
+  gradients.need(units_.head());
+  Weights& slopes = gradients.weights();
+  at::Tensor& head_gradient = config_.tie_word_embeddings ? slopes.embedding_VD : slopes.head_VD;
+  const at::Tensor normed_RD = rms_norm_again(saved.last_RD, saved.last_inverse_rms_R1, weights.final_norm_D);
   const at::Tensor dnormed_RD =
-      label_logprobs_backward(coefficients, normed_RD, weights_.head(), pack, budget_, saved.head, head_gradient);
-  const at::Tensor dlast_RD =
-      rms_norm_backward(dnormed_RD, saved.last_RD, saved.last_inverse_rms_R1, weights_.final_norm_D,
-                        /*residual_TD=*/{}, gradients.final_norm_D);
+      label_logprobs_backward(coefficients, normed_RD, weights.head(), pack, budget_, saved.head, head_gradient);
+  return rms_norm_backward(dnormed_RD, saved.last_RD, saved.last_inverse_rms_R1, weights.final_norm_D,
+                           /*residual_TD=*/{}, slopes.final_norm_D);
+}
+
+void Llama::backward(const Pack& pack, std::span<const double> coefficients, Activations& saved, Gradients& gradients,
+                     PartTimes* times) const {
+  need(units_.head(), Units::layer(units_.layers() - 1), times);
+  const at::Tensor dlast_RD = head_backward(pack, coefficients, saved, gradients);
+  end_of(Part::head, times);
+  if (!config_.tie_word_embeddings) gradients.done(units_.head());
+  end_of(Part::communication, times);
   at::Tensor dx_TD = at::zeros({pack.token_count(), config_.hidden_size}, dlast_RD.options());
   dx_TD.index_copy_(0, pack.rows_R, dlast_RD);
   end_of(Part::head, times);
   const LayerContext context{pack, saved.rotary, config_, times};
-  for (std::size_t i = weights_.layers.size(); i-- > 0;) {
-    dx_TD = layer_backward(dx_TD, std::exchange(saved.layers[i], {}), weights_.layers[i], context, gradients.layers[i]);
+  for (std::size_t i = units_.layers(); i-- > 0;) {
+    const std::size_t unit = Units::layer(i);
+    const LayerWeights& weights = need(unit, i > 0 ? std::optional(unit - 1) : std::nullopt, times).layers[i];
+    gradients.need(unit);
+    LayerSaved kept = std::exchange(saved.layers[i], {});
+    if (saved.recompute) kept = layer_recompute(std::move(kept.input_TD), weights, context);
+    dx_TD = layer_backward(dx_TD, std::move(kept), weights, context, gradients.weights().layers[i]);
+    gradients.done(unit);
+    end_of(Part::communication, times);
   }
-  gradients.embedding_VD.index_add_(0, pack.tokens_T, dx_TD.to(gradients.embedding_VD.scalar_type()));
+  gradients.need(Units::embedding());
+  at::Tensor& embedding_gradient_VD = gradients.weights().embedding_VD;
+  embedding_gradient_VD.index_add_(0, pack.tokens_T, dx_TD.to(embedding_gradient_VD.scalar_type()));
   end_of(Part::embedding, times);
+  gradients.done(Units::embedding());
+  end_of(Part::communication, times);
+}
+
+void Llama::idle_forward(PartTimes* times) const {
+  need(Units::embedding(), Units::layer(0), times);
+  for (std::size_t i = 0; i < units_.layers(); ++i) need(Units::layer(i), units_.after_layer(i), times);
+  need(units_.head(), std::nullopt, times);
+}
+
+void Llama::idle_backward(Gradients& gradients, PartTimes* times) const {
+  need(units_.head(), Units::layer(units_.layers() - 1), times);
+  gradients.need(units_.head());
+  if (!config_.tie_word_embeddings) gradients.done(units_.head());
+  for (std::size_t unit = units_.layers(); unit > 0; --unit) {
+    need(unit, unit > 1 ? std::optional(unit - 1) : std::nullopt, times);
+    gradients.need(unit);
+    gradients.done(unit);
+  }
+  gradients.need(Units::embedding());
+  gradients.done(Units::embedding());
+  end_of(Part::communication, times);
 }
 
 at::Tensor Llama::logits(const Pack& pack) const {
   const RotaryTable rotary = rotary_table(pack, config_, dtype());
   const at::Tensor x_TD = hidden_states({pack, rotary, config_}, nullptr);
-  const at::Tensor logits_TV =
-      project(rms_norm(x_TD, weights_.final_norm_D, config_.rms_norm_eps).y_TD, weights_.head());
+  const Weights& weights = need(units_.head(), std::nullopt, nullptr);
+  const at::Tensor logits_TV = project(rms_norm(x_TD, weights.final_norm_D, config_.rms_norm_eps).y_TD, weights.head());
   return logits_TV.to(accumulation_type(logits_TV.scalar_type()));
 }
 

@@ -2,12 +2,12 @@
 //
 // Layers run one after the other, each a forward and a backward function over what the forward kept. The order of work
 // is one loop in each direction, so that a policy (keep activations, recompute them, gather sharded weights) has one
-// place.
+// place. Each loop asks for a unit of the weights before it uses them (model/units.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <optional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -16,12 +16,14 @@
 #include "rrhf/model/llama_config.h"
 #include "rrhf/model/ops.h"
 #include "rrhf/model/pack.h"
+#include "rrhf/model/units.h"
 #include "rrhf/model/weights.h"
 
 namespace rrhf::model {
 
 /// What a forward pass over one pack keeps for its backward pass.
 struct Activations {
+  bool recompute = false;  ///< set before the forward pass: a layer keeps its input alone and computes the rest again
   RotaryTable rotary;
   std::vector<LayerSaved> layers;
   at::Tensor last_RD;  ///< the last layer's output at the label rows
@@ -29,16 +31,17 @@ struct Activations {
   HeadSaved head;
 };
 
-/// Owns its weights. Const calls are safe from several threads.
+/// Const calls are safe from several threads where all weights are in memory.
 class Llama {
  public:
   Llama(LlamaConfig config, Weights weights, HeadBudget budget = {});
+  /// Weights kept by someone else, asked for unit by unit.
+  Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, HeadBudget budget = {});
 
   const LlamaConfig& config() const noexcept { return config_; }
-  const Weights& weights() const noexcept { return weights_; }
-  Weights& weights() noexcept { return weights_; }
-  at::Device device() const { return weights_.embedding_VD.device(); }
-  at::ScalarType dtype() const { return weights_.embedding_VD.scalar_type(); }
+  const Weights& weights() const noexcept { return parameters_->weights(); }  ///< as Parameters::weights()
+  at::Device device() const { return parameters_->options().device(); }
+  at::ScalarType dtype() const { return parameters_->options().dtype().toScalarType(); }
 
   /// The summed log-prob of each response of the pack. Without `saved` nothing is kept.
   /// Token ids must lie within the vocabulary (the caller checks its tokenizer once).
@@ -46,17 +49,25 @@ class Llama {
   std::vector<double> forward(const Pack& pack, Activations* saved = nullptr, PartTimes* times = nullptr) const;
 
   /// Adds to `gradients` those of sum over responses of coefficient * summed log-prob. Uses up `saved`.
-  void backward(const Pack& pack, std::span<const double> coefficients, Activations& saved, Weights& gradients,
+  void backward(const Pack& pack, std::span<const double> coefficients, Activations& saved, Gradients& gradients,
                 PartTimes* times = nullptr) const;
+
+  /// Ask for units as the passes do and compute nothing: for a process that must keep step with others that compute.
+  void idle_forward(PartTimes* times = nullptr) const;
+  void idle_backward(Gradients& gradients, PartTimes* times = nullptr) const;
 
   /// Logits of every row of the pack, [T, V] in the accumulation dtype: for tests and tools, not for training.
   at::Tensor logits(const Pack& pack) const;
 
  private:
-  at::Tensor hidden_states(const LayerContext& context, std::vector<LayerSaved>* saved) const;
+  at::Tensor hidden_states(const LayerContext& context, Activations* saved) const;
+  at::Tensor head_backward(const Pack& pack, std::span<const double> coefficients, Activations& saved,
+                           Gradients& gradients) const;
+  const Weights& need(std::size_t unit, std::optional<std::size_t> next, PartTimes* times) const;
 
   LlamaConfig config_;
-  Weights weights_;
+  Units units_;
+  std::shared_ptr<Parameters> parameters_;
   HeadBudget budget_;
 };
 

@@ -24,36 +24,34 @@ std::int64_t Weights::bytes() const {
   return sum;
 }
 
-Weights with_tensors(const Weights& like, const std::vector<at::Tensor>& tensors) {
-  auto next = tensors.begin();
-  Weights weights;
-  weights.embedding_VD = *next++;
-  for (std::size_t i = 0; i < like.layers.size(); ++i) {
-    LayerWeights& layer = weights.layers.emplace_back();
-    for (at::Tensor* tensor : {&layer.input_norm_D, &layer.qkv_QD, &layer.output_DA, &layer.post_norm_D,
-                               &layer.gate_up_2FD, &layer.down_DF}) {
-      *tensor = *next++;
-    }
+std::vector<at::Tensor*> tensor_places(Weights& weights, const LlamaConfig& config) {
+  weights.layers.resize(static_cast<std::size_t>(config.num_hidden_layers));
+  std::vector<at::Tensor*> places{&weights.embedding_VD};
+  for (LayerWeights& layer : weights.layers) {
+    places.insert(places.end(), {&layer.input_norm_D, &layer.qkv_QD, &layer.output_DA, &layer.post_norm_D,
+                                 &layer.gate_up_2FD, &layer.down_DF});
   }
-  weights.final_norm_D = *next++;
-  if (like.head_VD.defined()) weights.head_VD = *next++;
-  return weights;
+  places.push_back(&weights.final_norm_D);
+  if (!config.tie_word_embeddings) places.push_back(&weights.head_VD);
+  return places;
+}
+
+std::vector<std::vector<std::int64_t>> tensor_shapes(const LlamaConfig& config) {
+  const std::int64_t d = config.hidden_size, f = config.intermediate_size, v = config.vocab_size;
+  std::vector<std::vector<std::int64_t>> shapes{{v, d}};
+  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    shapes.insert(shapes.end(), {{d}, {config.qkv_size(), d}, {d, config.attention_size()}, {d}, {2 * f, d}, {d, f}});
+  }
+  shapes.push_back({d});
+  if (!config.tie_word_embeddings) shapes.push_back({v, d});
+  return shapes;
 }
 
 Weights empty_weights(const LlamaConfig& config, at::TensorOptions options) {
-  const std::int64_t d = config.hidden_size, f = config.intermediate_size, v = config.vocab_size;
   Weights weights;
-  weights.embedding_VD = at::empty({v, d}, options);
-  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    weights.layers.push_back({.input_norm_D = at::empty({d}, options),
-                              .qkv_QD = at::empty({config.qkv_size(), d}, options),
-                              .output_DA = at::empty({d, config.attention_size()}, options),
-                              .post_norm_D = at::empty({d}, options),
-                              .gate_up_2FD = at::empty({2 * f, d}, options),
-                              .down_DF = at::empty({d, f}, options)});
-  }
-  weights.final_norm_D = at::empty({d}, options);
-  if (!config.tie_word_embeddings) weights.head_VD = at::empty({v, d}, options);
+  const auto places = tensor_places(weights, config);
+  const auto shapes = tensor_shapes(config);
+  for (std::size_t i = 0; i < places.size(); ++i) *places[i] = at::empty(shapes[i], options);
   return weights;
 }
 
@@ -63,39 +61,74 @@ Weights zero_weights(const LlamaConfig& config, at::TensorOptions options) {
   return weights;
 }
 
-void initialize(Weights& weights, const LlamaConfig& config, std::uint64_t seed) {
+void draw_initial(const LlamaConfig& config, std::uint64_t seed,
+                  const std::function<void(std::size_t, const at::Tensor&)>& take) {
   auto generator = at::detail::createCPUGenerator(seed);
-  for (const at::Tensor& tensor : weights.tensors()) {
-    if (tensor.dim() == 1) {
-      tensor.fill_(1);
-      continue;
-    }
+  const auto shapes = tensor_shapes(config);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
     // Drawn in float32 on the CPU, so that dtype and device do not change what the seed means.
-    at::Tensor drawn = at::empty(tensor.sizes(), at::TensorOptions().dtype(at::kFloat));
-    tensor.copy_(drawn.normal_(0, config.initializer_range, generator));
+    at::Tensor value = at::empty(shapes[i], at::TensorOptions().dtype(at::kFloat));
+    take(i, value.dim() == 1 ? value.fill_(1) : value.normal_(0, config.initializer_range, generator));
   }
 }
 
-std::vector<NamedTensor> named_tensors(const Weights& weights, const LlamaConfig& config) {
-  const std::int64_t f = config.intermediate_size;
-  const std::int64_t query = config.attention_size(), key = config.num_key_value_heads * config.head_dim;
-  std::vector<NamedTensor> named{{"model.embed_tokens.weight", weights.embedding_VD}};
-  for (std::size_t i = 0; i < weights.layers.size(); ++i) {
-    const LayerWeights& layer = weights.layers[i];
-    const std::string prefix = fmt::format("model.layers.{}.", i);
-    const auto add = [&](const char* name, const at::Tensor& view) { named.push_back({prefix + name, view}); };
-    add("input_layernorm.weight", layer.input_norm_D);
-    add("self_attn.q_proj.weight", layer.qkv_QD.narrow(0, 0, query));
-    add("self_attn.k_proj.weight", layer.qkv_QD.narrow(0, query, key));
-    add("self_attn.v_proj.weight", layer.qkv_QD.narrow(0, query + key, key));
-    add("self_attn.o_proj.weight", layer.output_DA);
-    add("post_attention_layernorm.weight", layer.post_norm_D);
-    add("mlp.gate_proj.weight", layer.gate_up_2FD.narrow(0, 0, f));
-    add("mlp.up_proj.weight", layer.gate_up_2FD.narrow(0, f, f));
-    add("mlp.down_proj.weight", layer.down_DF);
+void initialize(Weights& weights, const LlamaConfig& config, std::uint64_t seed) {
+  const auto places = tensor_places(weights, config);
+  draw_initial(config, seed, [&](std::size_t i, const at::Tensor& value) { places[i]->copy_(value); });
+}
+
+namespace {
+
+std::string layer_prefix(std::size_t layer) { return fmt::format("model.layers.{}.", layer); }
+
+// Query, key and value, or gate and up: the row counts of what a tensor of a layer holds.
+struct NamedRows {
+  const char* name;
+  std::int64_t rows;
+};
+
+std::vector<NamedRows> named_rows(std::size_t tensor_of_layer, const at::Tensor& tensor, const LlamaConfig& config) {
+  const std::int64_t key = config.num_key_value_heads * config.head_dim, f = config.intermediate_size;
+  switch (tensor_of_layer) {
+    case 0:
+      return {{"input_layernorm.weight", tensor.size(0)}};
+    case 1:
+      return {{"self_attn.q_proj.weight", config.attention_size()},
+              {"self_attn.k_proj.weight", key},
+              {"self_attn.v_proj.weight", key}};
+    case 2:
+      return {{"self_attn.o_proj.weight", tensor.size(0)}};
+    case 3:
+      return {{"post_attention_layernorm.weight", tensor.size(0)}};
+    case 4:
+      return {{"mlp.gate_proj.weight", f}, {"mlp.up_proj.weight", f}};
+    default:
+      return {{"mlp.down_proj.weight", tensor.size(0)}};
   }
-  named.push_back({"model.norm.weight", weights.final_norm_D});
-  if (weights.head_VD.defined()) named.push_back({"lm_head.weight", weights.head_VD});
+}
+
+}  // namespace
+
+std::vector<NamedTensor> named_parts(std::size_t index, const at::Tensor& tensor, const LlamaConfig& config) {
+  const std::size_t after_layers = 1 + static_cast<std::size_t>(config.num_hidden_layers) * tensors_per_layer;
+  if (index == 0) return {{"model.embed_tokens.weight", tensor}};
+  if (index == after_layers) return {{"model.norm.weight", tensor}};
+  if (index > after_layers) return {{"lm_head.weight", tensor}};
+  std::vector<NamedTensor> parts;
+  std::int64_t row = 0;
+  for (const auto& [name, rows] : named_rows((index - 1) % tensors_per_layer, tensor, config)) {
+    parts.push_back({layer_prefix((index - 1) / tensors_per_layer) + name, tensor.narrow(0, row, rows)});
+    row += rows;
+  }
+  return parts;
+}
+
+std::vector<NamedTensor> named_tensors(const Weights& weights, const LlamaConfig& config) {
+  std::vector<NamedTensor> named;
+  const std::vector<at::Tensor> tensors = weights.tensors();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    for (NamedTensor& part : named_parts(i, tensors[i], config)) named.push_back(std::move(part));
+  }
   return named;
 }
 

@@ -6,6 +6,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -25,6 +27,9 @@ struct LayerWeights {
   at::Tensor down_DF;
 };
 
+/// How many tensors a LayerWeights has.
+inline constexpr std::size_t tensors_per_layer = 6;
+
 struct Weights {
   at::Tensor embedding_VD;
   std::vector<LayerWeights> layers;
@@ -38,8 +43,12 @@ struct Weights {
   std::int64_t bytes() const;
 };
 
-/// A Weights of the same structure over other tensors, given in the order of tensors().
-Weights with_tensors(const Weights& like, const std::vector<at::Tensor>& tensors);
+/// Where a Weights of the config holds its tensors, defined or not, in the order of tensors(). Makes room for the
+/// layers.
+std::vector<at::Tensor*> tensor_places(Weights& weights, const LlamaConfig& config);
+
+/// The shapes of tensors(), in their order.
+std::vector<std::vector<std::int64_t>> tensor_shapes(const LlamaConfig& config);
 
 /// Uninitialized tensors of the config's shapes.
 Weights empty_weights(const LlamaConfig& config, at::TensorOptions options);
@@ -50,6 +59,10 @@ Weights zero_weights(const LlamaConfig& config, at::TensorOptions options);
 /// N(0, initializer_range) projections and embeddings, norms at 1, from `seed`: the same on every machine.
 void initialize(Weights& weights, const LlamaConfig& config, std::uint64_t seed);
 
+/// The same values tensor by tensor, float32 on the CPU, in the order of tensors(): `take` gets the tensor's number.
+void draw_initial(const LlamaConfig& config, std::uint64_t seed,
+                  const std::function<void(std::size_t, const at::Tensor&)>& take);
+
 /// One tensor under its Hugging Face name. `view` shares memory with the Weights.
 struct NamedTensor {
   std::string name;
@@ -58,6 +71,9 @@ struct NamedTensor {
 
 /// All tensors of a checkpoint in Hugging Face's order; a tied head is left out.
 std::vector<NamedTensor> named_tensors(const Weights& weights, const LlamaConfig& config);
+
+/// Tensor number `index` of tensors() under its name, or under those of the projections it holds.
+std::vector<NamedTensor> named_parts(std::size_t index, const at::Tensor& tensor, const LlamaConfig& config);
 
 /// float32 for Dtype::float32, and so on.
 at::ScalarType scalar_type(Dtype dtype);

@@ -34,6 +34,10 @@ void AdamW::step(const std::vector<at::Tensor>& gradients, double learning_rate)
   at::_fused_adamw_(masters_, gradients, first_moments_, second_moments_, /*max_exp_avg_sqs=*/{}, counts, learning_rate,
                     options_.betas[0], options_.betas[1], options_.weight_decay, options_.epsilon, /*amsgrad=*/false,
                     /*maximize=*/false);
+  round_masters();
+}
+
+void AdamW::round_masters() {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     if (!parameters_[i].is_same(masters_[i])) parameters_[i].copy_(masters_[i]);
   }

@@ -26,6 +26,9 @@ class AdamW {
   /// Throws Error when the number of gradients differs.
   void step(const std::vector<at::Tensor>& gradients, double learning_rate);
 
+  /// Rounds the masters into the parameters, after masters() were written to.
+  void round_masters();
+
   /// Steps taken so far.
   std::int64_t steps() const noexcept { return steps_; }
 

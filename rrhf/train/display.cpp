@@ -22,7 +22,7 @@ std::string figure(const Json& metrics, const char* key, const char* format, dou
 }  // namespace
 
 void log_run_header(const config::RunConfig& config, const model::Llama& llama, const EncodedSet& set,
-                    std::int64_t optimizer_bytes, std::int64_t gradient_bytes) {
+                    const PartBytes& bytes) {
   const model::LlamaConfig& shape = llama.config();
   const bool cuda = llama.device().is_cuda();
   log("rrhf {}   LLaMA {} ({} x {}, {} heads)   {} on {}{}   seed {}", RRHF_VERSION,
@@ -35,10 +35,9 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
       with_commas(std::ssize(set.queries)), set.mean_responses(), short_number(static_cast<double>(set.padded_tokens)),
       short_number(static_cast<double>(set.packed_tokens)),
       static_cast<double>(set.padded_tokens) / static_cast<double>(set.packed_tokens), skipped);
-  const std::int64_t weights = llama.weights().bytes();
-  log("memory   weights {}  gradients {}  optimizer {}  = {} before activations, of {}", bytes_text(weights),
-      bytes_text(gradient_bytes), bytes_text(optimizer_bytes), bytes_text(weights + gradient_bytes + optimizer_bytes),
-      bytes_text(machine_memory()));
+  log("memory   weights {}  gradients {}  optimizer {}  = {} before activations, of {}", bytes_text(bytes.weights),
+      bytes_text(bytes.gradients), bytes_text(bytes.optimizer),
+      bytes_text(bytes.weights + bytes.gradients + bytes.optimizer), bytes_text(machine_memory()));
 }
 
 void log_evaluation(const Json& evaluation, std::int64_t step) {

@@ -9,12 +9,13 @@
 #include "rrhf/core/log.h"
 #include "rrhf/model/llama.h"
 #include "rrhf/train/inputs.h"
+#include "rrhf/train/trained_model.h"
 
 namespace rrhf::train {
 
-/// The lines before the first step: model, data, memory.
+/// The lines before the first step: model, data, memory of this rank.
 void log_run_header(const config::RunConfig& config, const model::Llama& llama, const EncodedSet& set,
-                    std::int64_t optimizer_bytes, std::int64_t gradient_bytes);
+                    const PartBytes& bytes);
 
 /// One line about the finished evaluation.
 void log_evaluation(const Json& evaluation, std::int64_t step);

@@ -1,7 +1,6 @@
 #include "rrhf/train/evaluate.h"
 
 #include <ostream>
-#include <utility>
 
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
@@ -10,15 +9,16 @@ namespace rrhf::train {
 
 std::optional<Evaluation> evaluate(const Pass& pass, const EncodedSet& set, const QueryVisitor& visit) {
   Progress progress;
-  Evaluation evaluation;
-  const bool complete = pass.evaluate(set.pointers(), [&](const auto& query, const auto& loss, auto logprobs_K) {
-    evaluation.all.add(query, loss, logprobs_K);
-    if (!query.group.empty()) evaluation.groups[query.group].add(query, loss, logprobs_K);
-    if (visit) visit(query, loss, logprobs_K);
-    const double share = static_cast<double>(evaluation.all.queries) / static_cast<double>(set.queries.size());
+  const std::vector<const data::EncodedQuery*> queries = set.pointers();
+  const auto by_query = pass.evaluate(queries, visit, [&](double share) {
     progress.update([&] { return fmt::format("evaluating     {}", bar(share)); });
   });
-  return complete ? std::optional(std::move(evaluation)) : std::nullopt;
+  if (!by_query) return std::nullopt;
+  Evaluation evaluation{.all = sum_of(*by_query), .groups = {}};
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    if (!queries[i]->group.empty()) evaluation.groups[queries[i]->group] += (*by_query)[i];
+  }
+  return evaluation;
 }
 
 PerResponseTable::PerResponseTable(const EncodedSet& set) {

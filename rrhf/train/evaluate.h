@@ -11,8 +11,8 @@
 
 namespace rrhf::train {
 
-/// Runs the set with a progress bar. `visit`, if given, sees each query in turn.
-/// Returns nothing when a stop signal comes before the end.
+/// Runs the set with a progress bar, every rank its share. `visit`, if given, sees each query of this rank.
+/// Returns nothing when a stop signal comes before the end. The same figures on every rank.
 std::optional<Evaluation> evaluate(const Pass& pass, const EncodedSet& set, const QueryVisitor& visit = {});
 
 /// Collects a line a query in file order, skipped rows included:

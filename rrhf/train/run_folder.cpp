@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <set>
@@ -15,9 +16,18 @@ namespace fs = std::filesystem;
 namespace {
 
 // Settings that change how a run is carried out but not what it computes.
-const std::set<std::string> free_settings{
-    "output",          "device",           "train.tokens_per_pack", "checkpoint.every_steps",
-    "checkpoint.keep", "checkpoint.dtype", "eval.every_steps"};
+const std::set<std::string> free_settings{"output",
+                                          "device",
+                                          "train.tokens_per_pack",
+                                          "checkpoint.every_steps",
+                                          "checkpoint.keep",
+                                          "checkpoint.dtype",
+                                          "eval.every_steps",
+                                          "train.recompute",
+                                          "parallel.mode",
+                                          "parallel.shard_size",
+                                          "parallel.backend",
+                                          "parallel.timeout_s"};
 
 void flatten(const Json& json, const std::string& prefix, std::map<std::string, Json>& out) {
   for (const auto& [key, value] : json.items()) {
@@ -43,15 +53,22 @@ void require_writable_ancestor(const fs::path& path) {
   }
 }
 
+// Logs of ranks may be there before rank 0 looks.
+bool holds_only_logs(const fs::path& folder) {
+  if (!fs::is_directory(folder)) return missing_or_empty(folder);
+  return std::ranges::all_of(fs::directory_iterator(folder),
+                             [](const fs::directory_entry& entry) { return entry.path().filename() == "logs"; });
+}
+
 }  // namespace
 
-RunFolder::RunFolder(const config::RunConfig& config, bool resume)
-    : path_(config.output), config_(config::to_json(config)) {
+RunFolder::RunFolder(const config::RunConfig& config, bool resume, bool writes)
+    : path_(config.output), config_(config::to_json(config)), writes_(writes) {
   if (path_.empty()) {
     throw_input("config", "output is not set: without a config file there is no name for runs/NAME (--set output=DIR)");
   }
   require_writable_ancestor(path_);
-  if (missing_or_empty(path_)) return;
+  if (holds_only_logs(path_)) return;
   if (!resume) {
     throw_input("output", "{}: is not empty; add --resume to go on with the run in it, or choose another output",
                 path_.string());
@@ -77,6 +94,7 @@ void RunFolder::require_same_settings() const {
 bool RunFolder::finished() const { return fs::exists(path_ / "model" / "config.json"); }
 
 void RunFolder::begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped) {
+  if (!writes_) return;
   make_writable_folder(path_);
   for (const fs::path& folder : {path_, path_ / "checkpoints"}) remove_abandoned(folder);
   write_file_atomically(path_ / "config.json", dump_json(config_, 2) + "\n");
@@ -107,6 +125,7 @@ void RunFolder::keep_metrics_until(std::int64_t step) const {
 }
 
 void RunFolder::write_metrics(const Json& line) {
+  if (!writes_) return;
   metrics_ << dump_json(line) << std::endl;
   if (!metrics_)
     throw_error("output", "{}: could not be written: {}", (path_ / "metrics.jsonl").string(), std::strerror(errno));

@@ -13,8 +13,9 @@ namespace rrhf::train {
 class RunFolder {
  public:
   /// Looks at the folder without touching it. Throws InputError when it holds something and `resume` is not said, when
-  /// `resume` is said and the run in it has other settings, or when nothing can be written there.
-  RunFolder(const config::RunConfig& config, bool resume);
+  /// `resume` is said and the run in it has other settings, or when nothing can be written there. Without `writes`,
+  /// as on all ranks but the first, begin() and write_metrics() do nothing.
+  RunFolder(const config::RunConfig& config, bool resume, bool writes);
 
   const std::filesystem::path& path() const noexcept { return path_; }
 
@@ -34,6 +35,7 @@ class RunFolder {
 
   std::filesystem::path path_;
   Json config_;
+  bool writes_;
   std::ofstream metrics_;
 };
 

@@ -32,6 +32,7 @@ double operations(const StepWork& work, Part part) {
 StepWork& StepWork::operator+=(const StepWork& other) {
   flops += other.flops;
   flops_done += other.flops_done;
+  tokens += other.tokens;
   times += other.times;
   return *this;
 }
@@ -53,7 +54,28 @@ double measure_matrix_rate(c10::Device device, c10::ScalarType dtype) {
   return best;
 }
 
-Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, double matrix_rate) {
+RankWork exchange_work(const StepWork& work, double seconds, const distributed::World& world, c10::Device device) {
+  const double waited = work.times.seconds(Part::communication);
+  const std::vector<double> own{static_cast<double>(work.tokens) / seconds, static_cast<double>(peak_memory()), waited,
+                                seconds - waited};
+  at::Tensor columns = at::zeros({std::ssize(own), world.size()}, at::kDouble);
+  columns.select(1, world.rank()).copy_(at::tensor(own, at::kDouble));
+  at::Tensor everywhere = columns.to(device);
+  world.all_reduce(everywhere).wait();
+  columns = everywhere.to(at::kCPU);
+  const auto numbers = [&](std::int64_t column) {
+    const double* begin = columns[column].const_data_ptr<double>();
+    return std::vector<double>(begin, begin + world.size());
+  };
+  const at::Tensor waiting = columns[2], busy = columns[3];
+  return {.tokens_per_second = numbers(0),
+          .peak_memory = numbers(1),
+          .communication_share = waiting.sum().item<double>() / (waiting + busy).sum().item<double>(),
+          .imbalance = busy.max().item<double>() / busy.mean().item<double>() - 1};
+}
+
+Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, double matrix_rate,
+                   const RankWork& ranks) {
   const double rate = work.flops.total() / seconds;
   // Of three parts of a step, forward is one and backward two.
   const double backward = work.flops.total() * 2 / 3, idle = work.flops.total() - work.flops_done.total();
@@ -63,23 +85,27 @@ Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, do
           {"tokens_per_second", static_cast<double>(tokens) / seconds},
           {"flops_per_second", rate},
           {"speed_of_light", rate / matrix_rate},
-          {"backward_share", 1 - idle / backward},
+          {"backward_share", backward > 0 ? 1 - idle / backward : 1},
           {"peak_memory", peak_memory()},
+          {"rank_tokens_per_second", ranks.tokens_per_second},
+          {"rank_peak_memory", ranks.peak_memory},
+          {"communication_share", ranks.communication_share},
+          {"imbalance", ranks.imbalance},
           {"parts", parts}};
 }
 
 std::string profile_table(const StepWork& work, double matrix_rate) {
   const double all = total_seconds(work.times);
   std::string table =
-      fmt::format("{:<10} {:>10} {:>7}   {:>10}   {}\n", "part", "seconds", "share", "GFLOP/s", "of the matrix rate");
+      fmt::format("{:<13} {:>10} {:>7}   {:>10}   {}\n", "part", "seconds", "share", "GFLOP/s", "of the matrix rate");
   for (std::size_t i = 0; i < part_count; ++i) {
     const auto part = static_cast<Part>(i);
     const double seconds = work.times.seconds(part), rate = seconds > 0 ? operations(work, part) / seconds : 0;
-    table += fmt::format("{:<10} {:>10.3f} {:>5.1f} %", part_names[i], seconds, 100 * seconds / all);
+    table += fmt::format("{:<13} {:>10.3f} {:>5.1f} %", part_names[i], seconds, 100 * seconds / all);
     if (rate > 0) table += fmt::format("   {:>10.1f}   {:>5.1f} %", rate / 1e9, 100 * rate / matrix_rate);
     table += "\n";
   }
-  table += fmt::format("{:<10} {:>10.3f} {:>5.1f} %   {:>10.1f}   {:>5.1f} %\n", "done", all, 100.0,
+  table += fmt::format("{:<13} {:>10.3f} {:>5.1f} %   {:>10.1f}   {:>5.1f} %\n", "done", all, 100.0,
                        work.flops_done.total() / all / 1e9, 100 * work.flops_done.total() / all / matrix_rate);
   table += fmt::format("{:<10} {:>10} {:>7}   {:>10.1f}   {:>5.1f} %   as if no response had been idle\n", "counted",
                        "", "", work.flops.total() / all / 1e9, 100 * work.flops.total() / all / matrix_rate);

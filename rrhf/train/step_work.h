@@ -4,18 +4,22 @@
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "rrhf/core/json.h"
 #include "rrhf/core/part_times.h"
+#include "rrhf/distributed/world.h"
 #include "rrhf/model/flops.h"
 
 namespace rrhf::train {
 
-/// The work of one or more steps.
+/// The work of one or more steps on this rank. What is computed again (train.recompute) is not counted as work.
 struct StepWork {
   model::Flops flops;       ///< of every packed token, forward and backward
   model::Flops flops_done;  ///< the same without the backward pass of idle responses (model/idle_responses.h)
+  std::int64_t tokens = 0;  ///< packed
   PartTimes times;
 
   StepWork& operator+=(const StepWork& other);
@@ -25,10 +29,24 @@ struct StepWork {
 /// taken in a fraction of a second. What a "share of the speed of light" is a share of.
 double measure_matrix_rate(c10::Device device, c10::ScalarType dtype);
 
+/// How the ranks fared in a step.
+struct RankWork {
+  std::vector<double> tokens_per_second;  ///< of each rank
+  std::vector<double> peak_memory;        ///< of each rank, bytes
+  double communication_share = 0;         ///< of the ranks' time, spent waiting for others
+  double imbalance = 0;                   ///< how much longer than the mean the busiest rank computed: 0.1 is a tenth
+};
+
+/// Every rank calls it with its own work.
+RankWork exchange_work(const StepWork& work, double seconds, const distributed::World& world, c10::Device device);
+
 /// The fields of `timing` in metrics.jsonl: seconds, tokens_per_second, flops_per_second, speed_of_light (the share of
 /// the matrix rate, idle responses counted as if they had been computed), backward_share (the share of the backward
-/// pass's operations that were not idle), peak_memory in bytes, and parts in seconds.
-Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, double matrix_rate);
+/// pass's operations that were not idle), peak_memory in bytes, and parts in seconds, all of this rank but the tokens,
+/// which are those of the step; and rank_tokens_per_second, rank_peak_memory, communication_share and imbalance over
+/// the ranks.
+Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, double matrix_rate,
+                   const RankWork& ranks);
 
 /// A table of the time by part, with the share of the matrix rate that the products reached.
 std::string profile_table(const StepWork& work, double matrix_rate);

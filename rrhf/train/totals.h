@@ -1,12 +1,16 @@
 // Sums over queries, from which every reported figure follows. Sums add up over any split; means do not.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 
 #include "rrhf/core/json.h"
 #include "rrhf/data/encode.h"
+#include "rrhf/distributed/world.h"
 #include "rrhf/objective/objective.h"
 
 namespace rrhf::train {
@@ -21,7 +25,9 @@ struct Totals {
   double best_logprob = 0;  ///< of the best responses
   std::int64_t best_labels = 0;
 
-  void add(const data::EncodedQuery& query, const objective::QueryLoss& loss, std::span<const double> logprobs_K);
+  Totals() = default;
+  /// Of one query.
+  Totals(const data::EncodedQuery& query, const objective::QueryLoss& loss, std::span<const double> logprobs_K);
   Totals& operator+=(const Totals& other);
 
   double mean(double sum) const { return queries == 0 ? 0 : sum / static_cast<double>(queries); }
@@ -31,6 +37,12 @@ struct Totals {
   /// exp of the mean negative log-prob a token of the best responses.
   double perplexity() const;
 };
+
+/// The sum in order: the same bytes however the queries were spread over packs of equal results.
+Totals sum_of(std::span<const Totals> by_query);
+
+/// `by_query` has an entry a query, of which each rank has filled in its own and left the others empty. Fills in all.
+void exchange(std::span<Totals> by_query, const distributed::World& world, at::Device device);
 
 /// loss, rank_loss, sft_loss, rank_accuracy, margin as means; null where there is nothing to average.
 Json loss_fields(const Totals& totals);

@@ -10,12 +10,11 @@
 #include <numeric>
 
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/random.h"
 #include "rrhf/core/stop.h"
-#include "rrhf/optim/clip.h"
 #include "rrhf/train/display.h"
+#include "rrhf/train/same_run.h"
 
 namespace rrhf::train {
 namespace fs = std::filesystem;
@@ -33,25 +32,37 @@ std::vector<std::int64_t> torch_permutation(std::int64_t count, std::uint64_t se
   return {order.const_data_ptr<std::int64_t>(), order.const_data_ptr<std::int64_t>() + count};
 }
 
-std::int64_t bytes_of(const std::vector<at::Tensor>& tensors) {
-  std::int64_t sum = 0;
-  for (const at::Tensor& tensor : tensors) sum += static_cast<std::int64_t>(tensor.nbytes());
-  return sum;
-}
+// The ranks of a world as those who write one folder.
+class RankWriters : public checkpoint::Writers {
+ public:
+  explicit RankWriters(const distributed::World& world) : world_(&world) {}
+  std::size_t rank() const override { return static_cast<std::size_t>(world_->rank()); }
+  std::size_t size() const override { return static_cast<std::size_t>(world_->size()); }
+  std::vector<std::string> meet(const std::string& word) const override { return world_->gather_words(word); }
 
-std::int64_t tokens_per_pack(const config::RunConfig& config) {
-  return config.train.tokens_per_pack.value_or(automatic_tokens_per_pack);
+ private:
+  const distributed::World* world_;
+};
+
+optim::AdamWOptions adamw_options(const config::OptimizerConfig& config) {
+  return {.betas = config.betas, .epsilon = config.epsilon, .weight_decay = config.weight_decay};
 }
 
 }  // namespace
 
-at::Device choose_device(DeviceChoice choice) {
+at::Device choose_device(DeviceChoice choice, int local_rank) {
   const bool cuda = at::hasCUDA();
   if (choice == DeviceChoice::cuda && !cuda) {
     throw_input("device",
                 "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
   }
-  return choice == DeviceChoice::cpu || !cuda ? at::Device(at::kCPU) : at::Device(at::kCUDA);
+  if (choice == DeviceChoice::cpu || !cuda) return at::kCPU;
+  const auto count = static_cast<int>(at::getNumGPUs());
+  if (local_rank >= count) {
+    throw_input("device", "rank {} of this machine needs a GPU of its own, and there are {}: start fewer processes",
+                local_rank, count);
+  }
+  return {at::kCUDA, static_cast<at::DeviceIndex>(local_rank)};
 }
 
 model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
@@ -82,9 +93,10 @@ data::StepPlan plan_steps(const config::RunConfig& config, std::int64_t usable) 
           }};
 }
 
-Trainer::Trainer(config::RunConfig config, bool resume) : config_(std::move(config)), output_(config_, resume) {
+Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World& world)
+    : config_(std::move(config)), world_(&world), output_(config_, resume, world.rank() == 0) {
   if (config_.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
-  const at::Device device = choose_device(config_.device);
+  const at::Device device = choose_device(config_.device, world.place().local_rank);
   Split split = split_rows(read_rows(config_.data.train, config_), config_.data.eval_fraction, config_.train.seed);
   std::vector<data::RankedExample> eval_rows = std::move(split.held_out);
   if (!config_.data.eval.empty())
@@ -93,39 +105,31 @@ Trainer::Trainer(config::RunConfig config, bool resume) : config_(std::move(conf
   train_ = encode_rows(split.train, *folder_, config_);
   if (!eval_rows.empty()) eval_ = encode_rows(eval_rows, *folder_, config_);
 
+  require_same_run(world, config_, *folder_, train_);
   if (resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
-  llama_ = std::make_unique<model::Llama>(load_llama(config_, *folder_, device, folder_->path));
-  const auto gradient_type = model::accumulation_type(llama_->dtype());
-  gradients_ = model::zero_weights(folder_->config, at::TensorOptions().dtype(gradient_type).device(device));
-  optimizer_ = std::make_unique<optim::AdamW>(llama_->weights().tensors(),
-                                              optim::AdamWOptions{.betas = config_.optimizer.betas,
-                                                                  .epsilon = config_.optimizer.epsilon,
-                                                                  .weight_decay = config_.optimizer.weight_decay});
+  world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
+  groups_ = make_groups(config_.parallel, world);
+  load_model(device);
   objective_ = std::make_unique<objective::Objective>(objective_options(config_));
-  pass_ = std::make_unique<Pass>(*llama_, *objective_, tokens_per_pack(config_));
+  pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_));
   plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, std::ssize(train_.queries)));
   schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
-  if (resumed_from_) resume_from(*resumed_from_);
 }
 
-void Trainer::resume_from(const fs::path& checkpoint) {
-  checkpoint::TrainingState state{.step = 0,
-                                  .data_fingerprint = {},
-                                  .first_moments = optimizer_->first_moments(),
-                                  .second_moments = optimizer_->second_moments()};
-  checkpoint::load_training_state(checkpoint, state);
-  if (state.data_fingerprint != fingerprint(train_)) {
-    throw_input("resume", "{}: was trained on other data than data.train holds now", checkpoint.string());
+void Trainer::load_model(at::Device device) {
+  const auto options = at::TensorOptions().dtype(model::scalar_type(config_.model.dtype)).device(device);
+  model_ = std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_.optimizer), groups_);
+  if (resumed_from_) {
+    const checkpoint::TrainingFacts facts = model_->resume(*resumed_from_);
+    if (facts.data_fingerprint != fingerprint(train_)) {
+      throw_input("resume", "{}: was trained on other data than data.train holds now", resumed_from_->string());
+    }
+    first_step_ = facts.step;
+  } else if (config_.model.random_init) {
+    model_->initialize(static_cast<std::uint64_t>(config_.train.seed));
+  } else {
+    model_->load(folder_->path);
   }
-  const at::ScalarType master_type = optimizer_->masters().front().scalar_type();
-  const auto saved = checkpoint::load_weights(checkpoint, folder_->config, master_type, llama_->device()).tensors();
-  const auto parameters = llama_->weights().tensors();
-  for (std::size_t i = 0; i < saved.size(); ++i) {
-    optimizer_->masters()[i].copy_(saved[i]);
-    parameters[i].copy_(saved[i]);
-  }
-  optimizer_->set_steps(state.step);
-  first_step_ = state.step;
 }
 
 void Trainer::run() {
@@ -134,16 +138,13 @@ void Trainer::run() {
     return;
   }
   const StopSignals signals;
+  world_->barrier();  // every rank has seen the folder as it was
   output_.begin(first_step_, train_.skipped);
-  log_run_header(
-      config_, *llama_, train_,
-      bytes_of(optimizer_->first_moments()) + bytes_of(optimizer_->second_moments()) +
-          (optimizer_->masters().front().is_same(llama_->weights().embedding_VD) ? 0 : bytes_of(optimizer_->masters())),
-      gradients_.bytes());
+  log_run_header(config_, model_->llama(), train_, model_->bytes());
   if (resumed_from_) log("resumed  from {}, step {} of {}", resumed_from_->string(), first_step_, plan_->steps());
   if (eval_ && first_step_ == 0) evaluate_and_log(0);
 
-  matrix_rate_ = measure_matrix_rate(llama_->device(), llama_->dtype());
+  matrix_rate_ = measure_matrix_rate(model_->llama().device(), model_->llama().dtype());
   StepDisplay display(first_step_, plan_->steps());
   for (std::int64_t k = first_step_; k < plan_->steps(); ++k) {
     const Json metrics = train_step(k);
@@ -153,7 +154,7 @@ void Trainer::run() {
     if (done == plan_->steps()) break;
     if (eval_ && config_.eval.every_steps && done % *config_.eval.every_steps == 0) evaluate_and_log(done);
     if (config_.checkpoint.every_steps && done % *config_.checkpoint.every_steps == 0) save_checkpoint(done);
-    if (StopSignals::requested()) stop_after(done);
+    if (world_->any(StopSignals::requested())) stop_after(done);
   }
   if (eval_) evaluate_and_log(plan_->steps());
   save_final_model();
@@ -166,31 +167,30 @@ Json Trainer::train_step(std::int64_t k) {
   std::vector<const data::EncodedQuery*> queries;
   for (const std::int64_t index : plan_->queries(k))
     queries.push_back(&train_.queries[static_cast<std::size_t>(index)]);
-  std::vector<at::Tensor> gradients = gradients_.tensors();
-  for (at::Tensor& gradient : gradients) gradient.zero_();
+  model_->zero_gradients();
   work.times.end_of(Part::optimizer);
-  const Totals totals = pass_->accumulate_gradients(queries, gradients_, work);
-  const double norm = optim::global_norm(gradients);
+  const Totals totals = sum_of(pass_->accumulate_gradients(queries, model_->gradients(), work));
+  const double norm = model_->gradient_norm();
   if (!std::isfinite(totals.loss) || !std::isfinite(norm)) {
     throw_error("train",
                 "step {}: the loss ({}) or its gradient (norm {}) is not finite; a lower optimizer.learning_rate or a "
                 "longer schedule.warmup_ratio may help; checkpoints of earlier steps are kept",
                 k + 1, totals.mean(totals.loss), norm);
   }
-  optim::clip_by_norm(gradients, norm, config_.optimizer.max_grad_norm);
   const double learning_rate = config_.optimizer.learning_rate * schedule_->factor(k);
-  optimizer_->step(gradients, learning_rate);
+  model_->update(norm, config_.optimizer.max_grad_norm, learning_rate);
 
   work.times.end_of(Part::optimizer);
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   work_ += work;
+  const RankWork ranks = exchange_work(work, seconds, *world_, model_->llama().device());
   Json metrics = {{"step", k + 1}, {"epoch", plan_->epochs_after(k)}};
   metrics.update(loss_fields(totals));
   metrics["grad_norm"] = norm;
   metrics["learning_rate"] = learning_rate;
   metrics["queries"] = totals.queries;
   metrics["tokens"] = totals.tokens;
-  metrics["timing"] = timing_fields(work, seconds, totals.tokens, matrix_rate_);
+  metrics["timing"] = timing_fields(work, seconds, totals.tokens, matrix_rate_, ranks);
   return metrics;
 }
 
@@ -214,8 +214,6 @@ void Trainer::evaluate_and_log(std::int64_t steps_done) {
 
 std::string Trainer::profile() const { return profile_table(work_, matrix_rate_); }
 
-model::Weights Trainer::master_weights() const { return model::with_tensors(llama_->weights(), optimizer_->masters()); }
-
 checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
   checkpoint::SaveOptions options{.dtype = dtype, .tokenizer_from = folder_->path, .encoding_note = {}};
   if (config_.data.encoding == Encoding::released) {
@@ -226,17 +224,17 @@ checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
 
 void Trainer::save_checkpoint(std::int64_t steps_done) const {
   const Dtype dtype = config_.model.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32;
-  checkpoint::save_checkpoint(output_.path(), master_weights(), folder_->config, save_options(dtype),
-                              {.step = steps_done,
-                               .data_fingerprint = fingerprint(train_),
-                               .first_moments = optimizer_->first_moments(),
-                               .second_moments = optimizer_->second_moments()},
-                              config_.checkpoint.keep);
+  checkpoint::save_checkpoint(output_.path(), model_->tensors(), folder_->config, save_options(dtype),
+                              {.step = steps_done, .data_fingerprint = fingerprint(train_)}, config_.checkpoint.keep,
+                              RankWriters(*world_));
 }
 
 void Trainer::save_final_model() const {
-  StagedFolder folder(output_.path() / "model", StagedFolder::IfPresent::replace);
-  checkpoint::save_model(folder.path(), master_weights(), folder_->config, save_options(config_.checkpoint.dtype));
+  const RankWriters writers(*world_);
+  const checkpoint::TrainingTensors tensors = model_->tensors();
+  checkpoint::JointFolder folder(output_.path() / "model", writers);
+  checkpoint::save_model(folder.path(), tensors.masters, folder_->config, save_options(config_.checkpoint.dtype),
+                         writers);
   folder.publish();
   log("saved    {}", (output_.path() / "model").string());
 }

@@ -6,33 +6,37 @@
 #include <memory>
 #include <optional>
 
-#include "rrhf/checkpoint/training_state.h"
+#include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/config/run_config.h"
 #include "rrhf/data/step_plan.h"
-#include "rrhf/optim/adamw.h"
 #include "rrhf/optim/schedule.h"
 #include "rrhf/train/evaluate.h"
 #include "rrhf/train/inputs.h"
 #include "rrhf/train/pass.h"
 #include "rrhf/train/run_folder.h"
+#include "rrhf/train/trained_model.h"
 
 namespace rrhf::train {
 
-/// The device a config asks for. Throws InputError for cuda where there is none.
-at::Device choose_device(DeviceChoice choice);
+/// The device a config asks for; of several GPUs that of the rank among those of its machine. Throws InputError for
+/// cuda where there is none, or none for this rank.
+at::Device choose_device(DeviceChoice choice, int local_rank = 0);
 
-/// The model of a config: weights from its folder, or random ones from the seed with model.random_init.
+/// The whole model of a config, for evaluation: weights from its folder, or random ones from the seed with
+/// model.random_init.
 model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
                         const std::filesystem::path& weights_from);
 
 /// The steps of a run over `usable` queries, with train.order's permutations.
 data::StepPlan plan_steps(const config::RunConfig& config, std::int64_t usable);
 
-/// Trains one run from its first or its resumed step to its last, and saves it.
+/// Trains one run from its first or its resumed step to its last, and saves it. Every rank of the world makes the same
+/// calls; rank 0 alone writes what is not the model's.
 class Trainer {
  public:
   /// Reads data and model. Throws InputError for anything wrong with either, before the output folder is made.
-  Trainer(config::RunConfig config, bool resume);
+  /// `world` must outlive this.
+  Trainer(config::RunConfig config, bool resume, const distributed::World& world);
 
   /// Throws Interrupted after saving a checkpoint when a stop signal comes.
   void run();
@@ -41,24 +45,23 @@ class Trainer {
   std::string profile() const;
 
  private:
-  void resume_from(const std::filesystem::path& checkpoint);
+  void load_model(at::Device device);
   Json train_step(std::int64_t k);
   void evaluate_and_log(std::int64_t steps_done);
   [[noreturn]] void stop_after(std::int64_t steps_done) const;
   void save_checkpoint(std::int64_t steps_done) const;
   void save_final_model() const;
   checkpoint::SaveOptions save_options(Dtype dtype) const;
-  model::Weights master_weights() const;
 
   config::RunConfig config_;
+  const distributed::World* world_;
   RunFolder output_;
   std::optional<ModelFolder> folder_;
   EncodedSet train_;
   std::optional<EncodedSet> eval_;
   std::optional<std::filesystem::path> resumed_from_;
-  std::unique_ptr<model::Llama> llama_;
-  model::Weights gradients_;
-  std::unique_ptr<optim::AdamW> optimizer_;
+  Groups groups_;
+  std::unique_ptr<TrainedModel> model_;
   std::unique_ptr<objective::Objective> objective_;
   std::unique_ptr<Pass> pass_;
   std::unique_ptr<data::StepPlan> plan_;

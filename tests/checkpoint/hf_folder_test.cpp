@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <barrier>
 #include <filesystem>
+#include <thread>
 
 #include "rrhf/checkpoint/tensor_file.h"
 #include "rrhf/checkpoint/training_state.h"
@@ -123,31 +126,126 @@ TEST_F(HfFolder, SaysWhatIsMissingOfAFolder) {
   EXPECT_THROW(load_config(root_), InputError);
 }
 
+// Tensors filled with a number of their own, handed out in units of `per_unit`.
+TensorUnits filled_units(const model::LlamaConfig& config, std::size_t per_unit, double first) {
+  const auto shapes = model::tensor_shapes(config);
+  TensorUnits units;
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    if (i % per_unit == 0) units.units.emplace_back();
+    units.units.back().push_back(i);
+  }
+  units.whole = [shapes, first, numbers = units.units](std::size_t unit) {
+    std::vector<at::Tensor> tensors;
+    for (const std::size_t i : numbers[unit]) tensors.push_back(at::full(shapes[i], first + static_cast<double>(i)));
+    return tensors;
+  };
+  return units;
+}
+
+TensorUnits units_of(const model::Weights& weights) {
+  TensorUnits units;
+  for (std::size_t i = 0; i < weights.tensors().size(); ++i) units.units.push_back({i});
+  units.whole = [tensors = weights.tensors()](std::size_t unit) { return std::vector<at::Tensor>{tensors[unit]}; };
+  return units;
+}
+
+void expect_moments(const fs::path& checkpoint, const model::LlamaConfig& config, double first, double second) {
+  const TrainingStateReader state(checkpoint, config);
+  EXPECT_EQ(state.facts().step, 15);
+  EXPECT_EQ(state.facts().data_fingerprint, "abc");
+  const auto shapes = model::tensor_shapes(config);
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    // Any range: here from the second element on.
+    const at::Tensor values = at::zeros({at::empty(shapes[i], at::kMeta).numel() - 1});
+    state.read_first(i, 1, values);
+    EXPECT_TRUE(at::all(values == first + static_cast<double>(i)).item<bool>()) << i;
+    state.read_second(i, 1, values);
+    EXPECT_TRUE(at::all(values == second + static_cast<double>(i)).item<bool>()) << i;
+  }
+}
+
 TEST_F(HfFolder, CheckpointsKeepTheNewestAndGiveMomentsBack) {
   const SaveOptions options{.tokenizer_from = {}, .encoding_note = {}};
-  TrainingState state{.step = 0,
-                      .data_fingerprint = "abc",
-                      .first_moments = {at::full({2, 3}, 0.5)},
-                      .second_moments = {at::full({2, 3}, 2.0)}};
-  for (state.step = 5; state.step <= 15; state.step += 5) save_checkpoint(root_, weights_, config_, options, state, 2);
+  const TrainingTensors tensors{.masters = units_of(weights_),
+                                .first_moments = filled_units(config_, 1, 0.5),
+                                .second_moments = filled_units(config_, 1, 200)};
+  for (const std::int64_t step : {5, 10, 15}) {
+    save_checkpoint(root_, tensors, config_, options, {.step = step, .data_fingerprint = "abc"}, 2);
+  }
   EXPECT_FALSE(fs::exists(root_ / "checkpoints/step-000005"));
   EXPECT_TRUE(fs::exists(root_ / "checkpoints/step-000010"));
   const auto latest = latest_checkpoint(root_);
   ASSERT_TRUE(latest.has_value());
   EXPECT_EQ(latest->filename(), "step-000015");
-
-  TrainingState loaded{
-      .step = 0, .data_fingerprint = {}, .first_moments = {at::zeros({2, 3})}, .second_moments = {at::zeros({2, 3})}};
-  load_training_state(*latest, loaded);
-  EXPECT_EQ(loaded.step, 15);
-  EXPECT_EQ(loaded.data_fingerprint, "abc");
-  EXPECT_TRUE(at::all(loaded.first_moments[0] == 0.5).item<bool>());
-  EXPECT_TRUE(at::all(loaded.second_moments[0] == 2).item<bool>());
+  EXPECT_TRUE(fs::exists(*latest / "training_state.safetensors"));
+  expect_moments(*latest, config_, 0.5, 200);
   expect_equal(load_weights(*latest, config_, at::kFloat, at::kCPU));
 
-  TrainingState other{
-      .step = 0, .data_fingerprint = {}, .first_moments = {at::zeros({3})}, .second_moments = {at::zeros({3})}};
-  EXPECT_THROW(load_training_state(*latest, other), InputError);
+  model::LlamaConfig other = config_;
+  other.num_hidden_layers += 1;
+  EXPECT_THROW(TrainingStateReader(*latest, other), InputError);
+}
+
+// One of several processes that write, on a thread of its own.
+class ThreadWriters : public Writers {
+ public:
+  struct Shared {
+    explicit Shared(std::size_t size) : arrive(static_cast<std::ptrdiff_t>(size)), words(size) {}
+    std::barrier<> arrive;
+    std::vector<std::string> words;
+  };
+  ThreadWriters(Shared& shared, std::size_t rank) : shared_(&shared), rank_(rank) {}
+  std::size_t rank() const override { return rank_; }
+  std::size_t size() const override { return shared_->words.size(); }
+  std::vector<std::string> meet(const std::string& word) const override {
+    shared_->words[rank_] = word;
+    shared_->arrive.arrive_and_wait();
+    std::vector<std::string> words = shared_->words;
+    shared_->arrive.arrive_and_wait();
+    return words;
+  }
+
+ private:
+  Shared* shared_;
+  std::size_t rank_;
+};
+
+TEST_F(HfFolder, SeveralProcessesWriteOneCheckpointThatAnyNumberReads) {
+  constexpr std::size_t count = 3;
+  ThreadWriters::Shared shared(count);
+  std::vector<std::jthread> threads;
+  for (std::size_t rank = 0; rank < count; ++rank) {
+    threads.emplace_back([this, &shared, rank] {
+      const TrainingTensors tensors{.masters = units_of(weights_),
+                                    .first_moments = filled_units(config_, 4, 0.5),
+                                    .second_moments = filled_units(config_, 4, 200)};
+      save_checkpoint(root_, tensors, config_, {.tokenizer_from = {}, .encoding_note = {}},
+                      {.step = 15, .data_fingerprint = "abc"}, 2, ThreadWriters(shared, rank));
+    });
+  }
+  threads.clear();
+  const fs::path folder = root_ / "checkpoints/step-000015";
+  for (int i = 1; i <= 3; ++i) {
+    EXPECT_TRUE(fs::exists(folder / fmt::format("model-{:05}-of-00003.safetensors", i)));
+    EXPECT_TRUE(fs::exists(folder / fmt::format("training_state-{:05}-of-00003.safetensors", i)));
+  }
+  expect_moments(folder, config_, 0.5, 200);
+  expect_equal(load_weights(folder, config_, at::kFloat, at::kCPU));
+}
+
+TEST_F(HfFolder, ReadsAnyRangeOfATensor) {
+  const fs::path folder = saved("ranges", {.tokenizer_from = {}, .encoding_note = {}});
+  const WeightReader reader(folder, config_);
+  const std::vector<at::Tensor> tensors = weights_.tensors();
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    // Cuts in three, none at the border of query, key and value.
+    const std::int64_t size = tensors[i].numel(), third = size / 3 + 1;
+    const at::Tensor values = at::zeros({size});
+    for (std::int64_t begin = 0; begin < size; begin += third) {
+      reader.read(i, begin, values.narrow(0, begin, std::min(third, size - begin)));
+    }
+    EXPECT_TRUE(at::equal(values.view(tensors[i].sizes()), tensors[i])) << i;
+  }
 }
 
 TEST_F(HfFolder, AFolderWithoutCheckpointsHasNone) { EXPECT_FALSE(latest_checkpoint(root_).has_value()); }

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/model/llama.h"
 #include "tests/core/support.h"
@@ -58,12 +59,14 @@ INSTANTIATE_TEST_SUITE_P(Heads, StreamedLlamaOf, ::testing::Bool(),
 
 TEST(StreamedLlama, RefusesTensorsThatDoNotFitTheConfig) {
   const testing::TemporaryFolder folder;
-  const model::LlamaConfig config = small_config(false);
-  save_model(folder.path(), model::zero_weights(config, at::TensorOptions().dtype(at::kFloat)), small_config(true),
-             {.tokenizer_from = {}, .encoding_note = {}});
+  const SaveOptions options{.tokenizer_from = {}, .encoding_note = {}};
+  const auto saved_under = [&](const model::LlamaConfig& config, const model::LlamaConfig& other) {
+    save_model(folder.path(), model::zero_weights(config, at::TensorOptions().dtype(at::kFloat)), config, options);
+    write_config(folder.path(), other, Dtype::float32);
+  };
+  saved_under(small_config(false), small_config(true));
   EXPECT_NO_THROW(StreamedLlama{folder.path()});
-  save_model(folder.path(), model::zero_weights(small_config(true), at::TensorOptions().dtype(at::kFloat)),
-             small_config(false), {.tokenizer_from = {}, .encoding_note = {}});
+  saved_under(small_config(true), small_config(false));
   EXPECT_TRUE(testing::holds(testing::error_of([&] { StreamedLlama{folder.path()}; }), "missing: lm_head.weight"));
 }
 

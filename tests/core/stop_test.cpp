@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <thread>
 
 namespace rrhf {
 namespace {
@@ -20,14 +23,18 @@ TEST(StopSignals, TurnSignalsIntoAQuestion) {
   EXPECT_TRUE(StopSignals::requested());
 }
 
-TEST(StopSignalsDeathTest, ASecondSignalEndsTheProcess) {
+TEST(StopSignalsDeathTest, ASecondRequestEndsTheProcessButNotARepeatedOne) {
   EXPECT_EXIT(
       {
         const StopSignals signals;
         std::raise(SIGINT);
         std::raise(SIGINT);
+        std::raise(SIGTERM);
+        std::fputs("still here", stderr);
+        std::this_thread::sleep_for(std::chrono::milliseconds(600));
+        std::raise(SIGINT);
       },
-      ::testing::KilledBySignal(SIGINT), "");
+      ::testing::KilledBySignal(SIGINT), "still here");
 }
 
 }  // namespace

@@ -197,27 +197,29 @@ TEST(CpuKernels, ANotANumberIsSeen) {
 
 // --- idle responses -------------------------------------------------------------------------------------------------
 
-struct Gradients {
+struct BothGradients {
   std::vector<at::Tensor> dense, active;
 };
 
-Gradients gradients_of(const RandomPack& random, const std::vector<double>& coefficients, HeadBudget budget) {
+// Of all rows with everything kept, and of the active rows, kept or computed again.
+BothGradients gradients_of(const RandomPack& random, const std::vector<double>& coefficients, HeadBudget budget,
+                           bool recompute = false) {
   const LlamaConfig config = heads_config(4, 2, 6);
   const auto options = at::TensorOptions().dtype(at::kDouble);
   Weights weights = empty_weights(config, options);
   initialize(weights, config, 3);
   const Llama llama(config, std::move(weights), budget);
   const Pack pack = make_pack(random.inputs, at::kCPU);
-  Weights dense = zero_weights(config, options), active = zero_weights(config, options);
+  Gradients dense(zero_weights(config, options)), active(zero_weights(config, options));
   Activations saved;
   llama.forward(pack, &saved);
   llama.backward(pack, coefficients, saved, dense);
-  Activations again;
+  Activations again{.recompute = recompute};
   llama.forward(pack, &again);
   const ActivePart part = drop_idle_responses(random.inputs, pack, coefficients, again);
   EXPECT_LT(part.pack.token_count(), pack.token_count());
   if (!part.empty()) llama.backward(part.pack, part.coefficients, again, active);
-  return {dense.tensors(), active.tensors()};
+  return {dense.weights().tensors(), active.weights().tensors()};
 }
 
 TEST(IdleResponses, LeaveTheGradientAsItIs) {
@@ -231,6 +233,15 @@ TEST(IdleResponses, LeaveTheGradientAsItIs) {
         EXPECT_LE((dense[i] - active[i]).abs().max().item<double>(), 1e-13 * dense[i].abs().max().item<double>());
       }
     }
+  }
+}
+
+TEST(Recompute, GivesTheSameGradient) {
+  const RandomPack random({{5, 4, 9, 1}, {3, 2, 6}, {8, 30, 2}});
+  const std::vector<double> coefficients{0.5, 0, -1, 0, 0, 0, 2};
+  const auto [dense, again] = gradients_of(random, coefficients, {}, /*recompute=*/true);
+  for (std::size_t i = 0; i < dense.size(); ++i) {
+    EXPECT_LE((dense[i] - again[i]).abs().max().item<double>(), 1e-13 * dense[i].abs().max().item<double>());
   }
 }
 

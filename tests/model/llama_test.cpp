@@ -53,13 +53,13 @@ void expect_numerical_gradients(const LlamaConfig& config, HeadBudget budget) {
   Llama llama = small_llama(config, budget);
   const Pack pack = make_pack(queries.inputs(), at::kCPU);
   const std::vector<double> coefficients{0.7, -1.3, 0.4, 2};
-  Weights gradients = zero_weights(config, at::TensorOptions().dtype(at::kDouble));
+  Gradients gradients(zero_weights(config, at::TensorOptions().dtype(at::kDouble)));
   Activations saved;
   llama.forward(pack, &saved);
   llama.backward(pack, coefficients, saved, gradients);
 
   const auto parameters = llama.weights().tensors();
-  const auto slopes = gradients.tensors();
+  const auto slopes = gradients.weights().tensors();
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     at::Tensor flat = parameters[i].view({-1});
     // A stride coprime to the sizes touches every kind of row.
@@ -152,6 +152,98 @@ TEST(NamedTensors, AreViewsUnderTheNamesOfTheFormat) {
     view.fill_(1);
   }
   for (const at::Tensor& tensor : weights.tensors()) EXPECT_TRUE(at::all(tensor == 1).item<bool>());
+}
+
+// Keeps one unit's tensors at a time and records what it was asked for.
+class OneUnitParameters : public Parameters {
+ public:
+  OneUnitParameters(const LlamaConfig& config, Weights whole)
+      : Parameters(whole.embedding_VD.options()), config_(config), units_(config), whole_(std::move(whole)) {
+    tensor_places(weights_, config_);
+  }
+  void need(std::size_t unit, std::optional<std::size_t> next) override {
+    if (announced_) {
+      EXPECT_EQ(unit, *announced_);
+    }
+    announced_ = next;
+    asked.push_back(unit);
+    for (at::Tensor* place : tensor_places(weights_, config_)) place->reset();
+    for (const std::size_t i : units_.tensors(unit)) *tensor_places(weights_, config_)[i] = whole_.tensors()[i];
+  }
+  std::vector<std::size_t> asked;
+
+ private:
+  LlamaConfig config_;
+  Units units_;
+  Weights whole_;
+  std::optional<std::size_t> announced_;
+};
+
+// The same for gradients: a unit's tensors are there from need() to done().
+class OneUnitGradients : public Gradients {
+ public:
+  explicit OneUnitGradients(const LlamaConfig& config)
+      : config_(config), units_(config), whole_(zero_weights(config, at::TensorOptions().dtype(at::kDouble))) {
+    tensor_places(weights_, config_);
+  }
+  void need(std::size_t unit) override {
+    for (const std::size_t i : units_.tensors(unit)) *tensor_places(weights_, config_)[i] = whole_.tensors()[i];
+  }
+  void done(std::size_t unit) override {
+    finished.push_back(unit);
+    for (const std::size_t i : units_.tensors(unit)) tensor_places(weights_, config_)[i]->reset();
+  }
+  const Weights& whole() const { return whole_; }
+  std::vector<std::size_t> finished;
+
+ private:
+  LlamaConfig config_;
+  Units units_;
+  Weights whole_;
+};
+
+TEST(Units, APassAsksForThemInOrderAndUsesNoOther) {
+  const Queries queries;
+  const Pack pack = make_pack(queries.inputs(), at::kCPU);
+  const std::vector<double> coefficients{0.7, -1.3, 0.4, 2};
+  for (const bool tied : {false, true}) {
+    const LlamaConfig config = small_config(tied, 3);
+    const Llama whole = small_llama(config);
+    Gradients expected(zero_weights(config, at::TensorOptions().dtype(at::kDouble)));
+    Activations saved;
+    whole.forward(pack, &saved);
+    whole.backward(pack, coefficients, saved, expected);
+
+    const auto parameters = std::make_shared<OneUnitParameters>(config, whole.weights());
+    const Llama llama(config, parameters);
+    OneUnitGradients gradients(config);
+    EXPECT_EQ(llama.forward(pack, &saved), whole.forward(pack));
+    llama.backward(pack, coefficients, saved, gradients);
+    const std::size_t head = tied ? 0 : 3;  // two layers
+    EXPECT_EQ(parameters->asked, (std::vector<std::size_t>{0, 1, 2, head, head, 2, 1}));
+    EXPECT_EQ(gradients.finished, tied ? (std::vector<std::size_t>{2, 1, 0}) : (std::vector<std::size_t>{3, 2, 1, 0}));
+    const auto got = gradients.whole().tensors(), want = expected.weights().tensors();
+    for (std::size_t i = 0; i < want.size(); ++i) EXPECT_TRUE(at::equal(got[i], want[i])) << i;
+
+    const auto asked = std::exchange(parameters->asked, {});
+    const auto finished = std::exchange(gradients.finished, {});
+    llama.idle_forward();
+    llama.idle_backward(gradients);
+    EXPECT_EQ(parameters->asked, asked);
+    EXPECT_EQ(gradients.finished, finished);
+  }
+}
+
+TEST(Weights, TheNamedPartsOfTensorsAreTheirRows) {
+  const LlamaConfig config = small_config(false, 2);
+  Weights weights = empty_weights(config, at::TensorOptions().dtype(at::kFloat));
+  initialize(weights, config, 1);
+  const auto named = named_parts(2, weights.tensors()[2], config);  // query, key, value of the first layer
+  ASSERT_EQ(named.size(), 3u);
+  EXPECT_EQ(named[1].name, "model.layers.0.self_attn.k_proj.weight");
+  EXPECT_EQ(named[1].view.sizes(), (at::IntArrayRef{8, 12}));  // 2 heads of 4
+  EXPECT_EQ(named[1].view.storage_offset(), 24 * 12);          // behind 6 heads of 4
+  EXPECT_EQ(named_parts(14, weights.tensors()[14], config).front().name, "lm_head.weight");
 }
 
 }  // namespace

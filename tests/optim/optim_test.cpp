@@ -65,6 +65,12 @@ TEST(Clip, ScalesToTheGlobalNorm) {
   EXPECT_NEAR(gradients[0].item<double>(), 3 / (5 + 1e-6), 1e-12);
 }
 
+TEST(Clip, SumsManySmallSquaresWithoutLosingThem) {
+  // 3 * 2^24 + 5 elements of 1: a float32 sum of ones stops at 2^24.
+  const at::Tensor ones = at::ones({3 * (1 << 24) + 5}, at::kFloat);
+  EXPECT_NEAR(sum_of_squares({ones, ones.narrow(0, 0, 7)}), 3.0 * (1 << 24) + 12, 1);
+}
+
 TEST(Clip, LeavesSmallGradientsAndZeroMeansOff) {
   std::vector<at::Tensor> gradients{doubles({0.5})};
   clip_by_norm(gradients, 0.5, 1);

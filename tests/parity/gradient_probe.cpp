@@ -34,16 +34,17 @@ void write_gradients(const config::RunConfig& config, const std::string& out) {
   const train::EncodedSet set = train::encode_rows(rows, folder, config);
   const model::Llama llama = train::load_llama(config, folder, at::kCPU, folder.path);
   const objective::Objective objective(train::objective_options(config));
-  const train::Pass pass(llama, objective, config.train.tokens_per_pack.value_or(train::automatic_tokens_per_pack));
+  const distributed::World world;
+  const train::Pass pass(llama, objective, world, train::pass_options(config));
 
   auto queries = set.pointers();
   queries.resize(std::min<std::size_t>(queries.size(), static_cast<std::size_t>(config.train.queries_per_step)));
   const auto dtype = model::accumulation_type(llama.dtype());
-  model::Weights gradients = model::zero_weights(folder.config, at::TensorOptions().dtype(dtype));
+  model::Gradients gradients(model::zero_weights(folder.config, at::TensorOptions().dtype(dtype)));
   train::StepWork work;
-  const train::Totals totals = pass.accumulate_gradients(queries, gradients, work);
+  const train::Totals totals = train::sum_of(pass.accumulate_gradients(queries, gradients, work));
 
-  std::vector<model::NamedTensor> named = model::named_tensors(gradients, folder.config);
+  std::vector<model::NamedTensor> named = model::named_tensors(gradients.weights(), folder.config);
   named.push_back({"loss", scalar(totals.mean(totals.loss))});
   named.push_back({"rank_loss", scalar(totals.mean(totals.rank_loss))});
   named.push_back({"sft_loss", scalar(totals.mean(totals.sft_loss))});

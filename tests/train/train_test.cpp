@@ -89,8 +89,8 @@ TEST(Totals, ReportMeansAndNothingWhereThereIsNothing) {
   loss.ranking = {.pairs = 1, .ordered = 1, .margin = 0.5};
   const std::vector<double> logprobs{-4, -0.5};
   Totals totals;
-  totals.add(query, loss, logprobs);
-  totals.add(query, loss, logprobs);
+  totals += Totals(query, loss, logprobs);
+  totals += Totals(query, loss, logprobs);
   EXPECT_EQ(totals.tokens, 10);
   EXPECT_EQ(totals.mean(totals.loss), 3);
   EXPECT_EQ(totals.rank_accuracy(), 1);

@@ -1,0 +1,30 @@
+// How the processes of a run come together.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <chrono>
+
+#include "rrhf/core/choices.h"
+#include "rrhf/distributed/environment.h"
+#include "rrhf/distributed/verdict.h"
+#include "rrhf/distributed/world.h"
+
+namespace rrhf::distributed {
+
+struct WorldOptions {
+  at::Device device = at::kCPU;  ///< of the tensors given to collectives
+  BackendChoice backend = BackendChoice::automatic;
+  std::chrono::seconds timeout{300};  ///< without a sign of life, or waited for in a collective
+  Speaker speak = {};                 ///< none: the verdict is logged
+};
+
+/// Meets the other ranks and connects to them; a Meeting of one process gives a World of one at once.
+/// Throws InputError when the backend isn't there or the meeting point can't be used, PeerError when not all ranks came
+/// in time. From then on the process ends when another rank fails (world.h).
+World join(const Meeting& meeting, const WorldOptions& options);
+
+/// The keys of one start of the ranks in the meeting point's store. For the starter that holds it.
+std::string store_prefix(int restarts);
+
+}  // namespace rrhf::distributed

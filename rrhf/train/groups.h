@@ -1,0 +1,20 @@
+// The groups of ranks that parallel.mode and parallel.shard_size make of a world.
+#pragma once
+
+#include "rrhf/config/run_config.h"
+#include "rrhf/distributed/world.h"
+
+namespace rrhf::train {
+
+/// `shards`: the ranks that hold one copy of the model among them, neighbours in rank. `copies`: the ranks that hold
+/// the same part of other copies. Replicated: one shard, all copies. Sharded: the reverse, or groups of shard_size.
+struct Groups {
+  distributed::World shards;
+  distributed::World copies;
+};
+
+/// Every rank calls it. Throws InputError when shard_size does not divide the number of ranks, or is given without
+/// sharded mode.
+Groups make_groups(const config::ParallelConfig& config, const distributed::World& world);
+
+}  // namespace rrhf::train

@@ -1,0 +1,76 @@
+// The model in training as one rank holds it: its part of weights, gradients and optimizer state.
+//
+// One rank alone holds one part, the whole; in memory and work that is a model without parts.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "rrhf/checkpoint/training_state.h"
+#include "rrhf/model/llama.h"
+#include "rrhf/optim/adamw.h"
+#include "rrhf/train/groups.h"
+#include "rrhf/train/model_parts.h"
+
+namespace rrhf::train {
+
+/// Bytes of this rank's parts.
+struct PartBytes {
+  std::int64_t weights = 0;
+  std::int64_t gradients = 0;
+  std::int64_t optimizer = 0;  ///< moments, and masters where there are any
+};
+
+/// Every rank makes the same calls.
+class TrainedModel {
+ public:
+  /// Zero weights of the dtype and device of `options`. `groups` must outlive this.
+  TrainedModel(const model::LlamaConfig& config, at::TensorOptions options, optim::AdamWOptions optimizer,
+               const Groups& groups);
+  TrainedModel(const TrainedModel&) = delete;
+  TrainedModel& operator=(const TrainedModel&) = delete;
+
+  /// Reads this rank's part of a folder's weights. Throws InputError as checkpoint::WeightReader does.
+  void load(const std::filesystem::path& folder);
+
+  /// Random weights from a seed, the same for any number of ranks.
+  void initialize(std::uint64_t seed);
+
+  /// Weights, moments and the number of steps of a checkpoint. Throws InputError when it is another model's.
+  checkpoint::TrainingFacts resume(const std::filesystem::path& checkpoint);
+
+  const model::Llama& llama() const noexcept { return llama_; }
+  PartBytes bytes() const;
+
+  /// Where the passes of a step add their gradients.
+  model::Gradients& gradients() noexcept { return gradients_; }
+  void zero_gradients();
+
+  /// The norm over all gradients, once they are complete.
+  double gradient_norm() const;
+
+  /// Clips the gradients, whose norm is given, and updates the weights with them.
+  void update(double norm, double max_norm, double learning_rate);
+
+  /// For checkpoints: the masters, or the weights where these are their own, and the moments.
+  checkpoint::TrainingTensors tensors() const;
+
+ private:
+  checkpoint::TensorUnits whole_units(const std::vector<at::Tensor>& parts) const;
+  void masters_changed();
+
+  const Groups* groups_;
+  ModelParts model_;
+  std::vector<at::Tensor> weight_parts_;
+  std::vector<at::Tensor> gradient_parts_;
+  optim::AdamW optimizer_;
+  std::shared_ptr<GatheredParameters> parameters_;
+  ReducedGradients gradients_;
+  model::Llama llama_;
+};
+
+}  // namespace rrhf::train

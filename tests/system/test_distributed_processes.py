@@ -1,0 +1,406 @@
+"""Ranks as real processes: started, watched, killed, stopped, cut off. rank_probe steps as training does, without a model."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+from program import ENVIRONMENT
+
+TORCHRUN = Path(sys.executable).with_name("torchrun")
+HOST = socket.gethostname()
+Started = subprocess.Popen
+
+# Variables of a starter around the tests must not reach the programs under test.
+CLEAN = {name: value for name, value in ENVIRONMENT.items() if not re.match(r"RANK$|WORLD_SIZE$|LOCAL_|MASTER_|SLURM_|OMPI_", name)}
+
+
+@pytest.fixture
+def probe(build_dir: Path, tmp_path: Path) -> Callable[..., list[str]]:
+    """The command line of a probe that writes into tmp_path/out."""
+
+    def command(steps: int = 3, ms: int = 10, timeout: int = 60, processes: int = 0, fail: str = "") -> list[str]:
+        words = [build_dir / "rank_probe", tmp_path / "out", steps, ms, timeout]
+        if processes:
+            words += ["--processes", processes]
+        if fail:
+            words += ["--fail", *fail.split()]
+        return [str(word) for word in words]
+
+    return command
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for child in children(pid):
+        found += [child, *descendants(child)]
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def rank_of(pid: int) -> int | None:
+    try:
+        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return next((int(word[5:]) for word in words if word.startswith(b"RANK=")), None)
+
+
+def wait_for(what: Callable[[], object], seconds: float = 60) -> object:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what} did not come true in {seconds} s")
+
+
+def log_of(folder: Path, rank: int) -> str:
+    file = folder / "out" / "logs" / f"rank-{rank}.log"
+    return file.read_text() if file.exists() else ""
+
+
+@contextlib.contextmanager
+def started(command: list[str], env: dict[str, str] | None = None) -> Iterator[Started]:
+    """A program with its stderr on a pipe; everything it started is gone afterwards, or the test fails."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env or CLEAN)
+    seen: set[int] = set()
+    process.note = lambda: seen.update(descendants(process.pid))  # type: ignore[attr-defined]
+    try:
+        yield process
+        wait_for(lambda: not any(map(alive, seen)), 10)
+    finally:
+        for pid in [process.pid, *seen]:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def ranks_of(process: Started) -> dict[int, int]:
+    process.note()  # type: ignore[attr-defined]
+    return {rank: pid for pid in descendants(process.pid) if (rank := rank_of(pid)) is not None}
+
+
+def after_step(process: Started, folder: Path, step: int) -> dict[int, int]:
+    """The processes by rank, once rank 1 has done that step."""
+    wait_for(lambda: f"step {step} of rank 1" in log_of(folder, 1) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    return ranks_of(process)
+
+
+def message(errors: str) -> str:
+    """The one line of [distributed] in what was printed."""
+    lines = [line for line in errors.splitlines() if line.startswith("[distributed]")]
+    assert len(lines) == 1, errors
+    return lines[0]
+
+
+def run(command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run(command, capture_output=True, text=True, env=env or CLEAN, timeout=120)
+
+
+# --- our own starter
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_ranks_run_to_their_end(count: int, probe: Callable, tmp_path: Path) -> None:
+    result = run(probe(processes=count))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"done {count}\n"
+    total = sum(range(count))
+    assert f"step 3 of rank 0: {total}" in result.stderr
+    for rank in range(1, count):
+        assert f"step 3 of rank {rank}: {total}" in log_of(tmp_path, rank)
+        assert f"done {count}" in log_of(tmp_path, rank)
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_a_killed_rank_ends_all(victim: int, probe: Callable, tmp_path: Path) -> None:
+    with started(probe(steps=100_000, processes=3)) as process:
+        ranks = after_step(process, tmp_path, 5)
+        begin = time.monotonic()
+        os.kill(ranks[victim], signal.SIGKILL)
+        errors = process.communicate(timeout=60)[1]
+        assert time.monotonic() - begin < 10
+    assert process.returncode == 1
+    assert message(errors) == f"[distributed] rank {victim} on {HOST} ended with SIGKILL"
+
+
+def test_a_crash_is_told_from_a_kill(probe: Callable) -> None:
+    result = run(probe(steps=50, processes=2, fail="1 3 abort"))
+    assert result.returncode == 1
+    assert message(result.stderr) == f"[distributed] rank 1 on {HOST} ended with SIGABRT"
+
+
+@pytest.mark.parametrize("kind,code,text", [("throw", 1, "step 3 went wrong"), ("input", 2, "step 3 was given nonsense")])
+def test_an_exception_of_one_rank_is_everybodys_message(kind: str, code: int, text: str, probe: Callable, tmp_path: Path) -> None:
+    result = run(probe(steps=1000, processes=3, fail=f"2 3 {kind}"))
+    assert result.returncode == code, result.stderr
+    assert message(result.stderr) == f"[distributed] rank 2 on {HOST} failed: [probe] {text}"
+    assert f"[probe] {text}" in log_of(tmp_path, 2)
+    assert "rank 2" in log_of(tmp_path, 1), "the others' logs say why they ended"
+
+
+def test_an_exception_of_rank_0_is_printed_once(probe: Callable, tmp_path: Path) -> None:
+    result = run(probe(steps=1000, processes=3, fail="0 3 input"))
+    assert result.returncode == 2
+    assert result.stderr.count("step 3 was given nonsense") == 1
+    assert f"rank 0 on {HOST} failed: [probe] step 3 was given nonsense" in log_of(tmp_path, 2)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_fails_before_the_meeting_ends_all(rank: int, probe: Callable) -> None:
+    begin = time.monotonic()
+    result = run(probe(processes=2, fail=f"{rank} 0 early"))
+    assert time.monotonic() - begin < 20
+    assert result.returncode == 2
+    assert result.stderr.count("[probe] no data here") == 1, result.stderr
+
+
+def test_a_difference_between_ranks_is_named(probe: Callable) -> None:
+    result = run(probe(processes=3, fail="2 0 differ"))
+    assert result.returncode == 2
+    assert message(result.stderr) == (
+        f"[distributed] rank 2 on {HOST} has another config than rank 0 on {HOST}: seed: 43   (rank 0: seed: 42)"
+    )
+
+
+def test_a_stopped_rank_is_found_by_its_silence(probe: Callable, tmp_path: Path) -> None:
+    with started(probe(steps=100_000, timeout=10, processes=3)) as process:
+        ranks = after_step(process, tmp_path, 5)
+        begin = time.monotonic()
+        os.kill(ranks[1], signal.SIGSTOP)
+        errors = process.communicate(timeout=60)[1]
+        assert time.monotonic() - begin < 20
+    assert process.returncode == 1
+    assert f"rank 1 on {HOST} " in message(errors) and "10 s" in message(errors), errors
+
+
+def test_a_rank_that_hangs_is_named_by_those_who_wait(probe: Callable) -> None:
+    begin = time.monotonic()
+    result = run(probe(steps=1000, timeout=10, processes=3, fail="2 4 hang"))
+    assert 10 < time.monotonic() - begin < 30
+    assert result.returncode == 1
+    assert f"rank 2 on {HOST} hung: the others have waited for it in all_reduce for 10 s" in message(result.stderr)
+
+
+@pytest.mark.parametrize("number,name", [(signal.SIGINT, "SIGINT"), (signal.SIGTERM, "SIGTERM")])
+def test_a_stop_signal_to_the_starter_stops_all_after_one_step(number: int, name: str, probe: Callable, tmp_path: Path) -> None:
+    with started(probe(steps=100_000, processes=3)) as process:
+        after_step(process, tmp_path, 5)
+        process.send_signal(number)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    stopped = re.findall(r"\[probe\] stopped after step (\d+)", errors)
+    assert len(stopped) == 1, errors
+    for rank in (1, 2):
+        assert re.findall(r"stopped after step (\d+)", log_of(tmp_path, rank)) == stopped
+
+
+def test_a_stop_signal_to_one_rank_stops_all(probe: Callable, tmp_path: Path) -> None:
+    with started(probe(steps=100_000, processes=3)) as process:
+        os.kill(after_step(process, tmp_path, 5)[2], signal.SIGTERM)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert errors.count("[probe] stopped after step") == 1
+    assert "stopped after step" in log_of(tmp_path, 1)
+
+
+def test_ranks_die_with_their_starter(probe: Callable, tmp_path: Path) -> None:
+    with started(probe(steps=100_000, processes=3)) as process:
+        ranks = after_step(process, tmp_path, 5)
+        assert sorted(ranks) == [0, 1, 2]
+        process.kill()
+        process.wait()
+        wait_for(lambda: not any(map(alive, ranks.values())), 5)
+
+
+def test_threads_are_divided_unless_the_user_did(probe: Callable, tmp_path: Path) -> None:
+    def threads(env: dict[str, str]) -> set[bytes]:
+        with started(probe(steps=100_000, processes=2), env) as process:
+            ranks = after_step(process, tmp_path, 1)
+            words = [word for pid in ranks.values() for word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")]
+            process.terminate()
+            process.communicate(timeout=60)
+        return {word for word in words if word.startswith(b"OMP_NUM_THREADS=")}
+
+    bare = {name: value for name, value in CLEAN.items() if name != "OMP_NUM_THREADS"}
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert threads(bare) == {b"OMP_NUM_THREADS=%d" % share}
+    shutil.rmtree(tmp_path / "out")
+    assert threads({**bare, "OMP_NUM_THREADS": "3"}) == {b"OMP_NUM_THREADS=3"}
+
+
+# --- other starters
+
+
+def rank_environment(rank: int, size: int, port: int, **more: str) -> dict[str, str]:
+    place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
+    return {**CLEAN, **{k: str(v) for k, v in place.items()}, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **more}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start_by_hand(command: list[str], size: int) -> list[Started]:
+    port = free_port()
+    return [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=rank_environment(rank, size, port))
+        for rank in range(size)
+    ]
+
+
+def ends(processes: list[Started], timeout: float = 60) -> list[tuple[int, str]]:
+    """Exit code and stderr of each."""
+    try:
+        return [(process.returncode, errors) for process in processes for errors in [process.communicate(timeout=timeout)[1]]]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_ranks_without_a_starter_find_the_dead_one(victim: int, probe: Callable, tmp_path: Path) -> None:
+    ranks = start_by_hand(probe(steps=100_000, timeout=20), 3)
+    wait_for(lambda: "step 5 of rank 1" in log_of(tmp_path, 1))
+    begin = time.monotonic()
+    ranks[victim].kill()
+    results = ends(ranks)
+    assert time.monotonic() - begin < 20
+    assert [code for code, _ in results] == [-9 if rank == victim else 1 for rank in range(3)], results
+    said = [line for _, errors in results for line in errors.splitlines() if line.startswith("[distributed]")]
+    assert len(said) == 1, results
+    # Rank 0 holds the meeting point: without it the others know no more than that it is gone.
+    assert said[0].startswith(f"[distributed] rank {victim}{'' if victim == 0 else f' on {HOST} died'}"), said
+
+
+def test_ranks_that_stay_away_are_named(probe: Callable) -> None:
+    process = subprocess.Popen(probe(timeout=3), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=rank_environment(0, 3, free_port()))
+    [(code, errors)] = ends([process])
+    assert code == 1
+    assert re.search(r"ranks 1, 2 of 3 did not come to rank 0, .* within 3 s", message(errors)), errors
+
+
+@pytest.mark.parametrize("unset", ["RANK", "MASTER_ADDR"])
+def test_half_set_variables_are_refused(unset: str, probe: Callable) -> None:
+    env = rank_environment(0, 2, 1234)
+    del env[unset]
+    result = run(probe(), env)
+    assert result.returncode == 2
+    assert unset in message(result.stderr)
+
+
+def torchrun(count: int, *flags: str) -> list[str]:
+    if not TORCHRUN.exists():
+        pytest.skip(f"no torchrun at {TORCHRUN}")
+    return [str(TORCHRUN), "--nproc-per-node", str(count), "--master-port", str(free_port()), *flags, "--no-python"]
+
+
+def test_torchrun_starts_ranks(probe: Callable, tmp_path: Path) -> None:
+    result = run(torchrun(3) + probe())
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "done 3\n"
+    assert "step 3 of rank 0: 3" in result.stderr and "of rank 1" not in result.stderr
+    assert "step 3 of rank 2: 3" in log_of(tmp_path, 2)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_torchrun_hears_why(victim: int, probe: Callable, tmp_path: Path) -> None:
+    with started(torchrun(2) + probe(steps=100_000, timeout=20)) as process:
+        ranks = after_step(process, tmp_path, 5)
+        os.kill(ranks[victim], signal.SIGKILL)
+        errors = process.communicate(timeout=90)[1]
+    assert process.returncode == 1
+    assert message(errors).startswith(f"[distributed] rank {victim} on {HOST} died or can't be reached"), errors
+
+
+# --- two machines: network namespaces joined by a cable
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Two namespaces with 10.99.0.1 and 10.99.0.2 on a veth pair."""
+    names = [f"rrhf{os.getpid() % 10000}{side}" for side in "ab"]
+    try:
+        ip("netns", "add", names[0])
+    except (FileNotFoundError, subprocess.CalledProcessError) as problem:
+        pytest.skip(f"network namespaces can't be made here: {getattr(problem, 'stderr', problem)}")
+    try:
+        ip("netns", "add", names[1])
+        ip("link", "add", names[0], "netns", names[0], "type", "veth", "peer", "name", names[1], "netns", names[1])
+        for number, name in enumerate(names, start=1):
+            ip("-n", name, "address", "add", f"10.99.0.{number}/24", "dev", name)
+            ip("-n", name, "link", "set", name, "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield names[0], names[1]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+def on_machine(machines: tuple[str, str], node: int, command: list[str], per_node: int = 2) -> list[str]:
+    if not TORCHRUN.exists():
+        pytest.skip(f"no torchrun at {TORCHRUN}")
+    join = ["--nnodes", "2", "--node-rank", str(node), "--nproc-per-node", str(per_node), "--master-addr", "10.99.0.1"]
+    return ["ip", "netns", "exec", machines[node], str(TORCHRUN), *join, "--master-port", "29411", "--no-python", *command]
+
+
+def cut_link(machines: tuple[str, str]) -> None:
+    ip("-n", machines[0], "link", "set", machines[0], "down")
+
+
+def test_ranks_meet_over_a_link(machines: tuple[str, str], probe: Callable, tmp_path: Path) -> None:
+    nodes = [subprocess.Popen(on_machine(machines, node, probe()), stderr=subprocess.PIPE, text=True, env=CLEAN) for node in (0, 1)]
+    results = ends(nodes, 90)
+    assert [code for code, _ in results] == [0, 0], results
+    assert "step 3 of rank 0: 6" in results[0][1]
+    assert "step 3 of rank 3: 6" in log_of(tmp_path, 3)
+
+
+def test_a_cut_link_ends_both_sides_in_the_stated_time(machines: tuple[str, str], probe: Callable, tmp_path: Path) -> None:
+    command = probe(steps=100_000, timeout=10)
+    with started(on_machine(machines, 0, command)) as first, started(on_machine(machines, 1, command)) as second:
+        wait_for(lambda: "step 5 of rank 3" in log_of(tmp_path, 3), 90)
+        ranks_of(first), ranks_of(second)
+        begin = time.monotonic()
+        cut_link(machines)
+        # The starters know nothing of the link: what counts is when the ranks end, and what they say.
+        wait_for(lambda: not any(map(alive, ranks_of(first).values())), 40)
+        wait_for(lambda: not any(map(alive, ranks_of(second).values())), 40)
+        assert time.monotonic() - begin < 25
+        first.terminate(), second.terminate()
+        near, far = first.communicate(timeout=60)[1], second.communicate(timeout=60)[1]
+    assert re.search(r"^\[distributed\] ranks? 2.* on ", near, re.M), near
+    assert re.search(r"^\[distributed\] .*10\.99\.0\.1:29411.* has not answered", far, re.M) or "died or can't be reached" in far, far
