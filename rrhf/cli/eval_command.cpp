@@ -75,6 +75,10 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
   const auto evaluation = train::evaluate(pass, set, [&](const auto& query, const auto& loss, auto logprobs_K) {
     if (!per_response.empty()) table.add(query, loss, logprobs_K);
   });
+  if (evaluation && !std::isfinite(evaluation->all.loss)) {
+    throw_error("eval", "{}: the log-probs of its responses are not finite numbers: its weights are broken",
+                folder.path.string());
+  }
   if (!evaluation) throw Interrupted("eval", "stopped before the evaluation was complete; nothing is written");
   if (!per_response.empty()) table.write(per_response);
   if (!json.empty()) write_file_atomically(json, dump_json(train::to_json(*evaluation), 2) + "\n");

@@ -42,12 +42,11 @@ void log_warnings(const std::vector<data::Problem>& problems) {
        first.where.text(), first.message);
 }
 
-void log_skipped(const std::vector<SkippedRow>& skipped) {
+void log_skipped(const std::vector<SkippedRow>& skipped, std::string_view what) {
   if (skipped.empty()) return;
   const SkippedRow& first = skipped.front();
-  warn("{} skipped, the first: {}: {}",
-       skipped.size() == 1 ? "1 row is" : with_commas(std::ssize(skipped)) + " rows are", first.where.text(),
-       first.why);
+  warn("{} of {} skipped, the first: {}: {}",
+       skipped.size() == 1 ? "1 row" : with_commas(std::ssize(skipped)) + " rows", what, first.where.text(), first.why);
 }
 
 // FNV-1a, 64 bits.
@@ -114,7 +113,7 @@ std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files
 }
 
 EncodedSet encode_rows(const std::vector<data::RankedExample>& rows, const ModelFolder& folder,
-                       const config::RunConfig& config) {
+                       const config::RunConfig& config, std::string_view what) {
   const auto prompt_template = text::PromptTemplate::named(config.data.template_name);
   const data::RowEncoder encoder(folder.tokenizer, prompt_template, encode_options(config));
   Progress progress;
@@ -133,7 +132,7 @@ EncodedSet encode_rows(const std::vector<data::RankedExample>& rows, const Model
       return fmt::format("tokenizing     {}", bar(static_cast<double>(i + 1) / static_cast<double>(rows.size())));
     });
   }
-  log_skipped(set.skipped);
+  log_skipped(set.skipped, what);
   if (set.queries.empty()) {
     throw_input("data", "all {} rows are skipped: no token of a response fits data.max_length {}", rows.size(),
                 config.data.max_length);

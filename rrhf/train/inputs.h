@@ -50,9 +50,9 @@ ModelFolder open_model_folder(const config::RunConfig& config);
 /// Reads the rows of the files; every problem with them is an InputError, warnings are logged with a count.
 std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files, const config::RunConfig& config);
 
-/// Encodes rows. Logs how many are skipped. Throws InputError when none is left.
+/// Encodes rows. Logs how many are skipped; `what` names them there. Throws InputError when none is left.
 EncodedSet encode_rows(const std::vector<data::RankedExample>& rows, const ModelFolder& folder,
-                       const config::RunConfig& config);
+                       const config::RunConfig& config, std::string_view what = "the data");
 
 /// The rows kept for training and those held out by data.eval_fraction, chosen by the seed, each in file order.
 struct Split {

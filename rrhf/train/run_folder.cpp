@@ -93,7 +93,7 @@ void RunFolder::require_same_settings() const {
 
 bool RunFolder::finished() const { return fs::exists(path_ / "model" / "config.json"); }
 
-void RunFolder::begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped) {
+void RunFolder::begin(std::int64_t first_step, std::span<const SkippedRow> skipped) {
   if (!writes_) return;
   make_writable_folder(path_);
   for (const fs::path& folder : {path_, path_ / "checkpoints"}) remove_abandoned(folder);
@@ -107,20 +107,39 @@ void RunFolder::begin(std::int64_t first_step, const std::vector<SkippedRow>& sk
   metrics_.open(path_ / "metrics.jsonl", std::ios::app);
 }
 
-void RunFolder::keep_metrics_until(std::int64_t step) const {
+// Visits the lines of metrics.jsonl until `visit` says false, or up to the torn last line of a run that was killed.
+void RunFolder::each_metric(const std::function<bool(const Json& json, const std::string& line)>& visit) const {
   const fs::path file = path_ / "metrics.jsonl";
   if (!fs::exists(file)) return;
   std::istringstream lines(read_file(file));
-  std::string kept;
-  for (std::string line; step > 0 && std::getline(lines, line);) {
+  for (std::string line; std::getline(lines, line);) {
     try {
       const Json json = parse_json_row(line);
-      if (!json.is_object() || json.value("step", step + 1) > step) break;
+      if (!json.is_object() || !visit(json, line)) return;
     } catch (const JsonSyntax&) {
-      break;  // the torn last line of a run that was killed
+      return;
     }
-    kept += line + "\n";
   }
+}
+
+bool RunFolder::evaluated(std::int64_t step) const {
+  bool found = false;
+  each_metric([&](const Json& json, const std::string&) {
+    found = json.value("event", "") == "eval" && json.value("step", std::int64_t{-1}) == step;
+    return !found;
+  });
+  return found;
+}
+
+void RunFolder::keep_metrics_until(std::int64_t step) const {
+  const fs::path file = path_ / "metrics.jsonl";
+  if (!fs::exists(file)) return;
+  std::string kept;
+  each_metric([&](const Json& json, const std::string& line) {
+    const bool earlier = step > 0 && json.value("step", step + 1) <= step;
+    if (earlier) kept += line + "\n";
+    return earlier;
+  });
   write_file_atomically(file, kept);
 }
 

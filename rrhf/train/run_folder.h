@@ -3,6 +3,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "rrhf/config/run_config.h"
@@ -22,9 +24,12 @@ class RunFolder {
   /// True when the folder already holds the finished model.
   bool finished() const;
 
+  /// True when metrics.jsonl holds the evaluation after this many steps.
+  bool evaluated(std::int64_t step) const;
+
   /// Creates the folder with config.json and, for skipped rows, skipped.txt; keeps the metrics of steps up to
   /// `first_step` and drops later ones, which a stopped run may have left, as it may have half-written checkpoints.
-  void begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped);
+  void begin(std::int64_t first_step, std::span<const SkippedRow> skipped);
 
   /// Appends a line to metrics.jsonl.
   void write_metrics(const Json& line);
@@ -32,6 +37,7 @@ class RunFolder {
  private:
   void require_same_settings() const;
   void keep_metrics_until(std::int64_t step) const;
+  void each_metric(const std::function<bool(const Json& json, const std::string& line)>& visit) const;
 
   std::filesystem::path path_;
   Json config_;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "rrhf/optim/clip.h"
@@ -62,6 +63,18 @@ checkpoint::TrainingFacts TrainedModel::resume(const std::filesystem::path& chec
 void TrainedModel::masters_changed() {
   optimizer_.round_masters();
   parameters_->drop();
+}
+
+double TrainedModel::largest_weight() const {
+  double largest = 0;
+  for (const at::Tensor& part : optimizer_.masters()) {
+    if (part.numel() == 0) continue;
+    const auto [least, most] = at::aminmax(part);  // NaN where an element is NaN
+    const double own = std::max(-least.item<double>(), most.item<double>());
+    if (!(own <= largest)) largest = own;
+    if (std::isnan(own)) break;
+  }
+  return largest;
 }
 
 PartBytes TrainedModel::bytes() const {

@@ -43,6 +43,9 @@ class TrainedModel {
   /// Weights, moments and the number of steps of a checkpoint. Throws InputError when it is another model's.
   checkpoint::TrainingFacts resume(const std::filesystem::path& checkpoint);
 
+  /// The largest absolute weight of this rank's part; infinite or NaN where a weight is.
+  double largest_weight() const;
+
   const model::Llama& llama() const noexcept { return llama_; }
   PartBytes bytes() const;
 

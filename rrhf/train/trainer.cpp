@@ -102,8 +102,8 @@ Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World
   if (!config_.data.eval.empty())
     std::ranges::move(read_rows(config_.data.eval, config_), std::back_inserter(eval_rows));
   folder_ = open_model_folder(config_);
-  train_ = encode_rows(split.train, *folder_, config_);
-  if (!eval_rows.empty()) eval_ = encode_rows(eval_rows, *folder_, config_);
+  train_ = encode_rows(split.train, *folder_, config_, "data.train");
+  if (!eval_rows.empty()) eval_ = encode_rows(eval_rows, *folder_, config_, "held-out rows");
 
   require_same_run(world, config_, *folder_, train_);
   if (resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
@@ -130,6 +130,10 @@ void Trainer::load_model(at::Device device) {
   } else {
     model_->load(folder_->path);
   }
+  if (world_->any(!std::isfinite(model_->largest_weight()))) {
+    throw_input("model", "{}: holds weights that are not finite numbers",
+                (resumed_from_ ? *resumed_from_ : folder_->path).string());
+  }
 }
 
 void Trainer::run() {
@@ -138,11 +142,13 @@ void Trainer::run() {
     return;
   }
   const StopSignals signals;
+  // A run that was stopped in the middle of an evaluation has saved the step before it.
+  const bool evaluate_first = evaluation_due(first_step_) && (first_step_ == 0 || !output_.evaluated(first_step_));
   world_->barrier();  // every rank has seen the folder as it was
-  output_.begin(first_step_, train_.skipped);
+  output_.begin(first_step_, skipped_rows());
   log_run_header(config_, model_->llama(), train_, model_->bytes());
   if (resumed_from_) log("resumed  from {}, step {} of {}", resumed_from_->string(), first_step_, plan_->steps());
-  if (eval_ && first_step_ == 0) evaluate_and_log(0);
+  if (evaluate_first) evaluate_and_log(first_step_);
 
   matrix_rate_ = measure_matrix_rate(model_->llama().device(), model_->llama().dtype());
   StepDisplay display(first_step_, plan_->steps());
@@ -152,10 +158,11 @@ void Trainer::run() {
     output_.write_metrics(metrics);
     display.update(done, metrics);
     if (done == plan_->steps()) break;
-    if (eval_ && config_.eval.every_steps && done % *config_.eval.every_steps == 0) evaluate_and_log(done);
+    if (evaluation_due(done)) evaluate_and_log(done);
     if (config_.checkpoint.every_steps && done % *config_.checkpoint.every_steps == 0) save_checkpoint(done);
     if (world_->any(StopSignals::requested())) stop_after(done);
   }
+  require_finite_weights();
   if (eval_) evaluate_and_log(plan_->steps());
   save_final_model();
 }
@@ -194,6 +201,26 @@ Json Trainer::train_step(std::int64_t k) {
   return metrics;
 }
 
+// Those trained on and those held out.
+std::vector<SkippedRow> Trainer::skipped_rows() const {
+  std::vector<SkippedRow> rows = train_.skipped;
+  if (eval_) rows.insert(rows.end(), eval_->skipped.begin(), eval_->skipped.end());
+  return rows;
+}
+
+bool Trainer::evaluation_due(std::int64_t steps_done) const {
+  if (!eval_) return false;
+  return steps_done == 0 || (config_.eval.every_steps && steps_done % *config_.eval.every_steps == 0);
+}
+
+// The last update is followed by no loss that would show what it did.
+void Trainer::require_finite_weights() const {
+  if (!world_->any(!std::isfinite(model_->largest_weight()))) return;
+  throw_error("train",
+              "the last update left weights that are not finite, so no model is saved; a lower "
+              "optimizer.learning_rate may help; checkpoints of earlier steps are kept");
+}
+
 void Trainer::stop_after(std::int64_t steps_done) const {
   save_checkpoint(steps_done);
   throw Interrupted("train", fmt::format("stopped after step {} of {}, which is saved; --resume goes on from there",
@@ -230,6 +257,13 @@ void Trainer::save_checkpoint(std::int64_t steps_done) const {
 }
 
 void Trainer::save_final_model() const {
+  constexpr double largest_half = 65504;
+  if (config_.checkpoint.dtype == Dtype::float16 && world_->any(model_->largest_weight() > largest_half)) {
+    throw_error("train",
+                "weights are beyond float16's {}, so the model is not saved in it; --resume with checkpoint.dtype "
+                "bfloat16 or float32 goes on from the last checkpoint",
+                largest_half);
+  }
   const RankWriters writers(*world_);
   const checkpoint::TrainingTensors tensors = model_->tensors();
   checkpoint::JointFolder folder(output_.path() / "model", writers);

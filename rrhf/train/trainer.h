@@ -47,7 +47,10 @@ class Trainer {
  private:
   void load_model(at::Device device);
   Json train_step(std::int64_t k);
+  std::vector<SkippedRow> skipped_rows() const;
+  bool evaluation_due(std::int64_t steps_done) const;
   void evaluate_and_log(std::int64_t steps_done);
+  void require_finite_weights() const;
   [[noreturn]] void stop_after(std::int64_t steps_done) const;
   void save_checkpoint(std::int64_t steps_done) const;
   void save_final_model() const;

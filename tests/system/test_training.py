@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, Callable
 import pytest
 
 from program import ENVIRONMENT, Program
+from safetensors_file import read_file, write_file
 
 Config = Callable[..., Path]
 
@@ -266,12 +269,67 @@ def test_skipped_rows_are_listed_and_not_counted(rrhf: Program, make_config: Con
     long = {"query": "word " * 300, "responses": ["a", "b"], "scores": [1, 2]}
     good_data.write_text(json.dumps(long) + "\n" + good_data.read_text())
     result = rrhf("train", make_config(train={"queries_per_step": 23}))
-    assert "1 row is skipped" in result.stderr and "good.jsonl:1" in (tmp_path / "run" / "skipped.txt").read_text()
+    assert "1 row of data.train skipped" in result.stderr and "good.jsonl:1" in (tmp_path / "run" / "skipped.txt").read_text()
     assert [line["queries"] for line in metrics(tmp_path / "run")] == [23]
     rrhf("eval", make_config("other"), "--data", good_data, "--per-response", tmp_path / "out.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines] == list(range(24))
     assert "no token" in lines[0]["skipped"]
+
+
+def test_held_out_rows_that_are_skipped_are_listed_too(
+    rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path
+) -> None:
+    long = {"query": "word " * 300, "responses": ["a", "b"], "scores": [1, 2]}
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text(good_data.read_text() + json.dumps(long) + "\n")
+    result = rrhf("train", make_config(data={"eval": str(held_out)}))
+    assert "1 row of held-out rows skipped" in result.stderr
+    assert (tmp_path / "run" / "skipped.txt").read_text().startswith(f"{held_out}:24: ")
+
+
+def test_an_evaluation_that_was_stopped_is_made_on_resuming(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    """A stop in the middle of an evaluation leaves the checkpoint of its step without the evaluation's line."""
+    config = make_config(data={"eval_fraction": 0.3}, eval={"every_steps": 2}, checkpoint={"every_steps": 2})
+    rrhf("train", config)
+    run = tmp_path / "run"
+    complete = all_metrics(run)
+    shutil.rmtree(run / "model")
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    stopped = next(i for i, line in enumerate(lines) if '"event":"eval"' in line and '"step":2' in line)
+    (run / "metrics.jsonl").write_text("".join(lines[:stopped]))
+    rrhf("train", config, "--resume")
+    assert all_metrics(run) == complete
+
+
+def test_broken_weights_are_not_saved_as_a_model(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    """The last update throws the weights to infinity, and no loss comes after it to show it."""
+    optimizer, schedule = {"learning_rate": 1e308}, {"name": "constant", "warmup_ratio": 0}
+    result = rrhf("train", make_config(optimizer=optimizer, schedule=schedule, train={"max_steps": 1}), check=False)
+    assert result.returncode == 1 and "weights that are not finite" in result.stderr
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_weights_beyond_float16_are_not_saved_in_it(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    settings = {"optimizer": {"learning_rate": 1e6}, "schedule": {"name": "constant", "warmup_ratio": 0}}
+    result = rrhf("train", make_config(checkpoint={"dtype": "float16"}, train={"max_steps": 1}, **settings), check=False)
+    assert result.returncode == 1 and "beyond float16's 65504" in result.stderr
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_a_model_with_a_weight_that_is_no_number(rrhf: Program, make_config: Config, models: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(models / "hf", broken)
+    tensors = read_file(broken / "model.safetensors")
+    dtype, shape, data = tensors["model.norm.weight"]
+    tensors["model.norm.weight"] = (dtype, shape, struct.pack("<f", math.nan) + data[4:])
+    write_file(broken / "model.safetensors", tensors)
+    config = make_config(model={"path": str(broken)}, data={"eval_fraction": 0.3})
+    result = rrhf("train", config, check=False)
+    assert result.returncode == 2 and f"{broken}: holds weights that are not finite" in result.stderr
+    assert not (tmp_path / "run").exists()
+    result = rrhf("eval", config, check=False)
+    assert result.returncode == 1 and "its weights are broken" in result.stderr and result.stdout == ""
 
 
 def test_evaluation_of_the_saved_model_is_the_runs_last(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
