@@ -10,6 +10,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 from array import array
 from pathlib import Path
 from typing import Any, Callable
@@ -235,3 +236,26 @@ def test_timing_tells_how_the_ranks_fared(ranks: Ranks, twenty_steps: Config, tm
     # Each rank's tokens over the same time: their sum is the step's.
     total = sum(steps[3]["rank_tokens_per_second"])
     assert total == pytest.approx(steps[3]["tokens_per_second"], rel=0.5)
+
+
+def test_a_sharded_rank_holds_what_the_formula_says(
+    repo: Path, rrhf: Program, ranks: Ranks, make_config: Config, models: Path, tmp_path: Path
+) -> None:
+    """docs/distributed-memory.md; beyond what the same ranks take for a model of 260K parameters, within 10 %."""
+    sys.path.insert(0, str(repo / "tools" / "bench"))
+    from worlds import sharded_peak
+
+    fields = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1376, "vocab_size": 8192}
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 512, "rms_norm_eps": 1e-6}
+    (tmp_path / "shape.json").write_text(json.dumps(config | fields))
+    rrhf("model", "init", "--config", tmp_path / "shape.json", "--tokenizer", models / "hf", "--out", tmp_path / "large")
+    row = write_lines(tmp_path / "row.jsonl", ranked_rows(1))
+    for count in (1, 2, 4):
+        peaks = []
+        for name, model in (("small", models / "hf"), ("large", tmp_path / "large")):
+            run = f"{name}-{count}"
+            settings = {"data": {"train": str(row), "max_length": 48}, "train": {"epochs": 2, "queries_per_step": 1}}
+            ranks(count, "train", make_config(run, model={"path": str(model)}, parallel=MODES["sharded"], **settings))
+            line = json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1])
+            peaks.append(max(line["timing"]["rank_peak_memory"]))
+        assert peaks[1] - peaks[0] == pytest.approx(sharded_peak(fields, count), rel=0.1), count

@@ -47,6 +47,17 @@ def parameter_bytes(shape: str) -> int:
     return 4 * (fields["num_hidden_layers"] * layer + 2 * v * d + d)
 
 
+def sharded_peak(fields: dict[str, int], ranks: int) -> float:
+    """Bytes a rank holds at the peak of a float32 step, activations aside: the formula of docs/distributed-memory.md."""
+    d, f, v, heads = fields["hidden_size"], fields["intermediate_size"], fields["vocab_size"], fields["num_attention_heads"]
+    kv = fields.get("num_key_value_heads", heads) * (d // heads)
+    layer, embedding, head = 2 * d * d + 2 * d * kv + 3 * d * f + 2 * d, v * d, v * d + d
+    held = 16 * (embedding + fields["num_hidden_layers"] * layer + head) / ranks
+    larger = max(layer, head)
+    passing = max(2 * head + layer, 3 * layer + larger + larger / ranks, embedding + 2 * layer + layer / ranks)
+    return held + (4 * passing if ranks > 1 else 0)
+
+
 def ranked(shared: Path, name: str) -> list[Row]:
     """All rows of a set: k5 (AlpacaEval), k4 and k6 (drawn from the answers of 55 models), hh (chosen and rejected), or
     k1, the best answer of k5 alone: nothing is shared there."""
