@@ -35,16 +35,7 @@ model::LlamaConfig load_config(const fs::path& folder) {
 
 model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
                             at::Device device) {
-  const TensorSource source(folder);
-  const std::vector<const TensorInfo*> found = match_tensors(source, config);
-  model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(dtype).device(device));
-  const std::vector<model::NamedTensor> places = model::named_tensors(weights, config);
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    at::Tensor place = places[i].view;
-    place.copy_(source.tensor(*found[i]));
-    source.release(*found[i]);  // else the file stays resident beside the weights
-  }
-  return weights;
+  return read_weights(TensorSource(folder), config, at::TensorOptions().dtype(dtype).device(device));
 }
 
 std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {

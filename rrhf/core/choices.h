@@ -30,6 +30,8 @@ enum class DeviceChoice { automatic, cpu, cuda };
 enum class Dtype { float32, bfloat16, float64, float16 };
 /// What new rows of an embedding hold: zeros, or the mean of the rows that were there.
 enum class RowFill { zero, mean };
+/// How a reward model's query and response become tokens: as one text, or each by itself.
+enum class Joining { together, apart };
 enum class ScheduleName { cosine, linear, constant };
 enum class Recipe { standard, paper, released };
 
@@ -92,6 +94,10 @@ struct Choices<Dtype> {
 template <>
 struct Choices<RowFill> {
   static constexpr std::array names{std::pair{"zero", RowFill::zero}, std::pair{"mean", RowFill::mean}};
+};
+template <>
+struct Choices<Joining> {
+  static constexpr std::array names{std::pair{"together", Joining::together}, std::pair{"apart", Joining::apart}};
 };
 template <>
 struct Choices<ScheduleName> {

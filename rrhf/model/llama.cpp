@@ -56,6 +56,12 @@ void Llama::backward(const Pack& pack, std::span<const double> coefficients, Act
   end_of(Part::embedding, times);
 }
 
+at::Tensor Llama::states(const Pack& pack) const {
+  const RotaryTable rotary = rotary_table(pack, config_, dtype());
+  const at::Tensor last_RD = hidden_states({pack, rotary, config_}, nullptr).index_select(0, pack.rows_R);
+  return rms_norm(last_RD, weights_.final_norm_D, config_.rms_norm_eps).y_TD;
+}
+
 at::Tensor Llama::logits(const Pack& pack) const {
   const RotaryTable rotary = rotary_table(pack, config_, dtype());
   const at::Tensor x_TD = hidden_states({pack, rotary, config_}, nullptr);
