@@ -37,7 +37,8 @@ void require_llama(const fs::path& folder) {
 // What a folder without score.weight is instead, and the way out.
 std::string_view other_kind(const TensorSource& source) {
   const auto has = [&](std::string_view part) {
-    return std::ranges::any_of(source.tensors(), [&](const TensorInfo& info) { return info.name.find(part) != std::string::npos; });
+    return std::ranges::any_of(source.tensors(),
+                               [&](const TensorInfo& info) { return info.name.find(part) != std::string::npos; });
   };
   if (has("v_head.") || has("value_head") || has("value_out")) {
     return "it has a value head instead, as PPO programs save it, which is read otherwise; score with that program and "
@@ -52,8 +53,7 @@ std::string_view other_kind(const TensorSource& source) {
 void require_score_head(const TensorSource& source, const model::LlamaConfig& config) {
   const TensorInfo* head = source.find(head_name);
   if (head == nullptr) {
-    throw_input("reward",
-                "{}: has no score head (score.weight [1, {}], as LlamaForSequenceClassification has it): {}",
+    throw_input("reward", "{}: has no score head (score.weight [1, {}], as LlamaForSequenceClassification has it): {}",
                 source.path().string(), config.hidden_size, other_kind(source));
   }
   const std::vector<std::int64_t> wanted{1, config.hidden_size};

@@ -36,7 +36,8 @@ at::Tensor states_of(const Llama& llama, const std::vector<PackInput>& queries) 
 
 TEST(ReadingPack, HoldsEveryTokenAndReadsTheLastOfEachResponse) {
   const Ids prompt{1, 2, 3}, first{4, 5}, none{}, third{6};
-  const Pack pack = make_reading_pack(std::vector<PackInput>{{prompt, {first, none, third}}, {third, {first}}}, at::kCPU);
+  const Pack pack =
+      make_reading_pack(std::vector<PackInput>{{prompt, {first, none, third}}, {third, {first}}}, at::kCPU);
   EXPECT_TRUE(at::equal(pack.tokens_T, at::tensor(std::vector<std::int64_t>{1, 2, 3, 4, 5, 6, 6, 4, 5})));
   EXPECT_TRUE(at::equal(pack.positions_T, at::tensor(std::vector<std::int64_t>{0, 1, 2, 3, 4, 3, 0, 1, 2})));
   // an empty response is read at the prompt's end
