@@ -97,6 +97,17 @@ struct EvalConfig {
   bool operator==(const EvalConfig&) const = default;
 };
 
+/// How a reward model reads a row.
+struct ScoreConfig {
+  std::string template_name = "none";
+  Joining joining = Joining::together;
+  std::string join;
+  bool eos = true;
+  std::optional<std::int64_t> max_length;  ///< none: the reward model's positions
+
+  bool operator==(const ScoreConfig&) const = default;
+};
+
 struct RunConfig {
   Recipe recipe = Recipe::standard;
   DeviceChoice device = DeviceChoice::automatic;
@@ -108,6 +119,7 @@ struct RunConfig {
   TrainConfig train;
   CheckpointConfig checkpoint;
   EvalConfig eval;
+  ScoreConfig score;
   std::string output;  ///< "" until resolved: runs/NAME of the config
 
   bool operator==(const RunConfig&) const = default;

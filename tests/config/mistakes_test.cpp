@@ -57,13 +57,13 @@ TEST(Mistakes, ListsSettingsOutsideASectionWithTheSections) {
   EXPECT_EQ(
       mistakes_of(R"({"devise": "cpu"})"),
       "[config] run.json:1: devise is not a setting; nearest: device. Settings outside a section: recipe, device, "
-      "output; sections: model, data, objective, optimizer, schedule, train, checkpoint, eval");
+      "output; sections: model, data, objective, optimizer, schedule, train, checkpoint, eval, score");
 }
 
 TEST(Mistakes, NamesTheNearestSection) {
   EXPECT_EQ(mistakes_of(R"({"objectives": {"rank_loss": "none"}})"),
             "[config] run.json:1: objectives is not a section; nearest: objective. Sections: model, data, objective, "
-            "optimizer, schedule, train, checkpoint, eval");
+            "optimizer, schedule, train, checkpoint, eval, score");
 }
 
 TEST(Mistakes, RefusesExtrasLikeASchema) {
