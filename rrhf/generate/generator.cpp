@@ -64,11 +64,18 @@ class Run {
       } else {
         step();
       }
+      if (callbacks_.progress) callbacks_.progress(so_far());
     }
     return totals_;
   }
 
  private:
+  Totals so_far() const {
+    Totals totals = totals_;
+    for (const Active& active : active_) totals.new_tokens += active.search->new_tokens();
+    return totals;
+  }
+
   bool stop_asked() const { return callbacks_.stop && callbacks_.stop(); }
 
   std::int64_t rows() const {
@@ -263,7 +270,8 @@ std::vector<std::vector<Answer>> Generator::generate(std::span<const Request> re
   generate(requests,
            {.token = {},
             .finished = [&](std::size_t request, std::vector<Answer> answers) { all[request] = std::move(answers); },
-            .stop = {}});
+            .stop = {},
+            .progress = {}});
   return all;
 }
 

@@ -68,6 +68,9 @@ struct Callbacks {
 
   /// Asked between steps; true ends the run: unfinished requests are dropped.
   std::function<bool()> stop;
+
+  /// Told between steps what is done so far; new_tokens counts those of unfinished requests too.
+  std::function<void(const struct Totals&)> progress;
 };
 
 /// What a run did.
