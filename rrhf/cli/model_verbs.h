@@ -16,4 +16,7 @@ void model_convert(int argc, const char* const* argv);
 /// rrhf model resize DIR --vocab N|--add-pad [--fill mean|zero] --out DIR
 void model_resize(int argc, const char* const* argv);
 
+/// rrhf model plan CONFIG.json [--devices N] [--sharding replicated|sharded] [--memory SIZE]
+void model_plan(int argc, const char* const* argv);
+
 }  // namespace rrhf::cli

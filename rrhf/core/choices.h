@@ -34,6 +34,8 @@ enum class RowFill { zero, mean };
 enum class Joining { together, apart };
 enum class ScheduleName { cosine, linear, constant };
 enum class Recipe { standard, paper, released };
+/// How answers are decoded.
+enum class DecodingMethod { greedy, top_p, beam, diverse_beam };
 
 template <class E>
 struct Choices;  // names: an array of {word, value}
@@ -109,6 +111,13 @@ template <>
 struct Choices<Recipe> {
   static constexpr std::array names{std::pair{"default", Recipe::standard}, std::pair{"paper", Recipe::paper},
                                     std::pair{"released", Recipe::released}};
+};
+
+template <>
+struct Choices<DecodingMethod> {
+  static constexpr std::array names{
+      std::pair{"greedy", DecodingMethod::greedy}, std::pair{"top-p", DecodingMethod::top_p},
+      std::pair{"beam", DecodingMethod::beam}, std::pair{"diverse-beam", DecodingMethod::diverse_beam}};
 };
 
 /// The word for a value.

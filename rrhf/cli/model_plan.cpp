@@ -1,0 +1,119 @@
+// What training with a config will take, before anything is loaded. Results go to stdout.
+#include <sys/resource.h>
+
+#include <cmath>
+#include <optional>
+
+#include "rrhf/checkpoint/hf_folder.h"
+#include "rrhf/cli/command.h"
+#include "rrhf/cli/model_verbs.h"
+#include "rrhf/cli/verbs.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
+#include "rrhf/train/display.h"
+#include "rrhf/train/memory_plan.h"
+#include "rrhf/train/step_work.h"
+#include "rrhf/train/trainer.h"
+
+namespace rrhf::cli {
+namespace {
+
+std::string bytes_text(std::int64_t bytes) { return short_number(static_cast<double>(bytes)) + "B"; }
+
+void print_line(const char* part, std::int64_t bytes, const std::string& note = "") {
+  fmt::print("  {:<14}{:>9}{}{}\n", part, bytes_text(bytes), note.empty() ? "" : "   ", note);
+}
+
+train::Sharing sharing_of(const cxxopts::ParseResult& arguments) {
+  const std::string word = arguments["sharding"].as<std::string>();
+  if (word != "replicated" && word != "sharded") throw_input("usage", "--sharding must be one of replicated, sharded");
+  return {.devices = arguments["devices"].as<std::int64_t>(), .sharded = word == "sharded"};
+}
+
+// Reads and tokenizes what the run would, but no weights.
+std::optional<train::StepShape> shape_of_data(const config::RunConfig& config) {
+  if (config.data.train.empty()) return std::nullopt;
+  const train::ModelFolder folder = train::open_model_folder(config);
+  const train::Split split =
+      train::split_rows(train::read_rows(config.data.train, config), config.data.eval_fraction, config.train.seed);
+  return train::step_shape(train::encode_rows(split.train, folder, config), folder.config, config);
+}
+
+void print_step(const train::StepShape& shape, bool from_data, const train::Sharing& sharing) {
+  fmt::print("pack   {} tokens in the largest, {} of them label rows{}\n", with_commas(shape.largest_pack.tokens),
+             with_commas(shape.largest_pack.label_rows), from_data ? "" : " (no data.train to look at: taken as full)");
+  if (!from_data) return;
+  const auto devices = static_cast<double>(sharing.devices);
+  fmt::print("step   {} queries, {} tokens in {:.1f} packs; a device: {} tokens in {:.0f} packs or fewer\n",
+             with_commas(shape.queries), short_number(shape.tokens), shape.packs, short_number(shape.tokens / devices),
+             std::ceil(shape.packs / devices));
+}
+
+// What the program itself holds: libraries, the data's texts and tokens, a matrix product's buffers. This process has
+// just done what the run does before it loads the model.
+std::int64_t program_bytes(const config::RunConfig& config) {
+  train::measure_matrix_rate(at::kCPU, model::scalar_type(config.model.dtype));
+  return train::peak_memory();
+}
+
+void print_memory(const train::MemoryPlan& plan, const config::RunConfig& config, at::Device device) {
+  fmt::print("memory a device\n");
+  print_line("weights", plan.weights);
+  print_line("gradients", plan.gradients);
+  print_line("optimizer", plan.optimizer);
+  print_line("activations", plan.activations);
+  print_line("logits", plan.logits);
+  const std::int64_t program = device.is_cpu() ? program_bytes(config) : 0;
+  if (device.is_cpu()) print_line("program", program, "libraries, data");
+  print_line("sum", plan.total() + program, device.is_cpu() ? "" : "without the CUDA context and its libraries");
+}
+
+void print_largest_pack(const cxxopts::ParseResult& arguments, const model::LlamaConfig& model,
+                        const config::RunConfig& config, const train::Sharing& sharing) {
+  if (arguments.count("memory") == 0) return;
+  const std::string word = arguments["memory"].as<std::string>();
+  const auto largest = train::largest_pack_within(model, config.model.dtype, sharing, parse_bytes(word));
+  if (largest) {
+    fmt::print("{} a device holds packs of {} tokens (train.tokens_per_pack)\n", word, with_commas(*largest));
+  } else {
+    fmt::print("{} a device is too little for this model, however small the packs\n", word);
+  }
+}
+
+}  // namespace
+
+void model_plan(int argc, const char* const* argv) {
+  cxxopts::Options options("rrhf model plan",
+                           "Memory a device by part and tokens a step of training with a config. Reads the model's "
+                           "config.json and the data, no weights.");
+  add_config_flags(options);
+  options.add_options()("devices", "Devices that train together", cxxopts::value<std::int64_t>()->default_value("1"),
+                        "N")("sharding", "replicated: every device holds all; sharded: each holds its share",
+                             cxxopts::value<std::string>()->default_value("replicated"), "HOW")(
+      "memory", "Say how large a pack fits into so much", cxxopts::value<std::string>(), "SIZE");
+  options.parse_positional({"config"});
+  options.positional_help("CONFIG.json");
+  const auto arguments = parse(options, argc, argv);
+  if (!arguments) return;
+  const train::Sharing sharing = sharing_of(*arguments);
+  const config::RunConfig config = resolve_config(*arguments);
+  if (config.model.path.empty()) throw_input("config", "model.path is not set: name a folder with config.json");
+  const model::LlamaConfig model = checkpoint::load_config(config.model.path);
+  const at::Device device = train::choose_device(config.device);
+  const std::optional<train::StepShape> measured = shape_of_data(config);
+  const train::StepShape shape = measured.value_or(train::full_packs(config));
+  const train::MemoryPlan plan = train::plan_memory(model, config.model.dtype, shape.largest_pack, sharing);
+
+  fmt::print("model  LLaMA {} ({} x {}, {} heads), {} on {}; {} device{}{}\n",
+             short_number(static_cast<double>(model.parameter_count())), model.num_hidden_layers, model.hidden_size,
+             model.num_attention_heads, name_of(config.model.dtype), device.is_cpu() ? "cpu" : "cuda", sharing.devices,
+             sharing.devices == 1 ? "" : "s",
+             sharing.devices == 1 ? ""
+             : sharing.sharded    ? ", sharded"
+                                  : ", replicated");
+  print_step(shape, measured.has_value(), sharing);
+  print_memory(plan, config, device);
+  print_largest_pack(*arguments, model, config, sharing);
+}
+
+}  // namespace rrhf::cli

@@ -1,0 +1,34 @@
+// What one pack takes in memory while a LLaMA is trained on it, worked out from the shapes.
+//
+// Counted are the tensors of Llama::forward() with activations kept and of Llama::backward(): what the layers keep,
+// what the head keeps, and the most that stands beside them at one moment.
+#pragma once
+
+#include <c10/core/ScalarType.h>
+
+#include <cstdint>
+
+#include "rrhf/model/label_logprobs.h"
+#include "rrhf/model/llama_config.h"
+
+namespace rrhf::model {
+
+/// The size of a pack (model/pack.h).
+struct PackSize {
+  std::int64_t tokens = 0;
+  std::int64_t label_rows = 0;
+};
+
+/// Bytes at the moment when the most is held.
+struct PassMemory {
+  std::int64_t activations = 0;  ///< of the layers: kept for the backward pass, and the widest one's work
+  std::int64_t logits = 0;       ///< of the head: probabilities or a chunk of logits, and the label rows' states
+
+  std::int64_t total() const noexcept { return activations + logits; }
+};
+
+/// For weights and activations in `dtype`.
+PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
+                           const HeadBudget& budget = {});
+
+}  // namespace rrhf::model

@@ -1,0 +1,114 @@
+#include "rrhf/train/memory_plan.h"
+
+#include <c10/core/ScalarType.h>
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "rrhf/core/error.h"
+#include "rrhf/data/packing.h"
+#include "rrhf/model/ops.h"
+#include "rrhf/model/weights.h"
+#include "rrhf/train/pass.h"
+#include "rrhf/train/trainer.h"
+
+namespace rrhf::train {
+namespace {
+
+constexpr std::int64_t pack_granularity = 256;
+
+std::int64_t bytes_of(c10::ScalarType dtype) { return static_cast<std::int64_t>(c10::elementSize(dtype)); }
+
+// Rows of a pack: the last token of a response is a label but no row.
+model::PackSize size_of(const data::EncodedQuery& query) {
+  const std::int64_t response_rows = query.label_count() - std::ssize(query.responses);
+  return {std::ssize(query.prompt) + response_rows, 1 + response_rows};
+}
+
+// Parameters that are gathered together when a model is sharded: embedding, each layer, final norm and head.
+std::vector<std::int64_t> unit_sizes(const model::LlamaConfig& config) {
+  const std::int64_t d = config.hidden_size, table = config.vocab_size * d;
+  const std::int64_t layer = d * (config.qkv_size() + config.attention_size() + 3 * config.intermediate_size) + 2 * d;
+  std::vector<std::int64_t> units(static_cast<std::size_t>(config.num_hidden_layers) + 2, layer);
+  units.front() = table;
+  units.back() = d + (config.tie_word_embeddings ? 0 : table);
+  return units;
+}
+
+// The most parameters that two neighbours hold: one in use, the next on its way.
+std::int64_t largest_pair(const std::vector<std::int64_t>& units) {
+  std::int64_t most = 0;
+  for (std::size_t i = 0; i + 1 < units.size(); ++i) most = std::max(most, units[i] + units[i + 1]);
+  return most;
+}
+
+}  // namespace
+
+StepShape step_shape(const EncodedSet& set, const model::LlamaConfig& model, const config::RunConfig& config) {
+  const std::int64_t budget = config.train.tokens_per_pack.value_or(automatic_tokens_per_pack);
+  const c10::ScalarType dtype = model::scalar_type(config.model.dtype);
+  data::StepPlan plan = plan_steps(config, std::ssize(set.queries));
+  const std::int64_t steps = std::max<std::int64_t>(1, plan.steps() / config.train.epochs);
+  StepShape shape{.largest_pack = {}, .queries = std::min(config.train.queries_per_step, std::ssize(set.queries))};
+  std::int64_t most = -1;
+  for (std::int64_t k = 0; k < std::min(steps, plan.steps()); ++k) {
+    std::vector<std::int64_t> tokens;
+    const std::vector<std::int64_t> members = plan.queries(k);
+    for (const std::int64_t i : members) tokens.push_back(set.queries[static_cast<std::size_t>(i)].packed_tokens());
+    for (const auto& items : data::pack_by_tokens(tokens, budget)) {
+      model::PackSize pack;
+      for (const std::size_t item : items) {
+        const model::PackSize own = size_of(set.queries[static_cast<std::size_t>(members[item])]);
+        pack.tokens += own.tokens;
+        pack.label_rows += own.label_rows;
+      }
+      shape.packs += 1;
+      shape.tokens += static_cast<double>(pack.tokens);
+      const std::int64_t bytes = model::training_memory(model, dtype, pack).total();
+      if (bytes > most) shape.largest_pack = pack;
+      most = std::max(most, bytes);
+    }
+  }
+  const auto counted = static_cast<double>(std::min(steps, plan.steps()));
+  shape.packs /= counted;
+  shape.tokens /= counted;
+  return shape;
+}
+
+StepShape full_packs(const config::RunConfig& config) {
+  const std::int64_t tokens = config.train.tokens_per_pack.value_or(automatic_tokens_per_pack);
+  return {.largest_pack = {tokens, tokens}, .queries = config.train.queries_per_step};
+}
+
+MemoryPlan plan_memory(const model::LlamaConfig& model, Dtype dtype, model::PackSize pack, const Sharing& sharing) {
+  if (sharing.devices < 1) throw_input("usage", "{} devices can hold nothing", sharing.devices);
+  const c10::ScalarType narrow = model::scalar_type(dtype), wide = model::accumulation_type(narrow);
+  const std::int64_t parameters = model.parameter_count(), parts = sharing.sharded ? sharing.devices : 1;
+  const std::int64_t share = (parameters + parts - 1) / parts;
+  const std::int64_t gathered = parts > 1 ? largest_pair(unit_sizes(model)) : 0;
+  const model::PassMemory pass = model::training_memory(model, narrow, pack);
+  return {.weights = (share + gathered) * bytes_of(narrow),
+          .gradients = (share + gathered) * bytes_of(wide),
+          .optimizer = share * bytes_of(wide) * (narrow == wide ? 2 : 3),
+          .activations = pass.activations,
+          .logits = pass.logits};
+}
+
+std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, Dtype dtype, const Sharing& sharing,
+                                                std::int64_t bytes) {
+  const auto fits = [&](std::int64_t packs) {
+    const std::int64_t tokens = packs * pack_granularity;
+    return plan_memory(model, dtype, {tokens, tokens}, sharing).total() <= bytes;
+  };
+  if (!fits(1)) return std::nullopt;
+  // Up to what no machine would be given: a search by halves, as the plan grows with the pack.
+  std::int64_t low = 1, high = std::int64_t{1} << 20;
+  while (high - low > 1) {
+    const std::int64_t middle = std::midpoint(low, high);
+    (fits(middle) ? low : high) = middle;
+  }
+  return low * pack_granularity;
+}
+
+}  // namespace rrhf::train

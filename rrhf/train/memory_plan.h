@@ -1,0 +1,51 @@
+// What a run will take, before its model is loaded: memory a device by part, and the tokens of a step.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "rrhf/config/run_config.h"
+#include "rrhf/model/memory.h"
+#include "rrhf/train/inputs.h"
+
+namespace rrhf::train {
+
+/// The work of a run as its packs will lie.
+struct StepShape {
+  model::PackSize largest_pack;  ///< the one that takes the most memory
+  std::int64_t queries = 0;      ///< a step
+  double tokens = 0;             ///< a step, packed, on average
+  double packs = 0;              ///< a step, on average
+};
+
+/// Over the steps of the first epoch, packed as training packs them.
+StepShape step_shape(const EncodedSet& set, const model::LlamaConfig& model, const config::RunConfig& config);
+
+/// Where no data is at hand: packs filled to train.tokens_per_pack, every token of them a label row.
+StepShape full_packs(const config::RunConfig& config);
+
+/// Bytes on one device.
+struct MemoryPlan {
+  std::int64_t weights = 0;  ///< what is computed with
+  std::int64_t gradients = 0;
+  std::int64_t optimizer = 0;  ///< AdamW's two moments, and float32 masters where weights are narrower
+  std::int64_t activations = 0;
+  std::int64_t logits = 0;
+
+  std::int64_t total() const noexcept { return weights + gradients + optimizer + activations + logits; }
+};
+
+/// How the model lies over devices.
+struct Sharing {
+  std::int64_t devices = 1;
+  bool sharded = false;  ///< parameters, gradients and optimizer state split over the devices, layer by layer
+};
+
+/// Throws InputError for fewer than one device.
+MemoryPlan plan_memory(const model::LlamaConfig& model, Dtype dtype, model::PackSize pack, const Sharing& sharing);
+
+/// The largest train.tokens_per_pack whose plan stays within `bytes`, if there is one: a multiple of 256.
+std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, Dtype dtype, const Sharing& sharing,
+                                                std::int64_t bytes);
+
+}  // namespace rrhf::train
