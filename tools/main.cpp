@@ -3,6 +3,8 @@
 #include <c10/util/Exception.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -13,8 +15,11 @@
 #include "rrhf/cli/data_command.h"
 #include "rrhf/cli/delta_command.h"
 #include "rrhf/cli/eval_command.h"
+#include "rrhf/cli/generate_command.h"
 #include "rrhf/cli/model_command.h"
 #include "rrhf/cli/report_command.h"
+#include "rrhf/cli/sample_command.h"
+#include "rrhf/cli/score_command.h"
 #include "rrhf/cli/train_command.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
@@ -24,6 +29,10 @@ namespace rrhf::cli {
 constexpr std::array commands{
     Command{"train", "fine-tune a LLaMA on ranked responses", train_command},
     Command{"eval", "ranking accuracy, margin, perplexity and losses of a model", eval_command},
+    Command{"generate", "answer a prompt, a file of prompts, or a person at the terminal", generate_command},
+    Command{"sample", "add a model's responses to the rows of a data file", sample_command},
+    Command{"score", "give responses rewards: a reward model, rules, another program's scores, log-probs",
+            score_command},
     Command{"data", "validate, inspect, convert or measure a data file", data_command},
     Command{"model", "make, look at, convert or resize a model folder", model_command},
     Command{"delta", "make a delta, or recover a model from one", delta_command},
@@ -69,7 +78,10 @@ void wait_without_spinning(char** argv) {
   ::execv("/proc/self/exe", argv);  // where that fails, the run goes on as it is
 }
 
-bool computes(std::string_view command) { return command == "train" || command == "eval"; }
+bool computes(std::string_view command) {
+  constexpr std::array computing{"train", "eval", "generate", "sample", "score"};
+  return std::ranges::find(computing, command) != computing.end();
+}
 
 }  // namespace
 

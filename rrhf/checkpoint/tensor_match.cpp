@@ -2,11 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <unordered_set>
 
 #include "rrhf/checkpoint/name_list.h"
 #include "rrhf/core/error.h"
-#include "rrhf/model/weights.h"
 
 namespace rrhf::checkpoint {
 
@@ -14,7 +14,8 @@ bool has_vocabulary_rows(std::string_view name) {
   return name == "model.embed_tokens.weight" || name == "lm_head.weight";
 }
 
-std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config) {
+std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config,
+                                             std::span<const std::string_view> beside) {
   // Tensors of the meta device have a shape and no memory.
   const model::Weights shapes = model::empty_weights(config, at::TensorOptions().device(at::kMeta));
   std::vector<const TensorInfo*> found;
@@ -34,7 +35,8 @@ std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const m
   for (const TensorInfo& info : source.tensors()) {
     // A tied checkpoint may still hold the head; it equals the embedding.
     const bool tied_head = config.tie_word_embeddings && info.name == "lm_head.weight";
-    if (!wanted.contains(info.name) && !tied_head) unexpected.push_back(info.name);
+    const bool known = std::ranges::find(beside, info.name) != beside.end();
+    if (!wanted.contains(info.name) && !tied_head && !known) unexpected.push_back(info.name);
   }
   if (!missing.empty()) problems += "\n  missing: " + name_list(missing);
   if (!unexpected.empty()) problems += "\n  not part of a LLaMA of this config: " + name_list(unexpected);
@@ -42,6 +44,19 @@ std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const m
     throw_input("checkpoint", "{}: tensors and config.json do not fit:{}", source.path().string(), problems);
   }
   return found;
+}
+
+model::Weights read_weights(const TensorSource& source, const model::LlamaConfig& config, at::TensorOptions options,
+                            std::span<const std::string_view> beside) {
+  const std::vector<const TensorInfo*> found = match_tensors(source, config, beside);
+  model::Weights weights = model::empty_weights(config, options);
+  const std::vector<model::NamedTensor> places = model::named_tensors(weights, config);
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    at::Tensor place = places[i].view;
+    place.copy_(source.tensor(*found[i]));
+    source.release(*found[i]);  // else the file stays resident beside the weights
+  }
+  return weights;
 }
 
 }  // namespace rrhf::checkpoint

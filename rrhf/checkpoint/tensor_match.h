@@ -1,11 +1,13 @@
 // The tensors of a source, held against what a config asks for.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
 #include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/model/llama_config.h"
+#include "rrhf/model/weights.h"
 
 namespace rrhf::checkpoint {
 
@@ -14,7 +16,12 @@ bool has_vocabulary_rows(std::string_view name);
 
 /// One tensor of the source for each of model::named_tensors(), in that order. A head in a checkpoint whose config ties
 /// it to the embedding is passed over. Throws InputError naming all missing, unexpected and wrongly shaped tensors
-/// together.
-std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config);
+/// together. Tensors named in `beside` may be there too.
+std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config,
+                                             std::span<const std::string_view> beside = {});
+
+/// The matched tensors, each copied once into its place. Throws as match_tensors() does.
+model::Weights read_weights(const TensorSource& source, const model::LlamaConfig& config, at::TensorOptions options,
+                            std::span<const std::string_view> beside = {});
 
 }  // namespace rrhf::checkpoint

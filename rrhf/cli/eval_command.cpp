@@ -2,7 +2,6 @@
 
 #include <cmath>
 
-#include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/cli/command.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
@@ -41,15 +40,6 @@ void print_table(const train::Evaluation& evaluation) {
   for (const auto& [name, totals] : evaluation.groups) print_row("  " + name, totals);
 }
 
-// A model trained with the released encoding begins its responses with BOS; scored otherwise its figures mean little.
-void warn_of_other_encoding(const train::ModelFolder& folder, const config::RunConfig& config) {
-  const auto note = checkpoint::load_encoding_note(folder.path);
-  if (note && note->encoding != config.data.encoding) {
-    warn("{} was trained with the {} encoding, this evaluation uses {} (data.encoding)", folder.path.string(),
-         name_of(note->encoding), name_of(config.data.encoding));
-  }
-}
-
 void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
   const auto flag = [&](const char* name) {
     return arguments.count(name) > 0 ? arguments[name].as<std::string>() : "";
@@ -63,7 +53,7 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
   const at::Device device = train::choose_device(config.device);
   const auto rows = evaluation_rows(config);
   const train::ModelFolder folder = train::open_model_folder(config);
-  warn_of_other_encoding(folder, config);
+  train::warn_of_other_encoding(folder, config);
   const train::EncodedSet set = train::encode_rows(rows, folder, config);
   const model::Llama llama = train::load_llama(config, folder, device, folder.path);
   const objective::Objective objective(train::objective_options(config));

@@ -24,10 +24,14 @@ void print_line(const char* part, std::int64_t bytes, const std::string& note = 
   fmt::print("  {:<14}{:>9}{}{}\n", part, bytes_text(bytes), note.empty() ? "" : "   ", note);
 }
 
-train::Sharing sharing_of(const cxxopts::ParseResult& arguments) {
-  const std::string word = arguments["sharding"].as<std::string>();
-  if (word != "replicated" && word != "sharded") throw_input("usage", "--sharding must be one of replicated, sharded");
-  return {.devices = arguments["devices"].as<std::int64_t>(), .sharded = word == "sharded"};
+// Devices and how they share: flags, and where there are none the config.
+train::Sharing sharing_of(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
+  train::Sharing sharing{.devices = arguments["devices"].as<std::int64_t>(), .mode = config.parallel.mode};
+  if (arguments.count("sharding") == 0) return sharing;
+  const auto mode = choice_named<ParallelMode>(arguments["sharding"].as<std::string>());
+  if (!mode) throw_input("usage", "--sharding must be one of {}", choice_list<ParallelMode>());
+  sharing.mode = *mode;
+  return sharing;
 }
 
 // Reads and tokenizes what the run would, but no weights.
@@ -71,7 +75,7 @@ void print_memory(const train::MemoryPlan& plan, const config::RunConfig& config
 
 void print_largest_pack(std::int64_t memory, const model::LlamaConfig& model, const config::RunConfig& config,
                         const train::Sharing& sharing) {
-  const auto largest = train::largest_pack_within(model, config.model.dtype, sharing, memory);
+  const auto largest = train::largest_pack_within(model, config, sharing, memory);
   if (largest) {
     fmt::print("{} a device holds packs of {} tokens (train.tokens_per_pack)\n", bytes_text(memory),
                with_commas(*largest));
@@ -88,23 +92,23 @@ void model_plan(int argc, const char* const* argv) {
                            "config.json and the data, no weights.");
   add_config_flags(options);
   options.add_options()("devices", "Devices that train together", cxxopts::value<std::int64_t>()->default_value("1"),
-                        "N")("sharding", "replicated: every device holds all; sharded: each holds its share",
-                             cxxopts::value<std::string>()->default_value("replicated"), "HOW")(
-      "memory", "Say how large a pack fits into so much", cxxopts::value<std::string>(), "SIZE");
+                        "N")("sharding", "replicated or sharded, instead of the config's parallel.mode",
+                             cxxopts::value<std::string>(), "HOW")("memory", "Say how large a pack fits into so much",
+                                                                   cxxopts::value<std::string>(), "SIZE");
   options.parse_positional({"config"});
   options.positional_help("CONFIG.json");
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
-  const train::Sharing sharing = sharing_of(*arguments);
   std::optional<std::int64_t> memory;
   if (arguments->count("memory") > 0) memory = parse_bytes((*arguments)["memory"].as<std::string>());
   const config::RunConfig config = resolve_config(*arguments);
+  const train::Sharing sharing = sharing_of(*arguments, config);
   if (config.model.path.empty()) throw_input("config", "model.path is not set: name a folder with config.json");
   const model::LlamaConfig model = checkpoint::load_config(config.model.path);
   const at::Device device = train::choose_device(config.device);
   const std::optional<train::StepShape> measured = shape_of_data(config);
   const train::StepShape shape = measured.value_or(train::full_packs(config));
-  const train::MemoryPlan plan = train::plan_memory(model, config.model.dtype, shape.largest_pack, sharing);
+  const train::MemoryPlan plan = train::plan_memory(model, config, shape.largest_pack, sharing);
 
   fmt::print("model  LLaMA {} ({} x {}, {} heads), {} on {}; {} device{}{}\n",
              short_number(static_cast<double>(model.parameter_count())), model.num_hidden_layers, model.hidden_size,

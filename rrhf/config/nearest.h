@@ -6,11 +6,9 @@
 #include <vector>
 
 #include "rrhf/config/options.h"
+#include "rrhf/core/nearest.h"
 
 namespace rrhf::config {
-
-/// The least number of letters to insert, remove, replace or swap with their neighbour to make one text of the other.
-std::size_t edit_distance(std::string_view a, std::string_view b);
 
 /// "KEY is not a setting; nearest: OTHER. Settings of SECTION: ...". A name that is right in the wrong section finds
 /// its setting, and so does a name used elsewhere for the same thing ("lr").

@@ -205,6 +205,23 @@ Options parallel_options(ParallelConfig& c) {
   };
 }
 
+Options score_options(ScoreConfig& c) {
+  return {
+      {"score.template", text(c.template_name, Empty::refused),
+       "What stands around a query when a reward model reads it: the words of `data.template`, which is for the model "
+       "that is trained."},
+      {"score.joining", choice(c.joining),
+       "`together`: prompt and response are tokenized as one text. `apart`: each by itself, as `data.encoding: plain` "
+       "does."},
+      {"score.join", text(c.join, Empty::allowed), "What stands between the prompt and the response, such as a space.",
+       "separator"},
+      {"score.eos", flag(c.eos), "The sequence ends with the end-of-sequence token, and the reward is read there."},
+      {"score.max_length", integer_or(c.max_length, 3, "positions"),
+       "The most tokens a reward model reads. A longer sequence keeps its BOS and its end. `positions`: as many as the "
+       "reward model was made for."},
+  };
+}
+
 void append(Options& all, Options more) {
   all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
 }
@@ -222,6 +239,7 @@ std::vector<Option> options_of(RunConfig& config, const std::vector<std::string>
   append(all, checkpoint_options(config.checkpoint));
   append(all, eval_options(config.eval));
   append(all, parallel_options(config.parallel));
+  append(all, score_options(config.score));
   return all;
 }
 
@@ -236,6 +254,7 @@ const std::vector<Section>& sections() {
       {"checkpoint", "What is saved."},
       {"eval", "When the model is evaluated while it trains."},
       {"parallel", "How several processes share the work."},
+      {"score", "How a reward model reads rows, in `rrhf score` (docs/rewards.md)."},
   };
   return all;
 }

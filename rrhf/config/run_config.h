@@ -107,6 +107,17 @@ struct ParallelConfig {
   bool operator==(const ParallelConfig&) const = default;
 };
 
+/// How a reward model reads a row.
+struct ScoreConfig {
+  std::string template_name = "none";
+  Joining joining = Joining::together;
+  std::string join;
+  bool eos = true;
+  std::optional<std::int64_t> max_length;  ///< none: the reward model's positions
+
+  bool operator==(const ScoreConfig&) const = default;
+};
+
 struct RunConfig {
   Recipe recipe = Recipe::standard;
   DeviceChoice device = DeviceChoice::automatic;
@@ -119,6 +130,7 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   EvalConfig eval;
   ParallelConfig parallel;
+  ScoreConfig score;
   std::string output;  ///< "" until resolved: runs/NAME of the config
 
   bool operator==(const RunConfig&) const = default;

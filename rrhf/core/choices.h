@@ -30,6 +30,8 @@ enum class DeviceChoice { automatic, cpu, cuda };
 enum class Dtype { float32, bfloat16, float64, float16 };
 /// What new rows of an embedding hold: zeros, or the mean of the rows that were there.
 enum class RowFill { zero, mean };
+/// How a reward model's query and response become tokens: as one text, or each by itself.
+enum class Joining { together, apart };
 enum class ScheduleName { cosine, linear, constant };
 /// What carries the collectives between processes; automatic: nccl for GPUs, else gloo.
 enum class BackendChoice { automatic, gloo, nccl };
@@ -38,6 +40,8 @@ enum class Recipe { standard, paper, released };
 enum class ParallelMode { replicated, sharded };
 /// What of a layer's forward pass is computed again in the backward pass.
 enum class Recompute { none, layer };
+/// How answers are decoded.
+enum class DecodingMethod { greedy, top_p, beam, diverse_beam };
 
 template <class E>
 struct Choices;  // names: an array of {word, value}
@@ -100,6 +104,10 @@ struct Choices<RowFill> {
   static constexpr std::array names{std::pair{"zero", RowFill::zero}, std::pair{"mean", RowFill::mean}};
 };
 template <>
+struct Choices<Joining> {
+  static constexpr std::array names{std::pair{"together", Joining::together}, std::pair{"apart", Joining::apart}};
+};
+template <>
 struct Choices<ScheduleName> {
   static constexpr std::array names{std::pair{"cosine", ScheduleName::cosine},
                                     std::pair{"linear", ScheduleName::linear},
@@ -123,6 +131,13 @@ struct Choices<ParallelMode> {
 template <>
 struct Choices<Recompute> {
   static constexpr std::array names{std::pair{"none", Recompute::none}, std::pair{"layer", Recompute::layer}};
+};
+
+template <>
+struct Choices<DecodingMethod> {
+  static constexpr std::array names{
+      std::pair{"greedy", DecodingMethod::greedy}, std::pair{"top-p", DecodingMethod::top_p},
+      std::pair{"beam", DecodingMethod::beam}, std::pair{"diverse-beam", DecodingMethod::diverse_beam}};
 };
 
 /// The word for a value.

@@ -82,6 +82,21 @@ std::string_view strip_right(std::string_view text) {
 
 std::string_view strip(std::string_view text) { return strip_left(strip_right(text)); }
 
+std::vector<std::string_view> split_words(std::string_view text) {
+  std::vector<std::string_view> words;
+  for (text = strip_left(text); !text.empty(); text = strip_left(text)) {
+    std::size_t end = 0;
+    while (end < text.size()) {
+      const Decoded next = decode(text, end);
+      if (next.length > 0 && is_space(next.code)) break;
+      end += std::max<std::size_t>(1, next.length);
+    }
+    words.push_back(text.substr(0, end));
+    text.remove_prefix(end);
+  }
+  return words;
+}
+
 std::size_t code_points(std::string_view text) {
   std::size_t count = 0;
   for (std::size_t at = 0; at < text.size(); ++count) at += std::max<std::size_t>(1, decode(text, at).length);

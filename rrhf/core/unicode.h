@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace rrhf {
 
@@ -17,6 +18,9 @@ std::string valid_utf8(std::string_view text);
 std::string_view strip_left(std::string_view text);
 std::string_view strip_right(std::string_view text);
 std::string_view strip(std::string_view text);
+
+/// What stands between white space, as Python's str.split(): no empty parts.
+std::vector<std::string_view> split_words(std::string_view text);
 
 /// Number of code points; invalid bytes count as one each.
 std::size_t code_points(std::string_view text);

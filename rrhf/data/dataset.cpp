@@ -35,7 +35,7 @@ Dataset read_all(const std::vector<std::filesystem::path>& paths, DataFormat for
   return dataset;
 }
 
-void require_no_errors(const std::vector<Problem>& problems) {
+void require_no_errors(const std::vector<Problem>& problems, std::string_view lister) {
   constexpr std::size_t most_named = 20;
   std::vector<const Problem*> errors;
   for (const Problem& problem : problems) {
@@ -43,12 +43,15 @@ void require_no_errors(const std::vector<Problem>& problems) {
   }
   if (errors.empty()) return;
   if (errors.size() == 1) {
-    throw_input("data", "{}. (rrhf data validate looks at a whole file)", line_of(*errors[0]));
+    throw_input("data", "{}{}", line_of(*errors[0]),
+                lister.empty() ? "" : fmt::format(". ({} looks at a whole file)", lister));
   }
   std::string lines;
   for (std::size_t i = 0; i < std::min(most_named, errors.size()); ++i) lines += "\n  " + line_of(*errors[i]);
-  if (errors.size() > most_named)
-    lines += fmt::format("\n  and {} more: rrhf data validate lists all", errors.size() - most_named);
+  if (errors.size() > most_named) {
+    lines += fmt::format("\n  and {} more", errors.size() - most_named);
+    if (!lister.empty()) lines += fmt::format(": {} lists all", lister);
+  }
   throw_input("data", "{} errors:{}", errors.size(), lines);
 }
 

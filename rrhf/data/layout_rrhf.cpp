@@ -6,10 +6,24 @@
 namespace rrhf::data {
 namespace {
 
+// A null score is one to come, as `rrhf sample` writes it; a bare NaN reads as null too.
+bool note_unscored(RowFields& fields) {
+  if (!fields.has_array("scores")) return false;
+  std::size_t first = 0, unscored = 0, at = 0;
+  for (const Json* score : fields.elements("scores")) {
+    if (score->is_null() && unscored++ == 0) first = at;
+    ++at;
+  }
+  if (unscored == 0) return false;
+  fields.note(fmt::format("\"scores\"[{}] is null (or NaN): not scored yet; rrhf score gives every response a score{}",
+                          first, unscored == 1 ? "" : fmt::format(" (and {} more of them)", unscored - 1)));
+  return true;
+}
+
 void check_lengths(RowFields& fields, const RankedExample& example) {
   if (!fields.has_array("responses") || !fields.has_array("scores")) return;  // noted already
   const std::size_t responses = example.responses.size();
-  const std::size_t scores = example.scores.size();
+  const std::size_t scores = fields.elements("scores").size();
   if (responses == 0) {
     fields.note("\"responses\" is empty; a row needs at least one response");
   } else if (scores != responses) {
@@ -32,7 +46,7 @@ bool matches(const Json& row) { return row.contains("query") && row.contains("re
 void parse(RowFields& fields, RankedExample& example) {
   example.query = fields.string("query");
   example.responses = fields.strings("responses");
-  example.scores = fields.numbers("scores");
+  if (!note_unscored(fields)) example.scores = fields.numbers("scores");
   check_lengths(fields, example);
   parse_writers(fields, example);
   if (fields.has("group")) example.group = fields.string("group");

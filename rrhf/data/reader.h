@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "rrhf/core/choices.h"
@@ -68,8 +69,9 @@ struct Dataset {
 Dataset read_all(const std::vector<std::filesystem::path>& paths, DataFormat format,
                  const std::function<void(double)>& on_progress = {});
 
-/// Throws InputError when one of the problems is an error: up to 20 of them are named, the rest counted.
-void require_no_errors(const std::vector<Problem>& problems);
+/// Throws InputError when one of the problems is an error: up to 20 of them are named, the rest counted. `lister` is
+/// the command that the message names for all of them; "" where there is none.
+void require_no_errors(const std::vector<Problem>& problems, std::string_view lister = "rrhf data validate");
 
 /// What `train` and `eval` do with a Dataset before a model is loaded: throws InputError naming up to 20 errors and
 /// their count when there are any; "no pair in the whole file" when `needs_pairs` and no row has an unequal pair.

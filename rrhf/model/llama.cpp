@@ -113,6 +113,13 @@ void Llama::idle_backward(Gradients& gradients, PartTimes* times) const {
   end_of(Part::communication, times);
 }
 
+at::Tensor Llama::states(const Pack& pack) const {
+  const RotaryTable rotary = rotary_table(pack, config_, dtype());
+  const at::Tensor last_RD = hidden_states({pack, rotary, config_}, nullptr).index_select(0, pack.rows_R);
+  const Weights& weights = need(units_.head(), std::nullopt, nullptr);
+  return rms_norm(last_RD, weights.final_norm_D, config_.rms_norm_eps).y_TD;
+}
+
 at::Tensor Llama::logits(const Pack& pack) const {
   const RotaryTable rotary = rotary_table(pack, config_, dtype());
   const at::Tensor x_TD = hidden_states({pack, rotary, config_}, nullptr);

@@ -56,6 +56,9 @@ class Llama {
   void idle_forward(PartTimes* times = nullptr) const;
   void idle_backward(Gradients& gradients, PartTimes* times = nullptr) const;
 
+  /// The normed states at the pack's rows_R, [R, D]: what a head reads. No gradient is prepared.
+  at::Tensor states(const Pack& pack) const;
+
   /// Logits of every row of the pack, [T, V] in the accumulation dtype: for tests and tools, not for training.
   at::Tensor logits(const Pack& pack) const;
 

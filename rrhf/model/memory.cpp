@@ -46,16 +46,20 @@ std::int64_t head_memory(const LlamaConfig& config, std::int64_t rows, std::int6
 
 }  // namespace
 
-PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const HeadBudget& budget) {
+PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, Recompute recompute,
+                           const HeadBudget& budget) {
   const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   const auto wide = static_cast<std::int64_t>(c10::elementSize(accumulation_type(dtype)));
   const Widths widths(config);
   const std::int64_t angles = config.head_dim * wide;
+  const bool again = recompute == Recompute::layer;
+  const std::int64_t layer = kept_by_layer(widths, element, wide);
+  // Of a layer that is computed again only the input waits.
   const std::int64_t kept =
-      pack.tokens * (config.num_hidden_layers * kept_by_layer(widths, element, wide) + angles + widths.d * element);
+      pack.tokens * (config.num_hidden_layers * (again ? widths.d * element : layer) + angles + widths.d * element);
   const std::int64_t head = head_memory(config, pack.label_rows, element, wide, budget);
   // The head is done with before the layers' backward begins: the larger of the two stands beside what is kept.
-  const std::int64_t work = pack.tokens * layer_work(widths, element);
+  const std::int64_t work = pack.tokens * (layer_work(widths, element) + (again ? layer : 0));
   return {.activations = kept + std::max<std::int64_t>(0, work - head), .logits = head};
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "rrhf/core/choices.h"
 #include "rrhf/model/label_logprobs.h"
 #include "rrhf/model/llama_config.h"
 
@@ -30,6 +31,6 @@ struct PassMemory {
 
 /// For weights and activations in `dtype`.
 PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
-                           const HeadBudget& budget = {});
+                           Recompute recompute = Recompute::none, const HeadBudget& budget = {});
 
 }  // namespace rrhf::model

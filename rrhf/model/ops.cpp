@@ -114,11 +114,7 @@ at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, co
   return dx_TD;
 }
 
-namespace {
-
-// Angular frequencies of the head's pairs. Dynamic scaling raises the base once a sequence passes the positions the
-// model was trained on (transformers, _compute_dynamic_ntk_parameters), for a query as one padded batch of its own.
-std::vector<double> frequencies(const LlamaConfig& config, std::int64_t longest) {
+std::vector<double> rotary_frequencies(const LlamaConfig& config, std::int64_t longest) {
   const auto dim = static_cast<double>(config.head_dim);
   double base = config.rope_theta;
   double divide = 1;
@@ -135,6 +131,15 @@ std::vector<double> frequencies(const LlamaConfig& config, std::int64_t longest)
   return result;
 }
 
+namespace {
+
+RotaryTable rotary_of_angles(const at::Tensor& angles_TH, at::ScalarType dtype, at::Device device) {
+  const auto place = [&](const at::Tensor& table_TH) {
+    return table_TH.unsqueeze(1).to(device, accumulation_type(dtype));
+  };
+  return {place(angles_TH.cos()), place(angles_TH.sin())};
+}
+
 }  // namespace
 
 RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::ScalarType dtype) {
@@ -143,19 +148,27 @@ RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::Scalar
   at::Tensor angles_TH;
   if (config.rope_scaling.kind == RopeScaling::Kind::dynamic) {
     angles_TH = at::empty({pack.token_count(), config.head_dim / 2}, options);
-    for (const PackedQuery& query : pack.queries) {
+    for (const PackedQuery& query : pack.queries) {  // each as one padded batch of its own
       const std::int64_t size = query.response_rows().end() - query.prompt.begin;
       angles_TH.narrow(0, query.prompt.begin, size)
           .copy_(positions_T1.narrow(0, query.prompt.begin, size) *
-                 at::tensor(frequencies(config, query.longest), options));
+                 at::tensor(rotary_frequencies(config, query.longest), options));
     }
   } else {
-    angles_TH = positions_T1 * at::tensor(frequencies(config, 0), options);
+    angles_TH = positions_T1 * at::tensor(rotary_frequencies(config, 0), options);
   }
-  const auto place = [&](const at::Tensor& table_TH) {
-    return table_TH.unsqueeze(1).to(pack.positions_T.device(), accumulation_type(dtype));
-  };
-  return {place(angles_TH.cos()), place(angles_TH.sin())};
+  return rotary_of_angles(angles_TH, dtype, pack.positions_T.device());
+}
+
+RotaryTable rotary_table_of_steps(std::span<const std::int64_t> positions, const LlamaConfig& config,
+                                  at::ScalarType dtype, at::Device device) {
+  const auto options = at::TensorOptions().dtype(at::kDouble);
+  at::Tensor angles_NH = at::empty({std::ssize(positions), config.head_dim / 2}, options);
+  for (std::int64_t i = 0; i < std::ssize(positions); ++i) {
+    const auto position = positions[static_cast<std::size_t>(i)];
+    angles_NH[i].copy_(at::tensor(rotary_frequencies(config, position + 1), options).mul_(position));
+  }
+  return rotary_of_angles(angles_NH, dtype, device);
 }
 
 void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfig& config, bool inverse) {

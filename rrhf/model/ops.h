@@ -7,6 +7,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <span>
+#include <vector>
+
 #include "rrhf/model/llama_config.h"
 #include "rrhf/model/pack.h"
 
@@ -48,6 +52,14 @@ struct RotaryTable {
   at::Tensor sin_T1H;
 };
 RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::ScalarType dtype);
+
+/// Angular frequencies of a head's pairs. Dynamic scaling raises the base once a sequence of `longest` tokens passes
+/// the positions the model was trained on (transformers, _compute_dynamic_ntk_parameters).
+std::vector<double> rotary_frequencies(const LlamaConfig& config, std::int64_t longest);
+
+/// Angles of single tokens, each the last of its sequence so far.
+RotaryTable rotary_table_of_steps(std::span<const std::int64_t> positions, const LlamaConfig& config,
+                                  at::ScalarType dtype, at::Device device);
 
 /// Turns the query and key heads of `qkv_TQ` in place. `inverse` turns back, which is also the backward pass.
 void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfig& config, bool inverse);

@@ -11,6 +11,14 @@ namespace {
 
 using Indices = std::vector<std::int64_t>;
 
+void require_parts(const PackInput& input) {
+  if (input.prompt.empty() || input.responses.empty()) throw_error("pack", "a query needs a prompt and a response");
+}
+
+at::Tensor to_device(const Indices& values, at::Device device) {
+  return at::tensor(values, at::TensorOptions().dtype(at::kLong)).to(device);
+}
+
 // The index vectors of a pack under construction.
 struct Builder {
   Pack pack;
@@ -36,10 +44,12 @@ struct Builder {
   }
 
   void add(const PackInput& input);
+  void add_to_read(const PackInput& input);
+  Pack finish(at::Device device) &&;
 };
 
 void Builder::add(const PackInput& input) {
-  if (input.prompt.empty() || input.responses.empty()) throw_error("pack", "a query needs a prompt and a response");
+  require_parts(input);
   const auto prompt_size = std::ssize(input.prompt);
   PackedQuery query{.prompt = {std::ssize(tokens), prompt_size}, .responses = {}, .longest = 0};
   place(input.prompt, 0);
@@ -64,8 +74,30 @@ void Builder::add(const PackInput& input) {
   pack.queries.push_back(std::move(query));
 }
 
-at::Tensor to_device(const Indices& values, at::Device device) {
-  return at::tensor(values, at::TensorOptions().dtype(at::kLong)).to(device);
+void Builder::add_to_read(const PackInput& input) {
+  require_parts(input);
+  const auto prompt_size = std::ssize(input.prompt);
+  PackedQuery query{.prompt = {std::ssize(tokens), prompt_size}, .responses = {}, .longest = prompt_size};
+  place(input.prompt, 0);
+  for (const auto ids : input.responses) {
+    const Segment segment{std::ssize(tokens), std::ssize(ids)};
+    place(ids, prompt_size);
+    rows.push_back(ids.empty() ? query.prompt.end() - 1 : segment.end() - 1);
+    query.responses.push_back(segment);
+    query.longest = std::max(query.longest, prompt_size + segment.size);
+  }
+  pack.responses += std::ssize(input.responses);
+  pack.queries.push_back(std::move(query));
+}
+
+Pack Builder::finish(at::Device device) && {
+  pack.tokens_T = to_device(tokens, device);
+  pack.positions_T = to_device(positions, device);
+  pack.rows_R = to_device(rows, device);
+  pack.labels_N = to_device(labels, device);
+  pack.label_row_N = to_device(label_row, device);
+  pack.response_N = to_device(response, device);
+  return std::move(pack);
 }
 
 }  // namespace
@@ -74,14 +106,13 @@ Pack make_pack(std::span<const PackInput> queries, at::Device device) {
   Builder builder;
   for (const PackInput& query : queries) builder.add(query);
   builder.pack.label_begin_R.push_back(std::ssize(builder.labels));
-  Pack pack = std::move(builder.pack);
-  pack.tokens_T = to_device(builder.tokens, device);
-  pack.positions_T = to_device(builder.positions, device);
-  pack.rows_R = to_device(builder.rows, device);
-  pack.labels_N = to_device(builder.labels, device);
-  pack.label_row_N = to_device(builder.label_row, device);
-  pack.response_N = to_device(builder.response, device);
-  return pack;
+  return std::move(builder).finish(device);
+}
+
+Pack make_reading_pack(std::span<const PackInput> queries, at::Device device) {
+  Builder builder;
+  for (const PackInput& query : queries) builder.add_to_read(query);
+  return std::move(builder).finish(device);
 }
 
 }  // namespace rrhf::model

@@ -61,4 +61,9 @@ struct Pack {
 /// Lays out the queries. Throws Error for an empty prompt or response, or a query without response.
 Pack make_pack(std::span<const PackInput> queries, at::Device device);
 
+/// A pack to be read, not to predict: every token of a response is an input, rows_R are the last rows of the responses
+/// in their order, and there are no labels. A response may be empty: its row is then the prompt's last.
+/// Throws Error for an empty prompt or a query without response.
+Pack make_reading_pack(std::span<const PackInput> queries, at::Device device);
+
 }  // namespace rrhf::model

@@ -17,22 +17,6 @@ namespace {
 // Keys of the random streams drawn from train.seed.
 constexpr std::uint64_t split_stream = 1;
 
-data::EncodeOptions encode_options(const config::RunConfig& config) {
-  return {.encoding = config.data.encoding,
-          .bos_token = config.data.bos_token,
-          .special_tokens = config.data.special_tokens,
-          .max_length = config.data.max_length,
-          .responses = config.data.responses,
-          .stop_response = config.data.stop_response};
-}
-
-// Positions the model was made for; dynamic scaling stretches them.
-std::int64_t longest_sequence(const model::LlamaConfig& config) {
-  const bool stretched = config.rope_scaling.kind == model::RopeScaling::Kind::dynamic;
-  const double factor = stretched ? config.rope_scaling.factor : 1;
-  return static_cast<std::int64_t>(static_cast<double>(config.max_position_embeddings) * factor);
-}
-
 // One line: a set may hold thousands of ties, and rrhf data validate lists them.
 void log_warnings(const std::vector<data::Problem>& problems) {
   if (problems.empty()) return;
@@ -75,6 +59,12 @@ double EncodedSet::mean_responses() const {
   return queries.empty() ? 0 : static_cast<double>(count) / static_cast<double>(queries.size());
 }
 
+std::int64_t longest_sequence(const model::LlamaConfig& config) {
+  const bool stretched = config.rope_scaling.kind == model::RopeScaling::Kind::dynamic;
+  const double factor = stretched ? config.rope_scaling.factor : 1;
+  return static_cast<std::int64_t>(static_cast<double>(config.max_position_embeddings) * factor);
+}
+
 ModelFolder open_model_folder(const config::RunConfig& config) {
   if (config.model.path.empty())
     throw_input("config", "model.path is not set: name a model folder (--set model.path=DIR)");
@@ -93,6 +83,23 @@ ModelFolder open_model_folder(const config::RunConfig& config) {
         path.string(), folder.tokenizer.size(), folder.config.vocab_size);
   }
   return folder;
+}
+
+data::EncodeOptions encode_options(const config::RunConfig& config) {
+  return {.encoding = config.data.encoding,
+          .bos_token = config.data.bos_token,
+          .special_tokens = config.data.special_tokens,
+          .max_length = config.data.max_length,
+          .responses = config.data.responses,
+          .stop_response = config.data.stop_response};
+}
+
+void warn_of_other_encoding(const ModelFolder& folder, const config::RunConfig& config) {
+  const auto note = checkpoint::load_encoding_note(folder.path);
+  if (note && note->encoding != config.data.encoding) {
+    warn("{} was trained with the {} encoding, {} is used here (data.encoding)", folder.path.string(),
+         name_of(note->encoding), name_of(config.data.encoding));
+  }
 }
 
 std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files, const config::RunConfig& config) {

@@ -43,9 +43,18 @@ struct ModelFolder {
   model::LlamaConfig config;
 };
 
+/// Positions a model was made for; dynamic rotary scaling stretches them.
+std::int64_t longest_sequence(const model::LlamaConfig& config);
+
 /// Throws InputError when model.path is not set, the folder lacks a part, data.max_length goes beyond the model's
 /// positions, or the tokenizer has more ids than the model has rows.
 ModelFolder open_model_folder(const config::RunConfig& config);
+
+/// Warns where the model was trained with another encoding than the config's: scored otherwise its figures mean little.
+void warn_of_other_encoding(const ModelFolder& folder, const config::RunConfig& config);
+
+/// The data settings that decide how a row is encoded.
+data::EncodeOptions encode_options(const config::RunConfig& config);
 
 /// Reads the rows of the files; every problem with them is an InputError, warnings are logged with a count.
 std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files, const config::RunConfig& config);

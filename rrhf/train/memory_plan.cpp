@@ -1,6 +1,6 @@
 #include "rrhf/train/memory_plan.h"
 
-#include <c10/core/ScalarType.h>
+#include <ATen/core/Tensor.h>
 
 #include <algorithm>
 #include <numeric>
@@ -9,6 +9,7 @@
 #include "rrhf/core/error.h"
 #include "rrhf/data/packing.h"
 #include "rrhf/model/ops.h"
+#include "rrhf/model/units.h"
 #include "rrhf/model/weights.h"
 #include "rrhf/train/pass.h"
 #include "rrhf/train/trainer.h"
@@ -29,14 +30,16 @@ model::PackSize size_of(const data::EncodedQuery& query) {
   return {std::ssize(query.prompt) + response_rows, 1 + response_rows};
 }
 
-// Parameters that are gathered together when a model is sharded: embedding, each layer, final norm and head.
+// Parameters of each unit, which are gathered together when a model is sharded.
 std::vector<std::int64_t> unit_sizes(const model::LlamaConfig& config) {
-  const std::int64_t d = config.hidden_size, table = config.vocab_size * d;
-  const std::int64_t layer = d * (config.qkv_size() + config.attention_size() + 3 * config.intermediate_size) + 2 * d;
-  std::vector<std::int64_t> units(static_cast<std::size_t>(config.num_hidden_layers) + 2, layer);
-  units.front() = table;
-  units.back() = d + (config.tie_word_embeddings ? 0 : table);
-  return units;
+  const std::vector<at::Tensor> shapes =
+      model::empty_weights(config, at::TensorOptions().device(at::kMeta)).tensors();  // shapes without memory
+  const model::Units units(config);
+  std::vector<std::int64_t> sizes(units.count());
+  for (std::size_t unit = 0; unit < units.count(); ++unit) {
+    for (const std::size_t tensor : units.tensors(unit)) sizes[unit] += shapes[tensor].numel();
+  }
+  return sizes;
 }
 
 // The most parameters that two neighbours hold: one in use, the next on its way.
@@ -68,7 +71,7 @@ StepShape step_shape(const EncodedSet& set, const model::LlamaConfig& model, con
       }
       shape.packs += 1;
       shape.tokens += static_cast<double>(pack.tokens);
-      const std::int64_t bytes = model::training_memory(model, dtype, pack).total();
+      const std::int64_t bytes = model::training_memory(model, dtype, pack, config.train.recompute).total();
       if (bytes > most) shape.largest_pack = pack;
       most = std::max(most, bytes);
     }
@@ -84,13 +87,16 @@ StepShape full_packs(const config::RunConfig& config) {
   return {.largest_pack = {tokens, tokens}, .queries = config.train.queries_per_step};
 }
 
-MemoryPlan plan_memory(const model::LlamaConfig& model, Dtype dtype, model::PackSize pack, const Sharing& sharing) {
+MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig& config, model::PackSize pack,
+                       const Sharing& sharing) {
   if (sharing.devices < 1) throw_input("usage", "{} devices can hold nothing", sharing.devices);
-  const c10::ScalarType narrow = model::scalar_type(dtype), wide = model::accumulation_type(narrow);
-  const std::int64_t parameters = model.parameter_count(), parts = sharing.sharded ? sharing.devices : 1;
+  const c10::ScalarType narrow = model::scalar_type(config.model.dtype), wide = model::accumulation_type(narrow);
+  const bool sharded = sharing.mode == ParallelMode::sharded;
+  const std::int64_t parameters = model.parameter_count();
+  const std::int64_t parts = sharded ? config.parallel.shard_size.value_or(sharing.devices) : 1;
   const std::int64_t share = (parameters + parts - 1) / parts;
   const std::int64_t gathered = parts > 1 ? largest_pair(unit_sizes(model)) : 0;
-  const model::PassMemory pass = model::training_memory(model, narrow, pack);
+  const model::PassMemory pass = model::training_memory(model, narrow, pack, config.train.recompute);
   return {.weights = (share + gathered) * bytes_of(narrow),
           .gradients = (share + gathered) * bytes_of(wide),
           .optimizer = share * bytes_of(wide) * (narrow == wide ? 2 : 3),
@@ -99,11 +105,11 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, Dtype dtype, model::Pack
           .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};
 }
 
-std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, Dtype dtype, const Sharing& sharing,
-                                                std::int64_t bytes) {
+std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, const config::RunConfig& config,
+                                                const Sharing& sharing, std::int64_t bytes) {
   const auto fits = [&](std::int64_t packs) {
     const std::int64_t tokens = packs * pack_granularity;
-    return plan_memory(model, dtype, {tokens, tokens}, sharing).total() <= bytes;
+    return plan_memory(model, config, {tokens, tokens}, sharing).total() <= bytes;
   };
   if (!fits(1)) return std::nullopt;
   // Up to what no machine would be given: a search by halves, as the plan grows with the pack.

@@ -39,14 +39,15 @@ struct MemoryPlan {
 /// How the model lies over devices.
 struct Sharing {
   std::int64_t devices = 1;
-  bool sharded = false;  ///< parameters, gradients and optimizer state split over the devices, layer by layer
+  ParallelMode mode = ParallelMode::replicated;
 };
 
 /// Throws InputError for fewer than one device.
-MemoryPlan plan_memory(const model::LlamaConfig& model, Dtype dtype, model::PackSize pack, const Sharing& sharing);
+MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig& config, model::PackSize pack,
+                       const Sharing& sharing);
 
 /// The largest train.tokens_per_pack whose plan stays within `bytes`, if there is one: a multiple of 256.
-std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, Dtype dtype, const Sharing& sharing,
-                                                std::int64_t bytes);
+std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, const config::RunConfig& config,
+                                                const Sharing& sharing, std::int64_t bytes);
 
 }  // namespace rrhf::train

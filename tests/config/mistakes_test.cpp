@@ -58,14 +58,13 @@ TEST(Mistakes, ListsSettingsOutsideASectionWithTheSections) {
       mistakes_of(R"({"devise": "cpu"})"),
       "[config] run.json:1: devise is not a setting; nearest: device. Settings outside a section: recipe, device, "
       "output; sections: model, data, objective, optimizer, schedule, train, checkpoint, eval, "
-      "parallel");
+      "parallel, score");
 }
 
 TEST(Mistakes, NamesTheNearestSection) {
   EXPECT_EQ(mistakes_of(R"({"objectives": {"rank_loss": "none"}})"),
             "[config] run.json:1: objectives is not a section; nearest: objective. Sections: model, data, objective, "
-            "optimizer, schedule, train, checkpoint, eval, "
-            "parallel");
+            "optimizer, schedule, train, checkpoint, eval, parallel, score");
 }
 
 TEST(Mistakes, RefusesExtrasLikeASchema) {

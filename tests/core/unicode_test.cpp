@@ -40,6 +40,14 @@ TEST(Unicode, StripsAsPythonDoes) {
   EXPECT_EQ(strip_right("\x80\x80"), "\x80\x80");
 }
 
+TEST(Unicode, SplitsWordsAsPython) {
+  using Words = std::vector<std::string_view>;
+  EXPECT_EQ(split_words("  red\tsun\n\u3000\u4f60\u597d\x1c b "), (Words{"red", "sun", "\u4f60\u597d", "b"}));
+  EXPECT_EQ(split_words(""), Words{});
+  EXPECT_EQ(split_words(" \n"), Words{});
+  EXPECT_EQ(split_words("a\xff b"), (Words{"a\xff", "b"}));
+}
+
 TEST(Unicode, CountsAndShortensByCodePoints) {
   EXPECT_EQ(code_points("aé你🦙"), 4u);
   EXPECT_EQ(code_points("a\xff\xfe"), 3u);

@@ -34,12 +34,23 @@ TEST_F(Problems, NoResponses) {
 }
 
 TEST_F(Problems, ScoresThatAreNotFiniteNumbers) {
-  const Strings null_score{"error: \"scores\"[1] is null (or NaN); a finite number is needed"};
+  const Strings null_score{
+      "error: \"scores\"[1] is null (or NaN): not scored yet; rrhf score gives every response a score"};
   EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, NaN]})"), null_score);
   EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, null]})"), null_score);
   EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, -Infinity]})"), null_score);
   EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": ["1", true]})"),
             Strings{"error: \"scores\"[0] is a string; a finite number is needed (and 1 more of its elements)"});
+}
+
+TEST_F(Problems, SeveralResponsesThatAreNotScoredYet) {
+  EXPECT_EQ(
+      of(R"({"query": "q", "responses": ["a", "b", "c"], "scores": [1, null, null]})"),
+      Strings{"error: \"scores\"[1] is null (or NaN): not scored yet; rrhf score gives every response a score (and 1 "
+              "more of them)"});
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [null]})"),
+            (Strings{"error: \"scores\"[0] is null (or NaN): not scored yet; rrhf score gives every response a score",
+                     "error: \"scores\" has 1 number for 2 responses; every response needs one"}));
 }
 
 TEST_F(Problems, AllMistakesOfARowAtOnce) {

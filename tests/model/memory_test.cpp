@@ -81,10 +81,19 @@ TEST(TrainingMemory, CountsTheWidestLayerWhereTheHeadIsNarrow) {
   EXPECT_GT(work, memory.logits - 1);
 }
 
+TEST(TrainingMemory, OfRecomputedLayersIsTheirInputsAndOneLayer) {
+  const LlamaConfig config = config_of(64);
+  const std::int64_t tokens = 1000, kept = 3 * 24, shared = 4 + 24;  // three inputs; angles, the gradient's run
+  // One layer: input, q/k/v, attended, middle, gate and up, two norms and six normalizers; and its backward's work.
+  const std::int64_t layer = 24 + 40 + 24 + 24 + 80 + 8, work = 4 * 24 + 24 + 40 - 80;
+  EXPECT_EQ(training_memory(config, at::kFloat, {tokens, 1}, Recompute::layer).total(),
+            tokens * 4 * (kept + shared + layer + work));
+}
+
 TEST(TrainingMemory, TakesAChunkWhereProbabilitiesAreNotKept) {
   const LlamaConfig config = config_of(4096);
   const HeadBudget budget{.chunk_bytes = 5 * 4096 * 4, .kept_bytes = 0};
-  const PassMemory memory = training_memory(config, at::kFloat, {100, 50}, budget);
+  const PassMemory memory = training_memory(config, at::kFloat, {100, 50}, Recompute::none, budget);
   EXPECT_EQ(memory.logits, 5 * 4096 * 4 + 3 * 50 * 24 * 4);
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sys
 from pathlib import Path
 from typing import Any, Callable
@@ -11,28 +10,8 @@ from typing import Any, Callable
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from made_rows import ranked_rows, write_lines  # noqa: E402
 from program import build_dir, models, repo, rrhf, shared  # noqa: E402,F401 (fixtures)
-
-Row = dict[str, Any]
-
-WORDS = "red sun sea boat tree bird house road light stone".split()
-
-
-def ranked_rows(count: int, seed: int = 1) -> list[Row]:
-    """Rows of 2 to 5 responses of one to eight words, all rewards of a row different."""
-    draw = random.Random(seed)
-    rows = []
-    for number in range(count):
-        k = draw.randint(2, 5)
-        responses = [" ".join(draw.choices(WORDS, k=draw.randint(1, 8))) + f" {number} {i}" for i in range(k)]
-        scores = draw.sample(range(10), k)
-        rows.append({"query": " ".join(draw.choices(WORDS, k=draw.randint(2, 9))), "responses": responses, "scores": scores})
-    return rows
-
-
-def write_lines(path: Path, rows: list[Row]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+// The flags of the commands that let a model answer: which model, which template, how it is decoded.
+#pragma once
+
+#include <cxxopts.hpp>
+#include <string>
+
+#include "rrhf/workflow/answerer.h"
+
+namespace rrhf::cli {
+
+/// Declares them, each with the default that it has in `defaults`.
+void add_answer_flags(cxxopts::Options& options, const workflow::AnswerSettings& defaults);
+
+/// The settings that the flags say; `defaults` where there is none. Without --stop the template's own stop strings
+/// hold, if it has any. Throws InputError naming the flag for a value that is none of its kind, and without --model.
+workflow::AnswerSettings read_answer_flags(const cxxopts::ParseResult& arguments,
+                                           const workflow::AnswerSettings& defaults, std::string_view command);
+
+/// The text after a flag, "" where it is absent.
+std::string text_of(const cxxopts::ParseResult& arguments, const std::string& flag);
+
+/// The whole number after a flag, or `otherwise`. Throws InputError for anything else, and below `least`.
+std::int64_t number_of(const cxxopts::ParseResult& arguments, const std::string& flag, std::int64_t otherwise,
+                       std::int64_t least);
+
+}  // namespace rrhf::cli

@@ -1,0 +1,94 @@
+#include "rrhf/cli/score_command.h"
+
+#include <array>
+#include <filesystem>
+#include <tuple>
+#include <utility>
+
+#include "rrhf/cli/command.h"
+#include "rrhf/cli/verbs.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/core/stop.h"
+#include "rrhf/workflow/score.h"
+
+namespace rrhf::cli {
+namespace {
+
+using Source = workflow::ScoreTask::Source;
+
+constexpr std::array sources{std::pair{"reward-model", Source::reward_model}, std::pair{"rule", Source::rule},
+                             std::pair{"merge", Source::merge}, std::pair{"model", Source::model}};
+
+cxxopts::Options declare() {
+  cxxopts::Options options("rrhf score", "Replace the scores of rows. One source of scores is needed.");
+  const auto text = [] { return cxxopts::value<std::string>(); };
+  options.add_options("source")("reward-model", "LlamaForSequenceClassification folder with one label", text(), "DIR")(
+      "rule", "File of rules (docs/rewards.md)", text(), "FILE.json")(
+      "merge", "Scores that another program gave, as JSON lines", text(), "FILE")(
+      "model", "Model folder: its length-normalized log-probs are the scores", text(), "DIR");
+  add_config_flags(options);
+  options.add_options()("data", "File of rows, in any layout; scores may be missing", text(), "FILE")(
+      "out", "File to write: RRHF JSON lines", text(), "FILE")(
+      "compare", "Write nothing: only say how the new scores agree with those of the file")(
+      "json", "Write the summary as JSON", text(), "OUT.json")(
+      "max-length", "Most tokens of a sequence, short for score.max_length or data.max_length", text(), "N")(
+      "tokenizer", "Model folder whose tokenizer counts the tokens for rules", text(), "DIR")(
+      "allow-missing", "With --merge: leave out responses that got no score")("force", "Overwrite the output file")(
+      "restart", "Drop what an earlier run had finished");
+  return options;
+}
+
+std::string flag(const cxxopts::ParseResult& arguments, const char* name) {
+  return arguments.count(name) > 0 ? arguments[name].as<std::string>() : "";
+}
+
+std::pair<Source, std::string> source_of(const cxxopts::ParseResult& arguments) {
+  std::string given;
+  std::pair<Source, std::string> result{Source::rule, ""};
+  for (const auto& [name, source] : sources) {
+    if (arguments.count(name) == 0) continue;
+    given += fmt::format("{}--{}", given.empty() ? "" : ", ", name);
+    result = {source, flag(arguments, name)};
+  }
+  if (given.empty() || given.find(',') != std::string::npos) {
+    throw_input("usage", "score needs one of --reward-model, --rule, --merge and --model{}",
+                given.empty() ? "" : "; given: " + given);
+  }
+  return result;
+}
+
+workflow::ScoreTask task_of(const cxxopts::ParseResult& arguments) {
+  workflow::ScoreTask task;
+  std::tie(task.source, task.from) = source_of(arguments);
+  task.data = required(arguments, "data", "score");
+  const bool compares = arguments.count("compare") > 0;
+  task.out = compares ? flag(arguments, "out") : required(arguments, "out", "score");
+  if (compares && !task.out.empty()) throw_input("usage", "--compare writes nothing; --out and it exclude each other");
+  task.tokenizer = flag(arguments, "tokenizer");
+  task.allow_missing = arguments.count("allow-missing") > 0;
+  task.force = arguments.count("force") > 0;
+  task.restart = arguments.count("restart") > 0;
+  return task;
+}
+
+}  // namespace
+
+void score_command(int argc, const char* const* argv) {
+  cxxopts::Options options = declare();
+  const auto arguments = parse(options, argc, argv);
+  if (!arguments) return;
+  const workflow::ScoreTask task = task_of(*arguments);
+  const std::string json = flag(*arguments, "json"), length = flag(*arguments, "max-length");
+  std::vector<config::Override> overrides;
+  if (task.source == Source::model) overrides.push_back({"model.path", task.from.string()});
+  if (!length.empty()) {
+    overrides.push_back({task.source == Source::model ? "data.max_length" : "score.max_length", length});
+  }
+  const StopSignals signals;
+  const reward::ScoreSummary summary = workflow::score(task, resolve_config(*arguments, overrides));
+  if (!json.empty()) write_file_atomically(json, dump_json(reward::to_json(summary), 2) + "\n");
+  fmt::print("{}", summary.table());
+}
+
+}  // namespace rrhf::cli

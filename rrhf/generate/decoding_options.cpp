@@ -1,0 +1,72 @@
+#include "rrhf/generate/decoding_options.h"
+
+#include <cmath>
+
+#include "rrhf/core/error.h"
+
+namespace rrhf::generate {
+namespace {
+
+class Mistakes {
+ public:
+  template <class... Args>
+  void unless(bool fine, fmt::format_string<Args...> format, Args&&... args) {
+    if (fine) return;
+    if (!text_.empty()) text_ += '\n';
+    text_ += fmt::format(format, std::forward<Args>(args)...);
+  }
+  void raise() const {
+    if (!text_.empty()) throw InputError("generate", text_);
+  }
+
+ private:
+  std::string text_;
+};
+
+bool positive(double value) { return std::isfinite(value) && value > 0; }
+
+void check_beams(const DecodingOptions& options, Mistakes& mistakes) {
+  mistakes.unless(options.beams >= 1, "beams is {}; it must be 1 or more", options.beams);
+  mistakes.unless(options.answers <= options.beams, "{} answers a prompt are more than {} beams can give",
+                  options.answers, options.beams);
+  mistakes.unless(std::isfinite(options.length_penalty), "length_penalty is {}; it must be finite",
+                  options.length_penalty);
+  if (options.method != DecodingMethod::diverse_beam) return;
+  mistakes.unless(options.groups >= 1, "groups is {}; it must be 1 or more", options.groups);
+  if (options.groups >= 1) {
+    mistakes.unless(options.beams % options.groups == 0, "{} beams can't be shared out evenly among {} groups",
+                    options.beams, options.groups);
+  }
+  mistakes.unless(std::isfinite(options.diversity) && options.diversity >= 0, "diversity is {}; it must be 0 or more",
+                  options.diversity);
+}
+
+}  // namespace
+
+void check(const DecodingOptions& options) {
+  Mistakes mistakes;
+  mistakes.unless(options.answers >= 1, "answers is {}; it must be 1 or more", options.answers);
+  mistakes.unless(options.max_new_tokens >= 1, "max_new_tokens is {}; it must be 1 or more", options.max_new_tokens);
+  mistakes.unless(positive(options.temperature),
+                  "temperature is {}; it must be above 0 (the greedy method is the limit at 0)", options.temperature);
+  mistakes.unless(options.top_k >= 0, "top_k is {}; it must be 1 or more, or 0 for all", options.top_k);
+  mistakes.unless(options.top_p > 0 && options.top_p <= 1, "top_p is {}; it must be above 0 and at most 1",
+                  options.top_p);
+  mistakes.unless(positive(options.repetition_penalty), "repetition_penalty is {}; it must be above 0",
+                  options.repetition_penalty);
+  for (const std::string& stop : options.stop) mistakes.unless(!stop.empty(), "a stop string is empty");
+  switch (options.method) {
+    case DecodingMethod::greedy:
+      mistakes.unless(options.answers <= 1, "the greedy method gives 1 answer a prompt, not {}", options.answers);
+      break;
+    case DecodingMethod::top_p:
+      break;
+    case DecodingMethod::beam:
+    case DecodingMethod::diverse_beam:
+      check_beams(options, mistakes);
+      break;
+  }
+  mistakes.raise();
+}
+
+}  // namespace rrhf::generate

@@ -1,0 +1,83 @@
+#include "rrhf/generate/decoding_settings.h"
+
+#include <array>
+#include <charconv>
+
+#include "rrhf/core/error.h"
+
+namespace rrhf::generate {
+namespace {
+
+using Options = DecodingOptions;
+
+constexpr std::array settings{
+    DecodingSetting{"method", "METHOD", "greedy | top-p | beam | diverse-beam", &Options::method},
+    DecodingSetting{"max-new-tokens", "N", "tokens an answer has at most, its EOS included", &Options::max_new_tokens},
+    DecodingSetting{"temperature", "T", "top-p: logits are divided by it", &Options::temperature},
+    DecodingSetting{"top-p", "P", "top-p: draw from the fewest tokens whose probabilities reach it", &Options::top_p},
+    DecodingSetting{"top-k", "N", "top-p: draw from the N likeliest tokens alone; 0: from all", &Options::top_k},
+    DecodingSetting{"beams", "N", "beam methods: hypotheses under way", &Options::beams},
+    DecodingSetting{"groups", "N", "diverse-beam: groups that the beams are shared out among", &Options::groups},
+    DecodingSetting{"diversity", "X", "diverse-beam: what a group pays for a token that an earlier one chose",
+                    &Options::diversity},
+    DecodingSetting{"length-penalty", "X", "beam methods: hypotheses are ordered by log-prob / length^X",
+                    &Options::length_penalty},
+    DecodingSetting{"repetition-penalty", "X", "above 1: tokens that were there become less likely",
+                    &Options::repetition_penalty},
+    DecodingSetting{"seed", "N", "top-p: the same seed draws the same answers", &Options::seed},
+};
+
+template <class T>
+T parse_number(const DecodingSetting& setting, std::string_view word, std::string_view needed) {
+  T number{};
+  const auto [rest, failure] = std::from_chars(word.data(), word.data() + word.size(), number);
+  if (failure != std::errc() || rest != word.data() + word.size()) {
+    throw_input("usage", "--{} {}: {} is needed", setting.name, word, needed);
+  }
+  return number;
+}
+
+DecodingMethod parse_as(const DecodingSetting& setting, std::string_view word, DecodingMethod) {
+  const auto method = choice_named<DecodingMethod>(word);
+  if (!method) throw_input("usage", "--{} {}: must be one of {}", setting.name, word, choice_list<DecodingMethod>());
+  return *method;
+}
+std::int64_t parse_as(const DecodingSetting& setting, std::string_view word, std::int64_t) {
+  return parse_number<std::int64_t>(setting, word, "a whole number");
+}
+std::uint64_t parse_as(const DecodingSetting& setting, std::string_view word, std::uint64_t) {
+  return parse_number<std::uint64_t>(setting, word, "a whole number from 0 on");
+}
+double parse_as(const DecodingSetting& setting, std::string_view word, double) {
+  return parse_number<double>(setting, word, "a number");
+}
+
+Json json_of(DecodingMethod method) { return name_of(method); }
+Json json_of(auto number) { return number; }
+
+std::string text_of(DecodingMethod method) { return std::string(name_of(method)); }
+std::string text_of(auto number) { return fmt::format("{}", number); }
+
+}  // namespace
+
+std::span<const DecodingSetting> decoding_settings() { return settings; }
+
+std::string value_text(const DecodingSetting& setting, const Options& options) {
+  return std::visit([&](auto field) { return text_of(options.*field); }, setting.field);
+}
+
+void assign(const DecodingSetting& setting, Options& options, std::string_view word) {
+  std::visit([&](auto field) { options.*field = parse_as(setting, word, options.*field); }, setting.field);
+}
+
+Json to_json(const Options& options) {
+  Json json;
+  for (const DecodingSetting& setting : settings) {
+    json[std::string(setting.name)] = std::visit([&](auto field) { return json_of(options.*field); }, setting.field);
+  }
+  json["answers"] = options.answers;
+  json["stop"] = options.stop;
+  return json;
+}
+
+}  // namespace rrhf::generate

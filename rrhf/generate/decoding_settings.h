@@ -1,0 +1,38 @@
+// Every setting of the decoding declared once: its word, its help and its field. Flags, help texts, errors and the
+// records of what was done are made of this table.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "rrhf/core/json.h"
+#include "rrhf/generate/decoding_options.h"
+
+namespace rrhf::generate {
+
+struct DecodingSetting {
+  using Field = std::variant<DecodingMethod DecodingOptions::*, std::int64_t DecodingOptions::*,
+                             double DecodingOptions::*, std::uint64_t DecodingOptions::*>;
+
+  std::string_view name;   ///< as a flag spells it: "top-p"
+  std::string_view value;  ///< what stands for the value in a help text: "P"
+  std::string_view help;
+  Field field;
+};
+
+/// All settings but the number of answers and the stop strings.
+std::span<const DecodingSetting> decoding_settings();
+
+/// The value as a person would write it: "diverse-beam", "0.9", "128".
+std::string value_text(const DecodingSetting& setting, const DecodingOptions& options);
+
+/// Sets the field to what `word` says. Throws InputError naming --NAME and what is needed; limits are check()'s.
+void assign(const DecodingSetting& setting, DecodingOptions& options, std::string_view word);
+
+/// Every setting by its name, with `answers` and `stop`: equal for options that decode alike.
+Json to_json(const DecodingOptions& options);
+
+}  // namespace rrhf::generate

@@ -1,0 +1,58 @@
+#include "rrhf/model/decoder.h"
+
+#include <ATen/ATen.h>
+
+#include "rrhf/core/error.h"
+#include "rrhf/model/cpu_dispatch.h"
+#include "rrhf/model/decode_forward.h"
+
+namespace rrhf::model {
+namespace {
+
+std::unique_ptr<DecodeForward> make_forward(const Llama& llama, KvCache& cache, Decoder::Path path) {
+  return make_aten_forward(llama, cache);
+}
+
+// Prompts as a pack: each with one label, which takes no row.
+Pack prompt_pack(std::span<const std::span<const std::int32_t>> prompts, at::Device device) {
+  static constexpr std::int32_t label = 0;
+  std::vector<PackInput> inputs;
+  for (const auto prompt : prompts) inputs.push_back({prompt, {std::span(&label, 1)}});
+  Pack pack = make_pack(inputs, device);
+  for (PackedQuery& query : pack.queries) query.longest = query.prompt.size;
+  return pack;
+}
+
+}  // namespace
+
+std::int64_t context_length(const LlamaConfig& config) {
+  const double factor = config.rope_scaling.kind == RopeScaling::Kind::none ? 1 : config.rope_scaling.factor;
+  return static_cast<std::int64_t>(factor * static_cast<double>(config.max_position_embeddings));
+}
+
+Decoder::Decoder(const Llama& llama, Path path)
+    : llama_(llama),
+      cache_(llama.config(), llama.weights().embedding_VD.options()),
+      forward_(make_forward(llama, cache_, path)) {}
+
+Decoder::~Decoder() = default;
+
+Decoder::Prefilled Decoder::prefill(std::span<const std::span<const std::int32_t>> prompts) {
+  const Pack pack = prompt_pack(prompts, llama_.device());
+  Prefilled result;
+  for (const auto prompt : prompts) {
+    result.sequences.emplace_back(cache_).extend(std::ssize(prompt));
+  }
+  result.logits_NV = forward_->prefill(pack, result.sequences);
+  return result;
+}
+
+at::Tensor Decoder::step(std::span<CachedSequence* const> sequences, std::span<const std::int32_t> tokens) {
+  if (sequences.size() != tokens.size() || tokens.empty()) {
+    throw_error("decode", "{} tokens for {} sequences; each needs one", tokens.size(), sequences.size());
+  }
+  for (CachedSequence* sequence : sequences) sequence->extend(1);
+  return forward_->step(sequences, tokens);
+}
+
+}  // namespace rrhf::model

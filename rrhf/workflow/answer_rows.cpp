@@ -1,0 +1,124 @@
+#include "rrhf/workflow/answer_rows.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+
+#include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
+#include "rrhf/core/stop.h"
+
+namespace rrhf::workflow {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::string counted(std::int64_t count, std::string_view one) {
+  return fmt::format("{} {}{}", with_commas(count), one, count == 1 ? "" : "s");
+}
+
+void log_prompts(const Answerer& answerer, const Prompts& prompts) {
+  const AnswerSettings& settings = answerer.settings();
+  if (prompts.cut > 0) {
+    log("{} to the last {} tokens (--max-prompt-tokens)",
+        prompts.cut == 1 ? "1 prompt is cut" : with_commas(prompts.cut) + " prompts are cut",
+        *settings.max_prompt_tokens);
+  }
+  if (prompts.short_of_room > 0) {
+    warn("{} fewer than {} tokens for the answer in the model's {} positions",
+         prompts.short_of_room == 1 ? "1 prompt leaves" : with_commas(prompts.short_of_room) + " prompts leave",
+         settings.decoding.max_new_tokens, answerer.context_length());
+  }
+}
+
+void log_counts(const AnswerCounts& counts, const Answerer& answerer) {
+  log("{} to {}, {} tokens in {} ({} tok/s); {} at the length limit, {} empty", counted(counts.answers, "answer"),
+      counted(counts.rows, "row"), with_commas(counts.tokens), clock_time(counts.seconds),
+      short_number(static_cast<double>(counts.tokens) / std::max(counts.seconds, 1e-9)), with_commas(counts.at_limit),
+      with_commas(counts.empty_by_eos));
+  if (counts.empty_by_eos == 0) return;
+  warn("{} empty because the model said EOS first{}",
+       counts.empty_by_eos == 1 ? "1 answer is" : with_commas(counts.empty_by_eos) + " answers are",
+       answerer.beginning().bos_before_answer
+           ? ""
+           : "; a model trained with the released encoding needs rrhf.json in its folder (docs/generate.md)");
+}
+
+// One run over the rows that are still to be answered.
+class Run {
+ public:
+  Run(const Prompts& prompts, PartLines& lines, const LineOf& line_of, std::string_view operation)
+      : lines_(lines), line_of_(line_of), operation_(operation) {
+    for (std::size_t row = 0; row < prompts.requests.size(); ++row) {
+      if (lines.has(row)) continue;
+      rows_.push_back(row);
+      requests_.push_back(prompts.requests[row]);
+    }
+  }
+
+  AnswerCounts work(const generate::Generator& generator) {
+    const generate::Totals totals =
+        generator.generate(requests_, {.token = {},
+                                       .finished = [this](auto request, auto answers) { finish(request, answers); },
+                                       .stop = StopSignals::requested,
+                                       .progress = [this](const auto& so_far) { show(so_far); }});
+    counts_.rows = totals.requests;
+    counts_.answers = totals.answers;
+    counts_.tokens = totals.new_tokens;
+    counts_.empty_by_eos = totals.empty_by_eos;
+    counts_.seconds = seconds_since(start_);
+    return counts_;
+  }
+
+ private:
+  void finish(std::size_t request, const std::vector<generate::Answer>& answers) {
+    counts_.at_limit += std::ranges::count(answers, generate::Ending::length, &generate::Answer::ending);
+    lines_.add(rows_[request], line_of_(rows_[request], answers));
+  }
+
+  void show(const generate::Totals& so_far) {
+    progress_.update([&] {
+      const double seconds = seconds_since(start_), done = static_cast<double>(so_far.requests);
+      const double share = static_cast<double>(lines_.finished()) / static_cast<double>(lines_.rows());
+      const double left = (static_cast<double>(requests_.size()) - done) * seconds / std::max(done, 1.0);
+      return fmt::format("{} {}/{}  {}  {} tok/s  ETA {}", operation_, lines_.finished(), lines_.rows(), bar(share),
+                         short_number(static_cast<double>(so_far.new_tokens) / seconds),
+                         done > 0 ? clock_time(left) : "--:--");
+    });
+  }
+
+  PartLines& lines_;
+  const LineOf& line_of_;
+  std::string_view operation_;
+  std::vector<std::size_t> rows_;  // of the requests
+  std::vector<generate::Request> requests_;
+  Clock::time_point start_ = Clock::now();
+  AnswerCounts counts_;
+  Progress progress_;
+};
+
+}  // namespace
+
+AnswerCounts answer_rows(Answerer& answerer, const Prompts& prompts, PartLines& lines, const LineOf& line_of,
+                         std::string_view operation) {
+  log_prompts(answerer, prompts);
+  if (lines.finished() > 0)
+    log("going on after {} of {} rows", with_commas(lines.finished()), with_commas(lines.rows()));
+  AnswerCounts counts;
+  if (lines.finished() < lines.rows()) {
+    answerer.load_weights();
+    counts = Run(prompts, lines, line_of, operation).work(answerer.generator());
+  }
+  if (lines.finished() < lines.rows()) {
+    throw Interrupted(operation,
+                      fmt::format("stopped after {} of {} rows, kept in {}; the same command goes on from there",
+                                  lines.finished(), lines.rows(), lines.part().string()));
+  }
+  lines.complete();
+  log_counts(counts, answerer);
+  return counts;
+}
+
+}  // namespace rrhf::workflow

@@ -1,0 +1,124 @@
+#include "rrhf/workflow/answerer.h"
+
+#include <map>
+#include <utility>
+
+#include "rrhf/checkpoint/hf_folder.h"
+#include "rrhf/core/error.h"
+#include "rrhf/data/reader.h"
+#include "rrhf/generate/decoding_settings.h"
+#include "rrhf/model/decoder.h"
+#include "rrhf/train/trainer.h"
+
+namespace rrhf::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+generate::Beginning beginning_of(const fs::path& folder, const text::Tokenizer& tokenizer) {
+  const auto note = checkpoint::load_encoding_note(folder);
+  if (!note) return {tokenizer.bos_id(), false};
+  return {note->bos_token == BosToken::eos ? tokenizer.eos_id() : tokenizer.bos_id(),
+          note->encoding == Encoding::released};
+}
+
+AnswerSettings checked(AnswerSettings settings) {
+  generate::check(settings.decoding);
+  if (settings.max_prompt_tokens && *settings.max_prompt_tokens < 2) {
+    throw_input("usage", "--max-prompt-tokens {}: 2 or more are needed, the BOS and a token of the prompt",
+                *settings.max_prompt_tokens);
+  }
+  return settings;
+}
+
+// Size and time of every file: they tell whether the folder still holds the model it held.
+void add_files(const fs::path& folder, Json& identity) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (!entry.is_regular_file()) continue;
+    files["model: " + entry.path().filename().string()] =
+        fmt::format("{} bytes, time {}", entry.file_size(), entry.last_write_time().time_since_epoch().count());
+  }
+  for (const auto& [name, what] : files) identity[name] = what;
+}
+
+}  // namespace
+
+std::vector<std::string> default_stops(std::string_view template_name) {
+  if (template_name == "alpaca" || template_name == "alpaca-split") return {"</s>", "### Response:"};
+  return {};
+}
+
+Answerer::Answerer(AnswerSettings settings)
+    : settings_(checked(std::move(settings))),
+      template_(text::PromptTemplate::named(settings_.template_name)),
+      config_(checkpoint::load_config(settings_.model)),
+      tokenizer_(text::Tokenizer::load(settings_.model)),
+      beginning_(beginning_of(settings_.model, tokenizer_)),
+      device_(train::choose_device(settings_.device)) {
+  if (tokenizer_.size() > config_.vocab_size) {
+    throw_input("generate", "{}: the tokenizer has {} ids, the model {} rows (vocab_size); it needs a row for each",
+                settings_.model.string(), tokenizer_.size(), config_.vocab_size);
+  }
+}
+
+std::int64_t Answerer::context_length() const { return model::context_length(config_); }
+
+std::vector<std::int32_t> Answerer::prompt_ids(std::string_view prompt) const {
+  return generate::prompt_ids(tokenizer_, beginning_, prompt, settings_.max_prompt_tokens);
+}
+
+Prompts Answerer::prompts(std::span<const data::Query> queries) const {
+  Prompts prompts;
+  std::vector<data::Problem> problems;
+  for (const data::Query& query : queries) {
+    const auto add = [&](std::string what) {
+      problems.push_back({data::Severity::error, query.where, std::move(what)});
+    };
+    if (template_.would_wrap_twice(query.text)) {
+      add(
+          fmt::format("the query already carries the Alpaca template and --template {} would wrap it again; take "
+                      "--template none",
+                      template_.name()));
+      continue;
+    }
+    const std::string prompt = template_.apply(query.text);
+    std::vector<std::int32_t> ids = generate::prompt_ids(tokenizer_, beginning_, prompt);
+    if (settings_.max_prompt_tokens && std::ssize(ids) > *settings_.max_prompt_tokens) {
+      ids = prompt_ids(prompt);
+      ++prompts.cut;
+    }
+    const std::int64_t room = context_length() - std::ssize(ids) - (beginning_.bos_before_answer ? 1 : 0);
+    if (room < 1) {
+      add(
+          fmt::format("the prompt's {} tokens leave no place for an answer in the model's {} positions "
+                      "(--max-prompt-tokens N keeps the last N of a prompt)",
+                      std::ssize(ids), context_length()));
+    }
+    prompts.short_of_room += room < settings_.decoding.max_new_tokens;
+    prompts.requests.push_back({std::move(ids), static_cast<std::uint64_t>(query.where.row)});
+  }
+  data::require_no_errors(problems, "");
+  return prompts;
+}
+
+void Answerer::load_weights() {
+  llama_ = std::make_unique<model::Llama>(
+      config_, checkpoint::load_weights(settings_.model, config_, model::scalar_type(settings_.dtype), device_));
+}
+
+generate::Generator Answerer::generator(const generate::DecodingOptions& decoding) const {
+  return {*llama_, tokenizer_, beginning_, decoding, {.sequences = settings_.sequences}};
+}
+
+Json Answerer::identity() const {
+  Json json = generate::to_json(settings_.decoding);
+  json["model"] = fs::absolute(settings_.model).lexically_normal().string();
+  json["template"] = settings_.template_name;
+  json["max-prompt-tokens"] = settings_.max_prompt_tokens ? Json(*settings_.max_prompt_tokens) : Json("all");
+  json["dtype"] = name_of(settings_.dtype);
+  add_files(settings_.model, json);
+  return json;
+}
+
+}  // namespace rrhf::workflow

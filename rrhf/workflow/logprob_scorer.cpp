@@ -1,0 +1,96 @@
+#include <utility>
+
+#include "rrhf/core/error.h"
+#include "rrhf/objective/objective.h"
+#include "rrhf/train/pass.h"
+#include "rrhf/train/trainer.h"
+#include "rrhf/workflow/scorer.h"
+
+namespace rrhf::workflow {
+namespace {
+
+// Scores need no ranking loss, and every response is to have one.
+config::RunConfig for_scoring(config::RunConfig config) {
+  config.objective.rank_loss = "none";
+  config.data.responses = ResponseChoice::all;
+  return config;
+}
+
+data::RankedExample as_example(const reward::Row& row) {
+  return {.query = row.query,
+          .responses = row.responses,
+          .scores = std::vector<double>(row.responses.size()),
+          .writers = {},
+          .group = {},
+          .where = row.where};
+}
+
+class LogprobScorer final : public Scorer {
+ public:
+  explicit LogprobScorer(const config::RunConfig& config)
+      : config_(for_scoring(config)),
+        folder_(train::open_model_folder(config_)),
+        template_(text::PromptTemplate::named(config_.data.template_name)),
+        encoder_(folder_.tokenizer, template_, train::encode_options(config_)),
+        llama_(train::load_llama(config_, folder_, train::choose_device(config_.device), folder_.path)),
+        objective_(train::objective_options(config_)),
+        pass_(llama_, objective_, world_, train::pass_options(config_)) {
+    train::warn_of_other_encoding(folder_, config_);
+  }
+
+  Json identity() const override {
+    const config::DataConfig& data = config_.data;
+    Json identity = {{"source", "model"},
+                     {"model", std::filesystem::absolute(folder_.path).string()},
+                     {"prompt", template_.apply("{query}")},
+                     {"encoding", name_of(data.encoding)},
+                     {"bos_token", name_of(data.bos_token)},
+                     {"special_tokens", name_of(data.special_tokens)},
+                     {"max_length", data.max_length},
+                     {"stop_response", data.stop_response},
+                     {"normalization", name_of(config_.objective.normalization)},
+                     {"length_penalty", config_.objective.length_penalty},
+                     {"random_init", config_.model.random_init},
+                     {"dtype", name_of(config_.model.dtype)}};
+    add_model_files(folder_.path, identity);
+    return identity;
+  }
+
+  std::optional<std::vector<reward::RowScore>> score(std::span<const reward::Row> rows) override {
+    std::vector<reward::RowScore> scores(rows.size());
+    std::vector<data::EncodedQuery> queries;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      auto encoded = encoder_.encode(as_example(rows[i]), static_cast<std::int64_t>(i));
+      if (auto* query = std::get_if<data::EncodedQuery>(&encoded)) {
+        queries.push_back(std::move(*query));
+      } else {
+        scores[i].skipped = std::get<data::Skipped>(encoded).why;
+      }
+    }
+    std::vector<const data::EncodedQuery*> pointers;
+    for (const data::EncodedQuery& query : queries) pointers.push_back(&query);
+    const auto take = [&](const auto& query, const auto& loss, auto) {
+      scores[static_cast<std::size_t>(query.index)].scores = loss.scores_K;
+    };
+    if (!pass_.evaluate(pointers, take, [](double) {})) return std::nullopt;
+    return scores;
+  }
+
+ private:
+  config::RunConfig config_;
+  train::ModelFolder folder_;
+  text::PromptTemplate template_;
+  data::RowEncoder encoder_;
+  model::Llama llama_;
+  objective::Objective objective_;
+  distributed::World world_;  // one process
+  train::Pass pass_;
+};
+
+}  // namespace
+
+std::unique_ptr<Scorer> make_logprob_scorer(const config::RunConfig& config) {
+  return std::make_unique<LogprobScorer>(config);
+}
+
+}  // namespace rrhf::workflow

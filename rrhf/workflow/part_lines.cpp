@@ -1,0 +1,109 @@
+#include "rrhf/workflow/part_lines.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <sstream>
+
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+
+namespace rrhf::workflow {
+namespace fs = std::filesystem;
+namespace {
+
+std::string part_line(std::size_t row, const std::string& line) {
+  return fmt::format("{{\"row\":{},\"line\":{}}}\n", row, line);
+}
+
+}  // namespace
+
+void require_free_place(const fs::path& out, Existing existing) {
+  std::error_code failure;
+  if (fs::is_directory(out, failure)) throw_input("output", "{}: is a folder; a file is needed", out.string());
+  if (existing == Existing::keep && fs::exists(out, failure)) {
+    throw_input("output", "{}: is there already; --overwrite begins anew", out.string());
+  }
+  const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
+  if (!fs::is_directory(folder, failure)) throw_input("output", "{}: is not a folder", folder.string());
+  if (::access(folder.c_str(), W_OK) != 0) {
+    throw_input("output", "{}: the folder is not writable: {}", folder.string(), std::strerror(errno));
+  }
+}
+
+PartLines::PartLines(const fs::path& out, Json identity, std::size_t rows, Existing existing)
+    : out_(out), part_(out), identity_(std::move(identity)), lines_(rows) {
+  part_ += ".part";
+  if (existing == Existing::keep && fs::exists(part_)) read();
+}
+
+void PartLines::read() {
+  std::istringstream lines(read_file(part_));
+  std::string line;
+  Json then;
+  try {
+    if (std::getline(lines, line)) then = parse_json_row(line);
+    while (std::getline(lines, line)) {
+      if (finished_ == 0) require_same(then);
+      const Json json = parse_json_row(line);
+      std::string& place = lines_.at(json.at("row").get<std::size_t>());
+      finished_ += place.empty();
+      place = dump_json(json.at("line"));
+    }
+  } catch (const JsonSyntax&) {
+    // the torn last line of a run that was killed
+  } catch (const Json::exception&) {
+    // a line that is not ours: what stands before it counts
+  }
+}
+
+// What an earlier run left is rewritten, so that no torn line stands in the middle.
+void PartLines::open() {
+  write_file_atomically(part_, [&](std::ostream& part) {
+    part << dump_json(identity_) << '\n';
+    for (std::size_t row = 0; row < lines_.size(); ++row) {
+      if (has(row)) part << part_line(row, lines_[row]);
+    }
+  });
+  file_.open(part_, std::ios::app);
+}
+
+void PartLines::require_same(const Json& then) const {
+  std::string differing;
+  const auto value = [](const Json& json, const std::string& key) {
+    return json.is_object() && json.contains(key) ? json.at(key).dump() : "nothing";
+  };
+  std::set<std::string> keys;
+  for (const Json* json : {&then, &identity_}) {
+    for (const auto& [key, ignored] : json->items()) keys.insert(key);
+  }
+  for (const std::string& key : keys) {
+    if (value(then, key) == value(identity_, key)) continue;
+    differing += fmt::format("\n  {}: {} then, {} now", key, value(then, key), value(identity_, key));
+  }
+  if (differing.empty()) return;
+  throw_input(
+      "output",
+      "{}: was begun with other settings, so it can't be gone on with (--overwrite drops it and begins anew):{}",
+      part_.string(), differing);
+}
+
+void PartLines::add(std::size_t row, const Json& line) {
+  if (!file_.is_open()) open();
+  lines_[row] = dump_json(line);
+  ++finished_;
+  file_ << part_line(row, lines_[row]) << std::flush;
+  if (!file_) throw_error("output", "{}: could not be written: {}", part_.string(), std::strerror(errno));
+}
+
+void PartLines::complete() {
+  write_file_atomically(out_, [&](std::ostream& out) {
+    for (const std::string& line : lines_) out << line << '\n';
+  });
+  file_.close();
+  fs::remove(part_);
+}
+
+}  // namespace rrhf::workflow

@@ -1,0 +1,55 @@
+// Lines of an output under way, kept beside it so that what is finished outlives an interruption.
+//
+// OUT.part is JSON lines: what is being computed first, then {"row", "line"} for each finished row, in any order. When
+// all are there, OUT is written with the rows in order, and the part file goes.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "rrhf/core/json.h"
+
+namespace rrhf::workflow {
+
+enum class Existing { keep, overwrite };
+
+/// Throws InputError when `out` is there and may not be overwritten, is a folder, or lies where nothing can be written.
+void require_free_place(const std::filesystem::path& out, Existing existing);
+
+/// Not thread-safe.
+class PartLines {
+ public:
+  /// Goes on with `OUT.part` if it is there (Existing::overwrite: begins anew). `identity` says what is computed from
+  /// what. A torn last line is dropped; nothing is written before the first add().
+  /// Throws InputError for a part with finished rows of another identity, with all that differs.
+  PartLines(const std::filesystem::path& out, Json identity, std::size_t rows, Existing existing);
+
+  bool has(std::size_t row) const { return !lines_[row].empty(); }
+  std::size_t finished() const noexcept { return finished_; }
+  std::size_t rows() const noexcept { return lines_.size(); }
+
+  /// The line of a row; it is on disk on return. Throws Error when it can't be written.
+  void add(std::size_t row, const Json& line);
+
+  /// Writes OUT, whole or not at all, and removes the part file. All rows must be there.
+  void complete();
+
+  const std::filesystem::path& part() const noexcept { return part_; }
+
+ private:
+  void read();
+  void open();
+  void require_same(const Json& then) const;
+
+  std::filesystem::path out_;
+  std::filesystem::path part_;
+  Json identity_;
+  std::vector<std::string> lines_;
+  std::size_t finished_ = 0;
+  std::ofstream file_;
+};
+
+}  // namespace rrhf::workflow
