@@ -62,6 +62,7 @@ struct DeltaApplied {
   Dtype dtype = Dtype::float16;  ///< of the result
   std::int64_t new_rows = 0;
   RowFill pad_row = RowFill::zero;
+  bool replaced_pad_row = false;  ///< the base had [PAD] already; its row was set aside for pad_row
   BaseCheck base = BaseCheck::unverified;
   std::optional<WeightSum::Result> sum;  ///< when one was expected
 };

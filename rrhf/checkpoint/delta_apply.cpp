@@ -8,6 +8,7 @@
 #include "rrhf/checkpoint/finite.h"
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/padded_rows.h"
+#include "rrhf/checkpoint/tensor_match.h"
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
@@ -103,6 +104,7 @@ class Applier {
     if (manifest_ && pad_row_ != manifest_->pad_row) {
       throw_input("delta", "{} was made with --pad-row {}", settings.delta.string(), name_of(manifest_->pad_row));
     }
+    replaces_pad_row_ = !manifest_ && both_end_with_pad();
   }
 
   DeltaApplied run() {
@@ -115,7 +117,7 @@ class Applier {
     wait_for({&base, &delta});
     const BaseCheck checked = check_.contents(base.wait(), delta.wait());
     const auto sum = checked_sum();
-    warn_of_odd_weights();
+    refuse_or_warn_of_odd_weights();
     write_config(folder.path(), pair_.other_config(), dtype_choice(stored_dtype_));
     if (tokenizer_ != settings_.delta) carry_over(tokenizer_, folder.path());
     carry_over(settings_.delta, folder.path());
@@ -125,11 +127,32 @@ class Applier {
             .dtype = dtype_choice(stored_dtype_),
             .new_rows = pair_.other_rows() - pair_.base_rows(),
             .pad_row = pad_row_,
+            .replaced_pad_row = replaces_pad_row_,
             .base = checked,
             .sum = sum};
   }
 
  private:
+  // A released delta counts on a base without [PAD], whose row is then filled as --pad-row says. A base that was given
+  // one already has some row there: it is set aside for the one that the delta counts on.
+  bool both_end_with_pad() const {
+    if (pair_.base_rows() != pair_.other_rows() || !fs::exists(settings_.base / "tokenizer.model") ||
+        !fs::exists(settings_.delta / "tokenizer.model")) {
+      return false;
+    }
+    const auto last_is_pad = [&](const fs::path& folder) {
+      const auto pad = text::Tokenizer::load(folder).pad_id();
+      return pad && *pad + 1 == pair_.base_rows();
+    };
+    return last_is_pad(settings_.base) && last_is_pad(settings_.delta);
+  }
+
+  // The rows of the base that the delta was made over.
+  at::Tensor base_tensor(const TensorPair& pair) const {
+    const at::Tensor whole = pair_.base().tensor(*pair.base);
+    return replaces_pad_row_ && has_vocabulary_rows(pair.base->name) ? whole.narrow(0, 0, whole.size(0) - 1) : whole;
+  }
+
   std::vector<TensorSpec> specs() const {
     std::vector<TensorSpec> specs;
     for (const TensorPair& pair : pair_.pairs()) specs.push_back({pair.other->name, stored_dtype_, pair.other->shape});
@@ -151,7 +174,7 @@ class Applier {
   void add(const TensorPair& pair, FolderWriter& writer, WalkProgress& progress) {
     const at::Tensor delta = pair_.other().tensor(*pair.other);
     const std::int64_t rows = delta.dim() == 0 ? 1 : delta.size(0);
-    const PaddedRows base_rows(pair_.base().tensor(*pair.base), rows, sum_dtype_, pad_row_);
+    const PaddedRows base_rows(base_tensor(pair), rows, sum_dtype_, pad_row_);
     const PaddedRows delta_rows(delta, rows, sum_dtype_, RowFill::zero);
     at::Tensor whole;  // only where its sum is asked for
     if (settings_.expected_sum) whole = at::empty(delta.sizes(), at::TensorOptions().dtype(stored_dtype_));
@@ -178,10 +201,12 @@ class Applier {
     norms_of_delta_ += delta.to(at::kDouble).abs().sum().item<double>();
   }
 
-  void warn_of_odd_weights() const {
+  void refuse_or_warn_of_odd_weights() const {
     if (not_finite_ > 0) {
-      warn("{} recovered weights are infinite or no numbers, the first in {}: the result can't be used", not_finite_,
-           not_finite_in_);
+      throw_input("delta",
+                  "{} recovered weights are infinite or no numbers, the first in {}: such a model can't be used, and "
+                  "nothing is written; is this the base the delta was made with, and is every file whole?",
+                  not_finite_, not_finite_in_);
     }
     // Norm weights are near 1 in a model; training moves them by a few percent.
     if (norms_of_delta_ > norms_of_base_ / 2) {
@@ -222,6 +247,7 @@ class Applier {
   at::ScalarType sum_dtype_ = at::kHalf;
   at::ScalarType stored_dtype_ = at::kHalf;
   RowFill pad_row_ = RowFill::zero;
+  bool replaces_pad_row_ = false;
   WeightSum sum_;
   std::int64_t parameters_ = 0;
   std::int64_t not_finite_ = 0;

@@ -16,6 +16,12 @@ bool has_vocabulary_rows(std::string_view name) {
 
 std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config,
                                              std::span<const std::string_view> beside) {
+  // Else a config of a few bytes could ask for any number of shapes.
+  const auto held = std::ssize(source.tensors());
+  if (config.num_hidden_layers > held) {
+    throw_input("checkpoint", "{}: holds {} tensor{}, config.json asks for {} layers", source.path().string(), held,
+                held == 1 ? "" : "s", config.num_hidden_layers);
+  }
   // Tensors of the meta device have a shape and no memory.
   const model::Weights shapes = model::empty_weights(config, at::TensorOptions().device(at::kMeta));
   std::vector<const TensorInfo*> found;

@@ -8,6 +8,7 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/json.h"
+#include "rrhf/format/bytes.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
@@ -29,7 +30,7 @@ std::map<std::string, std::string> read_weight_map(const fs::path& path) {
   for (const auto& [tensor, file] : index["weight_map"].items()) {
     if (!file.is_string() || !is_plain_name(file.get<std::string>())) {
       throw_input("checkpoint", "{}: {} is mapped to {}; the name of a file in the same folder is needed",
-                  path.string(), tensor, dump_json(file));
+                  path.string(), format::shown(tensor), dump_json(file));
     }
     shard_of[tensor] = file.get<std::string>();
   }

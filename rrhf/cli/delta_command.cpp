@@ -49,10 +49,12 @@ void print_rounding(const checkpoint::Rounding& rounding) {
   }
 }
 
+std::string_view pad_row_text(RowFill fill) { return fill == RowFill::zero ? "zero" : "the mean of its other rows"; }
+
 std::string new_rows_text(std::int64_t rows, RowFill fill) {
   if (rows == 0) return "as many rows as the base";
   return fmt::format("{} row{} more than the base ([PAD]), there taken as {}", rows, rows == 1 ? "" : "s",
-                     fill == RowFill::zero ? "zero" : "the mean of its rows");
+                     pad_row_text(fill));
 }
 
 void make(int argc, const char* const* argv) {
@@ -119,7 +121,8 @@ void apply(int argc, const char* const* argv) {
   fmt::print("recovered {}: {} parameters, {}\n", settings.out.string(), with_commas(made.parameters),
              name_of(made.dtype));
   fmt::print("base      {}\n", base_text(made.base));
-  fmt::print("vocab     {}\n", new_rows_text(made.new_rows, made.pad_row));
+  fmt::print("vocab     {}{}\n", new_rows_text(made.new_rows, made.pad_row),
+             made.replaced_pad_row ? fmt::format("; its [PAD] row is taken as {}", pad_row_text(made.pad_row)) : "");
   if (made.sum) print_sum(*made.sum, *settings.expected_sum);
   std::fflush(stdout);
   if (arguments->count("no-answer") == 0) print_first_answer(settings.out);

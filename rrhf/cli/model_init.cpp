@@ -5,6 +5,7 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
+#include "rrhf/core/stop.h"
 #include "rrhf/text/tokenizer.h"
 
 namespace rrhf::cli {
@@ -39,11 +40,13 @@ void model_init(int argc, const char* const* argv) {
                 config.vocab_size);
   }
   take_special_ids(config, tokenizer);
+  const StopSignals signals;
   StagedFolder folder(out);
   model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(at::kFloat));
   model::initialize(weights, config, (*arguments)["seed"].as<std::uint64_t>());
   checkpoint::save_model(folder.path(), weights, config,
                          {.dtype = *dtype, .tokenizer_from = tokenizer_folder, .encoding_note = {}});
+  if (StopSignals::requested()) throw Interrupted("model", "stopped; nothing is written");
   folder.publish();
   log("made {}: LLaMA with {} parameters", out, with_commas(config.parameter_count()));
 }

@@ -1,5 +1,5 @@
 // What training with a config will take, before anything is loaded. Results go to stdout.
-#include <sys/resource.h>
+#include <ATen/Context.h>
 
 #include <cmath>
 #include <optional>
@@ -44,13 +44,24 @@ std::optional<train::StepShape> shape_of_data(const config::RunConfig& config) {
 }
 
 void print_step(const train::StepShape& shape, bool from_data, const train::Sharing& sharing) {
+  const double devices = static_cast<double>(sharing.devices);
   fmt::print("pack   {} tokens in the largest, {} of them label rows{}\n", with_commas(shape.largest_pack.tokens),
              with_commas(shape.largest_pack.label_rows), from_data ? "" : " (no data.train to look at: taken as full)");
-  if (!from_data) return;
-  const auto devices = static_cast<double>(sharing.devices);
-  fmt::print("step   {} queries, {} tokens in {:.1f} packs; a device: {} tokens in {:.0f} packs or fewer\n",
-             with_commas(shape.queries), short_number(shape.tokens), shape.packs, short_number(shape.tokens / devices),
-             std::ceil(shape.packs / devices));
+  if (!from_data) {
+    fmt::print("step   {} queries, whose tokens data.train would tell; the {} work on {} tokens at a time\n",
+               with_commas(shape.queries), sharing.devices == 1 ? "device" : "devices",
+               with_commas(shape.largest_pack.tokens * sharing.devices));
+    return;
+  }
+  fmt::print("step   {} queries, {} tokens in {:.1f} packs", with_commas(shape.queries), short_number(shape.tokens),
+             shape.packs);
+  if (devices > shape.packs) {
+    fmt::print(": too few for {} devices, of which {:.0f} have nothing to do\n", sharing.devices,
+               devices - std::ceil(shape.packs));
+  } else {
+    fmt::print("; a device: {} tokens in {:.0f} packs or fewer\n", short_number(shape.tokens / devices),
+               std::ceil(shape.packs / devices));
+  }
 }
 
 // What the program itself holds: libraries, the data's texts and tokens, a matrix product's buffers. This process has
@@ -60,22 +71,27 @@ std::int64_t program_bytes(const config::RunConfig& config) {
   return train::peak_memory();
 }
 
-void print_memory(const train::MemoryPlan& plan, const config::RunConfig& config, at::Device device) {
+// Plans for GPUs are made where there are none.
+bool on_cpu(DeviceChoice device) {
+  return device == DeviceChoice::cpu || (device == DeviceChoice::automatic && !at::hasCUDA());
+}
+
+void print_memory(const train::MemoryPlan& plan, std::optional<std::int64_t> program) {
   fmt::print("memory a device\n");
   print_line("weights", plan.weights);
   print_line("gradients", plan.gradients);
   print_line("optimizer", plan.optimizer);
+  if (plan.passing > 0) print_line("passing", plan.passing, "layers made whole while they are used");
   print_line("activations", plan.activations);
   print_line("logits", plan.logits);
   print_line("heap", plan.heap, "between the blocks of activations and logits");
-  const std::int64_t program = device.is_cpu() ? program_bytes(config) : 0;
-  if (device.is_cpu()) print_line("program", program, "libraries, data");
-  print_line("sum", plan.total() + program, device.is_cpu() ? "" : "without the CUDA context and its libraries");
+  if (program) print_line("program", *program, "libraries, data");
+  print_line("sum", plan.total() + program.value_or(0), program ? "" : "without the CUDA context and its libraries");
 }
 
-void print_largest_pack(std::int64_t memory, const model::LlamaConfig& model, const config::RunConfig& config,
-                        const train::Sharing& sharing) {
-  const auto largest = train::largest_pack_within(model, config, sharing, memory);
+void print_largest_pack(std::int64_t memory, std::int64_t program, const model::LlamaConfig& model,
+                        const config::RunConfig& config, const train::Sharing& sharing) {
+  const auto largest = train::largest_pack_within(model, config, sharing, memory - program);
   if (largest) {
     fmt::print("{} a device holds packs of {} tokens (train.tokens_per_pack)\n", bytes_text(memory),
                with_commas(*largest));
@@ -105,21 +121,19 @@ void model_plan(int argc, const char* const* argv) {
   const train::Sharing sharing = sharing_of(*arguments, config);
   if (config.model.path.empty()) throw_input("config", "model.path is not set: name a folder with config.json");
   const model::LlamaConfig model = checkpoint::load_config(config.model.path);
-  const at::Device device = train::choose_device(config.device);
+  const bool cpu = on_cpu(config.device);
   const std::optional<train::StepShape> measured = shape_of_data(config);
   const train::StepShape shape = measured.value_or(train::full_packs(config));
   const train::MemoryPlan plan = train::plan_memory(model, config, shape.largest_pack, sharing);
 
   fmt::print("model  LLaMA {} ({} x {}, {} heads), {} on {}; {} device{}{}\n",
              short_number(static_cast<double>(model.parameter_count())), model.num_hidden_layers, model.hidden_size,
-             model.num_attention_heads, name_of(config.model.dtype), device.is_cpu() ? "cpu" : "cuda", sharing.devices,
-             sharing.devices == 1 ? "" : "s",
-             sharing.devices == 1 ? ""
-             : sharing.sharded    ? ", sharded"
-                                  : ", replicated");
+             model.num_attention_heads, name_of(config.model.dtype), cpu ? "cpu" : "cuda", sharing.devices,
+             sharing.devices == 1 ? "" : "s", sharing.devices == 1 ? "" : fmt::format(", {}", name_of(sharing.mode)));
   print_step(shape, measured.has_value(), sharing);
-  print_memory(plan, config, device);
-  if (memory) print_largest_pack(*memory, model, config, sharing);
+  const std::optional<std::int64_t> program = cpu ? std::optional(program_bytes(config)) : std::nullopt;
+  print_memory(plan, program);
+  if (memory) print_largest_pack(*memory, program.value_or(0), model, config, sharing);
 }
 
 }  // namespace rrhf::cli

@@ -149,8 +149,31 @@ void write_file_atomically(const fs::path& path, const std::function<void(std::o
   }
 }
 
+namespace {
+
+// Where a folder will really lie: links are followed, so that what is renamed is the folder and not the link.
+fs::path real_destination(const fs::path& destination) {
+  std::error_code failure;
+  fs::path path = without_trailing_slash(fs::absolute(destination).lexically_normal());
+  if (fs::is_symlink(path, failure)) {
+    path = fs::canonical(path, failure);
+    if (failure)
+      throw_input("file", "{}: is a link to nowhere; remove it or name another folder", destination.string());
+  }
+  struct stat own {
+  }, parent{};
+  if (::stat(path.c_str(), &own) == 0 && ::stat(path.parent_path().c_str(), &parent) == 0 &&
+      own.st_dev != parent.st_dev) {
+    throw_input("file", "{}: is a mount point, which no finished folder can be renamed onto; name a folder inside it",
+                destination.string());
+  }
+  return path;
+}
+
+}  // namespace
+
 StagedFolder::StagedFolder(fs::path destination, IfPresent if_present)
-    : destination_(without_trailing_slash(fs::absolute(std::move(destination)))), staging_(aside(destination_, "tmp")) {
+    : destination_(real_destination(destination)), staging_(aside(destination_, "tmp")), if_present_(if_present) {
   remove_abandoned(destination_.parent_path(), destination_.filename().string());
   if (if_present == IfPresent::fail && !missing_or_empty(destination_)) {
     throw_input("file", "{}: exists and is not empty; choose another folder or remove it", destination_.string());
@@ -170,8 +193,8 @@ void StagedFolder::publish() {
   for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
     if (entry.is_regular_file()) sync_to_disk(entry.path(), O_RDONLY);
   }
-  if (missing_or_empty(destination_)) {
-    put_in_place();
+  if (if_present_ == IfPresent::fail || missing_or_empty(destination_)) {
+    put_in_place();  // which a folder with something in it withstands
   } else if (exchange(staging_, destination_)) {
     published_ = true;
     std::error_code ignored;

@@ -54,8 +54,8 @@ class StagedFolder {
  public:
   enum class IfPresent { fail, replace };
 
-  /// Throws InputError when the destination holds files and `fail` is asked for, Error when nothing can be written
-  /// there.
+  /// Throws InputError when the destination holds files and `fail` is asked for, when it is a mount point or a link to
+  /// nowhere, which no folder can be renamed onto, and when nothing can be written there.
   explicit StagedFolder(std::filesystem::path destination, IfPresent if_present = IfPresent::fail);
   ~StagedFolder();
   StagedFolder(const StagedFolder&) = delete;
@@ -64,7 +64,8 @@ class StagedFolder {
   /// Where to write until publish().
   const std::filesystem::path& path() const noexcept { return staging_; }
 
-  /// Syncs the files and renames the folder into place.
+  /// Syncs the files and renames the folder into place. Throws Error when that can't be done: with `fail` also where
+  /// something has come to lie there in the meantime, which is left as it is.
   void publish();
 
  private:
@@ -73,6 +74,7 @@ class StagedFolder {
 
   std::filesystem::path destination_;
   std::filesystem::path staging_;
+  IfPresent if_present_;
   bool published_ = false;
 };
 

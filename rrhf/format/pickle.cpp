@@ -11,6 +11,9 @@ namespace {
 
 // Python sets a thousand items of a dict at a time; nothing else makes a stack high.
 constexpr std::size_t highest_stack = 1 << 16;
+// What a vector and its block take beside its items, and an item in a vector that grows by doubling.
+constexpr std::size_t container_bytes = 2 * sizeof(std::vector<PickleValue>) + 16;
+constexpr std::size_t item_bytes = 3 * sizeof(PickleValue);
 constexpr std::string_view ordered_dict = "collections.OrderedDict";
 
 bool is_container(PickleKind kind) {
@@ -38,8 +41,8 @@ std::span<const PickleValue> Pickle::items(const PickleValue& value) const {
 }
 
 PickleMachine::PickleMachine(std::span<const std::byte> bytes, std::span<const std::string_view> globals,
-                             std::string_view where)
-    : where_(where) {
+                             std::string_view where, std::size_t memory)
+    : where_(where), memory_left_(memory) {
   result_.bytes_ = bytes;
   result_.globals_ = globals;
   // The first is the content of every empty tuple: a byte of pickle each, and nothing can be added to a tuple.
@@ -92,6 +95,11 @@ void PickleMachine::mark() {
   marks_.push_back(stack_.size());
 }
 
+void PickleMachine::charge(std::size_t bytes) {
+  if (bytes > memory_left_) refuse("takes more memory than a file of this size warrants");
+  memory_left_ -= bytes;
+}
+
 void PickleMachine::push(PickleValue value) {
   if (stack_.size() >= highest_stack) refuse("more than {} values are on the stack", highest_stack);
   stack_.push_back(value);
@@ -121,6 +129,7 @@ void PickleMachine::drop_mark() {
 }
 
 PickleValue PickleMachine::container(PickleKind kind, std::span<const PickleValue> items) {
+  charge(container_bytes + items.size() * item_bytes);
   result_.contents_.emplace_back(items.begin(), items.end());
   return {.kind = kind, .number = std::ssize(result_.contents_) - 1};
 }
@@ -162,6 +171,7 @@ void PickleMachine::store(std::size_t slot) {
   if (stack_.size() <= stack_floor()) refuse("the stack is empty");
   if (slot > memo_.size()) refuse("memo slot {} after {}; writers number them in turn", slot, memo_.size());
   if (slot == memo_.size()) {
+    charge(item_bytes);
     memo_.push_back(stack_.back());
   } else {
     memo_[slot] = stack_.back();
@@ -217,6 +227,7 @@ void PickleMachine::tuple() {
 
 void PickleMachine::append() {
   const PickleValue item = pop();
+  charge(item_bytes);
   content(top(PickleKind::list)).push_back(item);
 }
 
@@ -225,12 +236,14 @@ void PickleMachine::appends() {
   const std::vector<PickleValue> added(items.begin(), items.end());
   drop_mark();
   auto& list = content(top(PickleKind::list));
+  charge(added.size() * item_bytes);
   list.insert(list.end(), added.begin(), added.end());
 }
 
 void PickleMachine::set_item() {
   const PickleValue value = pop(), key = pop();
   auto& dict = content(top(PickleKind::dict));
+  charge(2 * item_bytes);
   dict.push_back(key);
   dict.push_back(value);
 }
@@ -241,6 +254,7 @@ void PickleMachine::set_items() {
   const std::vector<PickleValue> added(items.begin(), items.end());
   drop_mark();
   auto& dict = content(top(PickleKind::dict));
+  charge(added.size() * item_bytes);
   dict.insert(dict.end(), added.begin(), added.end());
 }
 
@@ -280,9 +294,9 @@ void PickleMachine::long_bin_get() { load(take_number<std::uint32_t>()); }
 void PickleMachine::bin_put() { store(take_number<std::uint8_t>()); }
 void PickleMachine::long_bin_put() { store(take_number<std::uint32_t>()); }
 
-Pickle parse_pickle(std::span<const std::byte> bytes, std::span<const std::string_view> globals,
-                    std::string_view where) {
-  return PickleMachine(bytes, globals, where).run();
+Pickle parse_pickle(std::span<const std::byte> bytes, std::span<const std::string_view> globals, std::string_view where,
+                    std::size_t memory) {
+  return PickleMachine(bytes, globals, where, memory).run();
 }
 
 }  // namespace rrhf::format

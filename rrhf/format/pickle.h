@@ -64,13 +64,16 @@ class Pickle {
 /// Longer pickles are refused: that of a model of 100,000 tensors has 25 MB.
 inline constexpr std::size_t longest_pickle = std::size_t{64} << 20;
 
+/// What a pickle may take in memory, however small its file: room for some ten thousand tensors.
+inline constexpr std::size_t least_pickle_memory = std::size_t{8} << 20;
+
 /// Reads a whole pickle. `globals` lists the "module.name" that it may mention. collections.OrderedDict, if listed,
 /// gives a dict when called without arguments; the attributes that BUILD then sets on a dict are dropped (state dicts
 /// carry
 /// `_metadata` there). `where` names the pickle in messages, which say the byte and the opcode.
-/// Throws InputError for any other opcode or global, and for a pickle that is broken, truncated or goes on after its
-/// end.
-Pickle parse_pickle(std::span<const std::byte> bytes, std::span<const std::string_view> globals,
-                    std::string_view where);
+/// Throws InputError for any other opcode or global, for a pickle that is broken, truncated or goes on after its end,
+/// and for one whose values would take more than `memory` bytes: a few bytes of pickle can ask for many.
+Pickle parse_pickle(std::span<const std::byte> bytes, std::span<const std::string_view> globals, std::string_view where,
+                    std::size_t memory = least_pickle_memory);
 
 }  // namespace rrhf::format

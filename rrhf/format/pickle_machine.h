@@ -18,7 +18,8 @@ class PickleMachine {
   };
   using OpcodeTable = std::array<Opcode, 256>;
 
-  PickleMachine(std::span<const std::byte> bytes, std::span<const std::string_view> globals, std::string_view where);
+  PickleMachine(std::span<const std::byte> bytes, std::span<const std::string_view> globals, std::string_view where,
+                std::size_t memory);
 
   /// Runs the pickle to its end. Once.
   Pickle run();
@@ -39,6 +40,8 @@ class PickleMachine {
   template <class T>
   T take_number();
 
+  // Counts bytes that a value takes in memory against what the pickle may take.
+  void charge(std::size_t bytes);
   void push(PickleValue value);
   PickleValue pop();
   PickleValue& top(PickleKind kind);
@@ -99,6 +102,7 @@ class PickleMachine {
   std::vector<PickleValue> stack_;
   std::vector<std::size_t> marks_;  // heights of the stack; what lies below the last one is out of reach
   std::vector<PickleValue> memo_;
+  std::size_t memory_left_;
   bool stopped_ = false;
 };
 

@@ -25,12 +25,16 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
 
   bool number_unsigned(number_unsigned_t value) override {
     if (level_ != 3 || numbers_ == nullptr) return scalar();
+    if (numbers_->size() == most_numbers)
+      refuse(claim().name, "has more numbers in its shape or offsets than a tensor can");
     numbers_->push_back(value);
     return true;
   }
 
   bool string(string_t& value) override {
     if (level_ == 2 && in_metadata_) {
+      if (header_.metadata.size() == most_metadata)
+        refuse(metadata_key, fmt::format("has more than {} entries", most_metadata));
       header_.metadata[key_] = value;
     } else if (level_ == 2 && field_ == Field::dtype) {
       claim().dtype = value;
@@ -100,6 +104,7 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
   enum class Field { unknown, dtype, shape, offsets };
   static constexpr const char* metadata_key = "__metadata__";
   static constexpr unsigned all_seen = 0b111;
+  static constexpr std::size_t most_numbers = 64, most_metadata = 10'000;
 
   SafetensorsClaim& claim() { return header_.tensors.back(); }
 

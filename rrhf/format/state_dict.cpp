@@ -126,6 +126,7 @@ TorchEntry StateDictReader::tensor(std::string_view name, PickleValue value) {
   entry.offset = arguments[1].number;
   entry.shape = extents(entry, arguments[2], "size");
   entry.strides = extents(entry, arguments[3], "stride");
+  charge(entry);
   require_inside(entry, found.numel);
   return entry;
 }
@@ -174,6 +175,13 @@ std::vector<std::int64_t> StateDictReader::extents(const TorchEntry& entry, cons
     numbers.push_back(item.number);
   }
   return numbers;
+}
+
+// Names and shapes cost the pickle a few bytes each where they repeat.
+void StateDictReader::charge(const TorchEntry& entry) {
+  const std::size_t bytes = 2 * sizeof(TorchEntry) + (entry.shape.size() + entry.strides.size()) * 16;
+  if (bytes > memory_left_) refuse(entry, "takes more memory than a file of this size warrants");
+  memory_left_ -= bytes;
 }
 
 // All elements lie in the storage, and there are no more of them than it has.

@@ -24,8 +24,9 @@ void refuse_legacy(Bytes bytes, std::string_view where) {
   if (is_bare_pickle(text) || is_tar(text)) {
     throw_input("torch",
                 "{}: is a {} as PyTorch before 1.6 wrote it; a newer PyTorch reads it and writes the format read here: "
-                "python -c \"import torch; f = 'FILE'; torch.save(torch.load(f, map_location='cpu'), f)\"",
-                where, is_tar(text) ? "tar" : "bare pickle");
+                "python -c \"import torch; f = '{}'; torch.save(torch.load(f, map_location='cpu', weights_only=True), "
+                "f)\" (weights_only: without it, a file from elsewhere may run any program)",
+                where, is_tar(text) ? "tar" : "bare pickle", where);
   }
   if (!text.starts_with("PK")) {
     throw_input("torch", "{}: is no zip archive, as torch.save writes them{}", where,
@@ -66,8 +67,10 @@ TorchArchive parse_torch_archive(Bytes bytes, std::string_view where) {
   const ZipMember& data = *zip.find(fmt::format("{}data.pkl", prefix));
   const bool has_checksums = std::ranges::any_of(zip.members(), [](const ZipMember& m) { return m.crc32 != 0; });
   if (has_checksums) verify_member(data, where);
-  const Pickle pickle = parse_pickle(data.data, state_dict_globals(), fmt::format("{}: {}", where, shown(data.name)));
-  TorchArchive archive = StateDictReader(pickle, zip, prefix, where).read();
+  const std::size_t memory = least_pickle_memory + bytes.size();
+  const std::string name = fmt::format("{}: {}", where, shown(data.name));
+  const Pickle pickle = parse_pickle(data.data, state_dict_globals(), name, memory);
+  TorchArchive archive = StateDictReader(pickle, zip, prefix, where, memory).read();
   archive.has_checksums = has_checksums;
   return archive;
 }

@@ -137,7 +137,7 @@ void require_plain(const Claim& claim, std::string_view where) {
     throw_input(
         "zip",
         "{}: {} is compressed (method {}); torch.save only stores, so this is a TorchScript program or an archive "
-        "that was packed again: load it with torch and torch.save its state dict",
+        "that was packed again: if you trust it, load it with torch (weights_only=True) and torch.save its state dict",
         where, shown(claim.member.name), claim.method);
   }
 }

@@ -1,8 +1,9 @@
 #include "rrhf/train/memory_plan.h"
 
-#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <vector>
 
@@ -32,21 +33,28 @@ model::PackSize size_of(const data::EncodedQuery& query) {
 
 // Parameters of each unit, which are gathered together when a model is sharded.
 std::vector<std::int64_t> unit_sizes(const model::LlamaConfig& config) {
-  const std::vector<at::Tensor> shapes =
-      model::empty_weights(config, at::TensorOptions().device(at::kMeta)).tensors();  // shapes without memory
+  const auto shapes = model::tensor_shapes(config);
   const model::Units units(config);
   std::vector<std::int64_t> sizes(units.count());
   for (std::size_t unit = 0; unit < units.count(); ++unit) {
-    for (const std::size_t tensor : units.tensors(unit)) sizes[unit] += shapes[tensor].numel();
+    for (const std::size_t tensor : units.tensors(unit)) {
+      sizes[unit] += std::accumulate(shapes[tensor].begin(), shapes[tensor].end(), std::int64_t{1}, std::multiplies());
+    }
   }
   return sizes;
 }
 
-// The most parameters that two neighbours hold: one in use, the next on its way.
-std::int64_t largest_pair(const std::vector<std::int64_t>& units) {
-  std::int64_t most = 0;
-  for (std::size_t i = 0; i + 1 < units.size(); ++i) most = std::max(most, units[i] + units[i + 1]);
-  return most;
+// Bytes of whole units on their way through a rank that keeps a part of each: at most two sets of weights, the unit in
+// use and the next, and two of gradients, the one added to and the one being summed, with the part that comes back. The
+// most are needed at the head, at the last layer or at the embedding (docs/distributed-memory.md).
+std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow, std::int64_t wide,
+                           std::int64_t parts) {
+  const std::vector<std::int64_t> sizes = unit_sizes(config);
+  const std::int64_t embedding = sizes.front(), layer = sizes[1];
+  const std::int64_t head = sizes[model::Units(config).head()], larger = std::max(layer, head);
+  return std::max({narrow * (head + layer) + wide * head,
+                   2 * narrow * layer + wide * (layer + larger) + wide * larger / parts,
+                   narrow * layer + wide * (embedding + layer) + wide * layer / parts});
 }
 
 }  // namespace
@@ -95,11 +103,11 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   const std::int64_t parameters = model.parameter_count();
   const std::int64_t parts = sharded ? config.parallel.shard_size.value_or(sharing.devices) : 1;
   const std::int64_t share = (parameters + parts - 1) / parts;
-  const std::int64_t gathered = parts > 1 ? largest_pair(unit_sizes(model)) : 0;
   const model::PassMemory pass = model::training_memory(model, narrow, pack, config.train.recompute);
-  return {.weights = (share + gathered) * bytes_of(narrow),
-          .gradients = (share + gathered) * bytes_of(wide),
+  return {.weights = share * bytes_of(narrow),
+          .gradients = share * bytes_of(wide),
           .optimizer = share * bytes_of(wide) * (narrow == wide ? 2 : 3),
+          .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(wide), parts) : 0,
           .activations = pass.activations,
           .logits = pass.logits,
           .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};

@@ -29,11 +29,14 @@ struct MemoryPlan {
   std::int64_t weights = 0;  ///< what is computed with
   std::int64_t gradients = 0;
   std::int64_t optimizer = 0;  ///< AdamW's two moments, and float32 masters where weights are narrower
+  std::int64_t passing = 0;    ///< sharded: units made whole on their way through
   std::int64_t activations = 0;
   std::int64_t logits = 0;
   std::int64_t heap = 0;  ///< what the allocator holds beside them: room between blocks that fit no later one
 
-  std::int64_t total() const noexcept { return weights + gradients + optimizer + activations + logits + heap; }
+  std::int64_t total() const noexcept {
+    return weights + gradients + optimizer + passing + activations + logits + heap;
+  }
 };
 
 /// How the model lies over devices.
