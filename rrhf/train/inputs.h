@@ -47,6 +47,9 @@ struct ModelFolder {
 /// positions, or the tokenizer has more ids than the model has rows.
 ModelFolder open_model_folder(const config::RunConfig& config);
 
+/// Throws InputError when data.max_length goes beyond the positions of the model in model.path.
+void require_positions(const config::RunConfig& config, const model::LlamaConfig& model);
+
 /// Reads the rows of the files; every problem with them is an InputError, warnings are logged with a count.
 std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files, const config::RunConfig& config);
 
