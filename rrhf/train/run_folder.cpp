@@ -56,7 +56,7 @@ RunFolder::RunFolder(const config::RunConfig& config, bool resume)
     throw_input("output", "{}: is not empty; add --resume to go on with the run in it, or choose another output",
                 path_.string());
   }
-  if (!fs::exists(path_ / "config.json")) throw_input("output", "{}: holds no run to resume", path_.string());
+  if (!path_exists(path_ / "config.json")) throw_input("output", "{}: holds no run to resume", path_.string());
   require_same_settings();
 }
 
@@ -74,10 +74,11 @@ void RunFolder::require_same_settings() const {
     throw_input("output", "{}: can't be resumed with other settings:{}", path_.string(), differing);
 }
 
-bool RunFolder::finished() const { return fs::exists(path_ / "model" / "config.json"); }
+bool RunFolder::finished() const { return path_exists(path_ / "model" / "config.json"); }
 
 void RunFolder::begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped) {
   make_writable_folder(path_);
+  lock_.emplace(path_);
   for (const fs::path& folder : {path_, path_ / "checkpoints"}) remove_abandoned(folder);
   write_file_atomically(path_ / "config.json", dump_json(config_, 2) + "\n");
   if (!skipped.empty()) {
@@ -91,7 +92,7 @@ void RunFolder::begin(std::int64_t first_step, const std::vector<SkippedRow>& sk
 
 void RunFolder::keep_metrics_until(std::int64_t step) const {
   const fs::path file = path_ / "metrics.jsonl";
-  if (!fs::exists(file)) return;
+  if (!path_exists(file)) return;
   std::istringstream lines(read_file(file));
   std::string kept;
   for (std::string line; step > 0 && std::getline(lines, line);) {

@@ -3,9 +3,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <vector>
 
 #include "rrhf/config/run_config.h"
+#include "rrhf/core/file.h"
 #include "rrhf/train/inputs.h"
 
 namespace rrhf::train {
@@ -23,6 +25,7 @@ class RunFolder {
 
   /// Creates the folder with config.json and, for skipped rows, skipped.txt; keeps the metrics of steps up to
   /// `first_step` and drops later ones, which a stopped run may have left, as it may have half-written checkpoints.
+  /// Throws InputError while another process writes into the folder.
   void begin(std::int64_t first_step, const std::vector<SkippedRow>& skipped);
 
   /// Appends a line to metrics.jsonl.
@@ -34,6 +37,7 @@ class RunFolder {
 
   std::filesystem::path path_;
   Json config_;
+  std::optional<FolderLock> lock_;
   std::ofstream metrics_;
 };
 
