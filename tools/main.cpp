@@ -5,9 +5,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
+#include <filesystem>
+#include <iostream>
 #include <new>
 #include <string_view>
 
@@ -75,7 +79,24 @@ int run(int argc, const char* const* argv) {
 void wait_without_spinning(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
   ::setenv("GOMP_SPINCOUNT", "1000", 0);
-  ::execv("/proc/self/exe", argv);  // where that fails, the run goes on as it is
+  // By its own path, so that it keeps its name; where that fails, the run goes on as it is.
+  std::error_code failure;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", failure);
+  if (!failure) ::execv(program.c_str(), argv);
+}
+
+// Results that never reached stdout (a full disk) are a failure like any other.
+void require_written_results() {
+  std::cout.flush();
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return;
+  rrhf::throw_error("output", "results could not be written to stdout{}{}", errno != 0 ? ": " : "",
+                    errno != 0 ? std::strerror(errno) : "");
+}
+
+// A path that can't be looked at or written is wrong input; a disk that fails or is full is not.
+int exit_code_of(const std::filesystem::filesystem_error& failure) {
+  return failure.code() == std::errc::no_space_on_device || failure.code() == std::errc::io_error ? 1 : 2;
 }
 
 bool computes(std::string_view command) {
@@ -88,7 +109,9 @@ bool computes(std::string_view command) {
 int main(int argc, char** argv) {
   if (argc > 1 && computes(argv[1])) wait_without_spinning(argv);
   try {
-    return run(argc, argv);
+    const int code = run(argc, argv);
+    require_written_results();
+    return code;
   } catch (const rrhf::SaidAlready& failure) {
     return failure.exit_code();
   } catch (const rrhf::Error& failure) {
@@ -96,6 +119,9 @@ int main(int argc, char** argv) {
     return failure.exit_code();
   } catch (const c10::Error& failure) {
     rrhf::log_line(std::string("[torch] ") + failure.what_without_backtrace());
+  } catch (const std::filesystem::filesystem_error& failure) {
+    rrhf::log_line(fmt::format("[file] {}: {}", failure.path1().string(), failure.code().message()));
+    return exit_code_of(failure);
   } catch (const std::bad_alloc&) {
     rrhf::log_line("[memory] there is not enough memory; a smaller train.tokens_per_pack needs less");
   } catch (const std::exception& failure) {

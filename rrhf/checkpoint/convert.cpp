@@ -90,7 +90,7 @@ class Rewriter {
 };
 
 void set_pad_token_id(const fs::path& generation_config, std::int64_t id) {
-  if (!fs::exists(generation_config)) return;
+  if (!path_exists(generation_config)) return;
   Json json = parse_json(read_file(generation_config), "model", generation_config.string());
   json["pad_token_id"] = id;
   write_json(generation_config, json);
@@ -98,7 +98,7 @@ void set_pad_token_id(const fs::path& generation_config, std::int64_t id) {
 
 // The rows a folder's tokenizer needs; 0 without one.
 std::int64_t rows_needed(const fs::path& folder) {
-  return fs::exists(folder / "tokenizer.model") ? text::Tokenizer::load(folder).size() : 0;
+  return path_exists(folder / "tokenizer.model") ? text::Tokenizer::load(folder).size() : 0;
 }
 
 }  // namespace

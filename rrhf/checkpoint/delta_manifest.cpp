@@ -47,7 +47,7 @@ std::vector<FileHash> files_at(const Json& json, const char* key, const fs::path
 
 std::optional<DeltaManifest> read_delta_manifest(const fs::path& folder) {
   const fs::path path = folder / delta_manifest_file;
-  if (!fs::exists(path)) return std::nullopt;
+  if (!path_exists(path)) return std::nullopt;
   const Json json = parse_json(read_file(path), "delta", path.string());
   if (!json.is_object()) broken(path, "is not an object");
   if (word_at(json, "what") == "recovered") {

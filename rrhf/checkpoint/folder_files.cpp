@@ -27,7 +27,7 @@ void write_config(const fs::path& folder, const model::LlamaConfig& config, Dtyp
 void carry_over(const fs::path& from, const fs::path& to) {
   std::vector<fs::path> files = text::tokenizer_files(from);
   for (const char* name : {"generation_config.json", "rrhf.json"}) {
-    if (fs::is_regular_file(from / name)) files.push_back(from / name);
+    if (path_exists(from / name)) files.push_back(from / name);
   }
   // Content alone: a read-only source must not give files that can't be changed.
   for (const fs::path& file : files) write_file_atomically(to / file.filename(), read_file(file));

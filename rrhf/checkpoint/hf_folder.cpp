@@ -63,8 +63,8 @@ void write_small_files(const fs::path& folder, const model::LlamaConfig& config,
 }  // namespace
 
 model::LlamaConfig load_config(const fs::path& folder) {
-  if (!fs::is_directory(folder)) throw_input("checkpoint", "{}: no such model folder", folder.string());
-  if (!fs::exists(folder / "config.json")) throw_input("checkpoint", "{}: has no config.json", folder.string());
+  if (!is_folder(folder)) throw_input("checkpoint", "{}: no such model folder", folder.string());
+  if (!path_exists(folder / "config.json")) throw_input("checkpoint", "{}: has no config.json", folder.string());
   return model::read_llama_config(folder / "config.json");
 }
 
@@ -110,7 +110,7 @@ model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& co
 
 std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
   const fs::path path = folder / note_file;
-  if (!fs::exists(path)) return std::nullopt;
+  if (!path_exists(path)) return std::nullopt;
   const Json json = parse_json(read_file(path), "checkpoint", path.string());
   const auto word = [&](const char* key) {
     const bool present = json.is_object() && json.contains(key) && json[key].is_string();

@@ -45,7 +45,7 @@ WeightFiles indexed_files(const fs::path& index) {
   std::vector<std::string> absent;
   for (const std::string& name : names) {
     found.files.push_back(index.parent_path() / name);
-    if (!fs::exists(found.files.back())) absent.push_back(name);
+    if (!path_exists(found.files.back())) absent.push_back(name);
   }
   if (!absent.empty()) {
     throw_input("checkpoint", "{}: {} of the {} files it names are not there: {}", index.string(), absent.size(),
@@ -54,13 +54,19 @@ WeightFiles indexed_files(const fs::path& index) {
   return found;
 }
 
+bool is_regular(const fs::directory_entry& entry) {
+  std::error_code ignored;
+  return entry.is_regular_file(ignored);
+}
+
 std::vector<fs::path> files_with_suffix(const fs::path& folder, std::string_view suffix) {
   std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder)) {
+  std::error_code failure;
+  for (const auto& entry : fs::directory_iterator(folder, failure)) {
     const fs::path name = entry.path().filename();
-    if (entry.is_regular_file() && name.extension() == suffix && name != "training_args.bin")
-      files.push_back(entry.path());
+    if (is_regular(entry) && name.extension() == suffix && name != "training_args.bin") files.push_back(entry.path());
   }
+  if (failure) throw_input("checkpoint", "{}: {}", folder.string(), failure.message());
   std::ranges::sort(files);
   return files;
 }
@@ -68,12 +74,11 @@ std::vector<fs::path> files_with_suffix(const fs::path& folder, std::string_view
 }  // namespace
 
 WeightFiles find_weight_files(const fs::path& path) {
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) throw_input("checkpoint", "{}: no such folder or file", path.string());
-  if (!fs::is_directory(path, ignored)) return {.files = {path}, .index = {}, .shard_of = {}};
+  if (!path_exists(path)) throw_input("checkpoint", "{}: no such folder or file", path.string());
+  if (!is_folder(path)) return {.files = {path}, .index = {}, .shard_of = {}};
   for (const char* single : {"model.safetensors", "pytorch_model.bin"}) {
-    if (fs::exists(path / single)) return {.files = {path / single}, .index = {}, .shard_of = {}};
-    if (fs::path index = path / single; fs::exists(index += index_suffix)) return indexed_files(index);
+    if (path_exists(path / single)) return {.files = {path / single}, .index = {}, .shard_of = {}};
+    if (fs::path index = path / single; path_exists(index += index_suffix)) return indexed_files(index);
   }
   for (const char* suffix : {".safetensors", ".bin"}) {
     if (auto files = files_with_suffix(path, suffix); !files.empty())

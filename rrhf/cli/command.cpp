@@ -8,6 +8,7 @@
 #include <iterator>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/objective/rank_loss.h"
 
@@ -16,10 +17,21 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Where the configs that come with the program stand: beside the sources it was built from or, where it was moved, in
+// configs/ beside it or one folder up.
+fs::path preset_folder() {
+  std::error_code failure;
+  const fs::path beside = fs::read_symlink("/proc/self/exe", failure).parent_path();
+  for (const fs::path& folder : {fs::path(RRHF_CONFIG_DIR), beside / "configs", beside.parent_path() / "configs"}) {
+    if (fs::is_directory(folder, failure)) return folder;
+  }
+  return RRHF_CONFIG_DIR;
+}
+
 std::vector<std::string> preset_names() {
   std::vector<std::string> names;
   std::error_code missing;
-  for (const auto& entry : fs::directory_iterator(RRHF_CONFIG_DIR, missing)) {
+  for (const auto& entry : fs::directory_iterator(preset_folder(), missing)) {
     if (entry.path().extension() == ".json") names.push_back(entry.path().stem().string());
   }
   std::ranges::sort(names);
@@ -27,8 +39,8 @@ std::vector<std::string> preset_names() {
 }
 
 fs::path preset_path(const std::string& name) {
-  const fs::path path = fs::path(RRHF_CONFIG_DIR) / (name + ".json");
-  if (fs::path(name).filename() != name || !fs::exists(path)) {
+  const fs::path path = preset_folder() / (name + ".json");
+  if (fs::path(name).filename() != name || !path_exists(path)) {
     throw_input("config", "{} is not a preset; there are: {}", name, fmt::join(preset_names(), ", "));
   }
   return path;
@@ -47,7 +59,7 @@ std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, c
     if (!result.unmatched().empty()) throw_input("usage", "{} is one argument too many", result.unmatched().front());
     return result;
   } catch (const cxxopts::exceptions::exception& failure) {
-    throw_input("usage", "{} (rrhf {} --help lists the flags)", failure.what(), argv[0]);
+    throw_input("usage", "{} ({} --help lists the flags)", failure.what(), options.program());
   }
 }
 

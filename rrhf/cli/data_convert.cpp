@@ -1,6 +1,4 @@
 // Any known layout -> RRHF JSON lines. The file is read twice: nothing is written unless every row is good.
-#include <unistd.h>
-
 #include <functional>
 #include <iostream>
 
@@ -24,12 +22,13 @@ void for_each_row(const DataArguments& arguments, const std::function<void(const
 
 // Before anything is read: the file may be written, and into a folder that takes it.
 void require_free_place(const std::filesystem::path& out, bool force) {
-  if (!force && std::filesystem::exists(out)) {
+  if (!force && path_exists(out)) {
     throw_input("data", "{}: is there already; --force overwrites it", out.string());
   }
-  const auto folder = out.has_parent_path() ? out.parent_path() : std::filesystem::path(".");
-  if (!std::filesystem::is_directory(folder)) throw_input("data", "{}: is not a folder", folder.string());
-  if (::access(folder.c_str(), W_OK) != 0) throw_input("data", "{}: the folder is not writable", folder.string());
+  if (out.extension() == ".gz") {
+    throw_input("data", "{}: lines are written as they are, not compressed; choose a name without .gz", out.string());
+  }
+  require_writable_file(out);
 }
 
 void require_good_rows(const DataArguments& arguments) {

@@ -64,6 +64,8 @@ class TextStats {
     print_lengths("response", response_lengths_);
   }
 
+  std::int64_t rows() const noexcept { return rows_; }
+
   void print_groups() const {
     if (rows_by_group_.empty()) return;
     fmt::print("groups\n");
@@ -150,6 +152,10 @@ void run_stats(const DataArguments& arguments) {
       add(*row);
       bar.update(reader);
     }
+  }
+  if (texts.rows() == 0) {
+    throw_input("data", "there is no row to count: {} with errors (rrhf data validate lists them)",
+                with_commas(unusable));
   }
   texts.print(unusable);
   if (encoding.encoder() != nullptr) tokens.print(encoding.encoder()->options());

@@ -2,9 +2,12 @@
 #include <algorithm>
 #include <limits>
 
+#include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/cli/data_options.h"
 #include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
 #include "rrhf/data/row_checks.h"
+#include "rrhf/train/inputs.h"
 
 namespace rrhf::cli {
 namespace {
@@ -41,23 +44,24 @@ class FileValidator {
  private:
   void print(const Problem& problem) const {
     const auto& where = problem.where;
-    fmt::print("  {}   {}{}\n", where.line > 0 ? where.text() : where.within_file(),
-               problem.severity == Severity::error ? "error: " : "", problem.message);
+    print_line(fmt::format("  {}   {}{}", where.line > 0 ? where.text() : where.within_file(),
+                           problem.severity == Severity::error ? "error: " : "", problem.message));
   }
 
   void check(const data::ReadRow& row) {
     ++counts_.rows;
     std::vector<Problem> problems = row.problems;
+    bool skipped = false;
     if (row.example) {
       if (auto mistake = data::settings_mistake(*row.example, encoding_.prompt_template(), config_.data.responses)) {
         problems.push_back({Severity::error, row.where, std::move(*mistake)});
       } else {
-        count_tokens(*row.example, problems);
+        skipped = count_tokens(*row.example, problems);
       }
       count(*row.example);
     }
     const auto is_error = [](const Problem& problem) { return problem.severity == Severity::error; };
-    const bool usable = std::ranges::none_of(problems, is_error);
+    const bool usable = std::ranges::none_of(problems, is_error) && !skipped;
     counts_.usable += usable;
     counts_.errors += std::ranges::count_if(problems, is_error);
     for (const Problem& problem : problems) print(problem);
@@ -67,15 +71,16 @@ class FileValidator {
     counts_.with_empty += !data::empty_responses(row).empty();
     counts_.with_duplicates += !data::duplicate_responses(row).empty();
     counts_.with_tie += !data::tied_responses(row).empty();
-    const bool has_pair = data::unequal_pairs(row.scores) > 0;
+    const bool has_pair = data::has_pair(row, config_.data.responses);
     counts_.without_pair += !has_pair;
     any_pair_ = any_pair_ || has_pair;
     counts_.least_k = std::min(counts_.least_k, row.responses.size());
     counts_.most_k = std::max(counts_.most_k, row.responses.size());
   }
 
-  void count_tokens(const RankedExample& row, std::vector<Problem>& problems) {
-    if (encoding_.encoder() == nullptr) return;
+  // True when training skips the row.
+  bool count_tokens(const RankedExample& row, std::vector<Problem>& problems) {
+    if (encoding_.encoder() == nullptr) return false;
     data::CutReport cut;
     const auto encoded = encoding_.encoder()->encode(row, counts_.rows - 1, &cut);
     const auto longest = std::ranges::max(cut.response_tokens);
@@ -84,15 +89,16 @@ class FileValidator {
     if (const auto* skipped = std::get_if<data::Skipped>(&encoded)) {
       ++counts_.skipped;
       problems.push_back({Severity::warning, row.where, "skipped in training: " + skipped->why});
-    } else {
-      counts_.responses_cut += cut.responses_cut;
+      return true;
     }
+    counts_.responses_cut += cut.responses_cut;
+    return false;
   }
 
   void check_pairs() {
     if (any_pair_ || counts_.usable == 0 || config_.objective.rank_loss == "none") return;
     ++counts_.errors;
-    fmt::print("  error: no pair in the whole file: no row has two responses with unequal scores\n");
+    print_line(fmt::format("  error: {}", data::no_pair_message(config_.data.responses)));
   }
 
   void print_summary() const {
@@ -109,7 +115,7 @@ class FileValidator {
       line += fmt::format("; longest {} tokens; at max_length {} prompts cut {}, responses cut {}, rows skipped {}",
                           with_commas(c.longest), config_.data.max_length, c.prompts_cut, c.responses_cut, c.skipped);
     }
-    fmt::print("{}\n", line);
+    print_line(line);
   }
 
   std::filesystem::path path_;
@@ -120,18 +126,33 @@ class FileValidator {
   bool any_pair_ = false;
 };
 
+// A tokenizer's folder is enough to count tokens; where a model is in it, its positions bound them.
+void require_positions(const config::RunConfig& config) {
+  if (config.model.path.empty() || !path_exists(std::filesystem::path(config.model.path) / "config.json")) return;
+  train::require_positions(config, checkpoint::load_config(config.model.path));
+}
+
 }  // namespace
 
 void run_validate(const DataArguments& arguments) {
   const DataEncoding encoding(arguments.config);
-  std::int64_t errors = 0;
+  require_positions(arguments.config);
+  std::int64_t errors = 0, usable = 0, skipped = 0;
   std::string unreadable;
   for (const auto& path : arguments.files) {
     try {
-      errors += FileValidator(path, arguments.config, encoding).run().errors;
+      const Counts counts = FileValidator(path, arguments.config, encoding).run();
+      errors += counts.errors;
+      usable += counts.usable;
+      skipped += counts.skipped;
     } catch (const InputError& failure) {
       unreadable += fmt::format("{}{}", unreadable.empty() ? "" : "\n", failure.what());
     }
+  }
+  if (usable == 0 && skipped > 0) {
+    ++errors;
+    print_line(fmt::format("error: nothing to train on: every row is skipped at data.max_length {}",
+                           arguments.config.data.max_length));
   }
   if (encoding.encoder() == nullptr) fmt::print("({})\n", no_tokenizer_note);
   std::fflush(stdout);

@@ -1,5 +1,6 @@
 #include "rrhf/cli/eval_command.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "rrhf/cli/command.h"
@@ -7,6 +8,7 @@
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/stop.h"
+#include "rrhf/core/unicode.h"
 #include "rrhf/train/evaluate.h"
 #include "rrhf/train/trainer.h"
 
@@ -23,21 +25,23 @@ std::vector<data::RankedExample> evaluation_rows(const config::RunConfig& config
   throw_input("config", "nothing to evaluate: set data.eval (--data FILE), or data.train with data.eval_fraction");
 }
 
-void print_row(const std::string& name, const train::Totals& totals) {
+void print_row(const std::string& name, std::size_t width, const train::Totals& totals) {
   const auto figure = [](double value, int decimals) {
     return std::isfinite(value) ? fmt::format("{:.{}f}", value, decimals) : "-";
   };
-  fmt::print("{:<20} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", name, totals.queries,
+  fmt::print("{:<{}} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", name, width, totals.queries,
              figure(100 * totals.rank_accuracy(), 1) + " %", figure(totals.margin(), 4), figure(totals.perplexity(), 3),
              figure(totals.mean(totals.loss), 4), figure(totals.mean(totals.rank_loss), 4),
              figure(totals.mean(totals.sft_loss), 4));
 }
 
 void print_table(const train::Evaluation& evaluation) {
-  fmt::print("{:<20} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", "", "queries", "ranking accuracy",
+  std::size_t width = 20;
+  for (const auto& [name, totals] : evaluation.groups) width = std::max(width, code_points(name) + 2);
+  fmt::print("{:<{}} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", "", width, "queries", "ranking accuracy",
              "mean margin", "perplexity (best)", "loss", "rank loss", "SFT loss");
-  print_row("all", evaluation.all);
-  for (const auto& [name, totals] : evaluation.groups) print_row("  " + name, totals);
+  print_row("all", width, evaluation.all);
+  for (const auto& [name, totals] : evaluation.groups) print_row("  " + name, width, totals);
 }
 
 void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
@@ -46,9 +50,7 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
   };
   const std::string per_response = flag("per-response"), json = flag("json");
   for (const std::string& path : {per_response, json}) {
-    if (path.empty()) continue;
-    const auto folder = std::filesystem::absolute(path).parent_path();
-    if (!std::filesystem::is_directory(folder)) throw_input("output", "{}: no such folder", folder.string());
+    if (!path.empty()) require_writable_file(path);
   }
   const at::Device device = train::choose_device(config.device);
   const auto rows = evaluation_rows(config);
@@ -81,8 +83,9 @@ void eval_command(int argc, const char* const* argv) {
   cxxopts::Options options("rrhf eval", "Score ranked responses with a model: accuracy, margin, perplexity, losses.");
   add_config_flags(options);
   options.add_options()("model", "Model folder, short for --set model.path=DIR", cxxopts::value<std::string>(), "DIR")(
-      "data", "File of ranked responses, short for --set data.eval=FILE", cxxopts::value<std::string>(), "FILE")(
-      "per-response", "Write each response's log-prob and score", cxxopts::value<std::string>(), "OUT.jsonl")(
+      "data", "File of ranked responses, short for --set data.eval=FILE; may be repeated",
+      cxxopts::value<std::vector<std::string>>(),
+      "FILE")("per-response", "Write each response's log-prob and score", cxxopts::value<std::string>(), "OUT.jsonl")(
       "json", "Write the figures as JSON", cxxopts::value<std::string>(), "OUT.json");
   options.parse_positional({"config"});
   options.positional_help("[CONFIG.json]");
@@ -90,7 +93,7 @@ void eval_command(int argc, const char* const* argv) {
   if (!arguments) return;
   std::vector<config::Override> overrides;
   if (arguments->count("model") > 0) overrides.push_back({"model.path", (*arguments)["model"].as<std::string>()});
-  if (arguments->count("data") > 0) overrides.push_back({"data.eval", (*arguments)["data"].as<std::string>()});
+  if (arguments->count("data") > 0) overrides.push_back({"data.eval", dump_json(values(*arguments, "data"))});
   evaluate(*arguments, resolve_config(*arguments, overrides));
 }
 

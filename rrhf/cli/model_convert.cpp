@@ -19,7 +19,7 @@ void model_convert(int argc, const char* const* argv) {
   options.positional_help("DIR");
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
-  const checkpoint::ConvertModel settings{.from = required(*arguments, "from", "model convert"),
+  const checkpoint::ConvertModel settings{.from = required(*arguments, "from", "model convert", "DIR"),
                                           .out = required(*arguments, "out", "model convert"),
                                           .dtype = dtype_flag(*arguments, "dtype"),
                                           .shard_bytes = parse_bytes((*arguments)["shard-size"].as<std::string>())};

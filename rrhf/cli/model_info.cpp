@@ -12,6 +12,7 @@
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/model_verbs.h"
 #include "rrhf/cli/verbs.h"
+#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/stop.h"
 #include "rrhf/text/tokenizer.h"
@@ -71,7 +72,7 @@ void print_id_mismatch(const char* name, const std::optional<std::int64_t>& in_c
 }
 
 void print_vocabulary(const std::filesystem::path& folder, const model::LlamaConfig& config) {
-  if (!std::filesystem::exists(folder / "tokenizer.model")) {
+  if (!path_exists(folder / "tokenizer.model")) {
     fmt::print("vocabulary  {} rows; no tokenizer.model in the folder\n", config.vocab_size);
     return;
   }
@@ -109,7 +110,7 @@ void model_info(int argc, const char* const* argv) {
   options.positional_help("DIR");
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
-  const std::filesystem::path folder = required(*arguments, "model", "model info");
+  const std::filesystem::path folder = required(*arguments, "model", "model info", "DIR");
   const model::LlamaConfig config = checkpoint::load_config(folder);
   const checkpoint::TensorSource source(folder);
   const std::vector<const TensorInfo*> tensors = checkpoint::match_tensors(source, config);

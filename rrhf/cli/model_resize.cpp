@@ -45,7 +45,7 @@ void model_resize(int argc, const char* const* argv) {
   const auto fill = choice_named<RowFill>((*arguments)["fill"].as<std::string>());
   if (!fill) throw_input("usage", "--fill must be one of {}", choice_list<RowFill>());
 
-  checkpoint::ResizeModel settings{.from = required(*arguments, "from", "model resize"),
+  checkpoint::ResizeModel settings{.from = required(*arguments, "from", "model resize", "DIR"),
                                    .out = required(*arguments, "out", "model resize"),
                                    .rows = 0,
                                    .fill = *fill,

@@ -53,6 +53,7 @@ void report_command(int argc, const char* const* argv) {
   const std::filesystem::path first = arguments.runs[0];
   const std::filesystem::path page =
       arguments.out.empty() ? first / "report.html" : std::filesystem::path(arguments.out);
+  require_writable_file(page);
   write_file_atomically(page, report::html_report(runs));
   std::cout << report::text_table(runs);
   log("report: {}", page.string());

@@ -40,9 +40,11 @@ void run_verb(std::string_view about, std::span<const Verb> verbs, int argc, con
               names_of(verbs), command);
 }
 
-std::string required(const cxxopts::ParseResult& arguments, const char* flag, std::string_view command) {
+std::string required(const cxxopts::ParseResult& arguments, const char* flag, std::string_view command,
+                     std::string_view place) {
   if (arguments.count(flag) == 0 || arguments[flag].as<std::string>().empty()) {
-    throw_input("usage", "{} needs --{}; rrhf {} --help says more", command, flag, command);
+    throw_input("usage", "{} needs {}; rrhf {} --help says more", command,
+                place.empty() ? fmt::format("--{}", flag) : std::string(place), command);
   }
   return arguments[flag].as<std::string>();
 }

@@ -23,8 +23,10 @@ struct Verb {
 /// Throws InputError for a missing or unknown one.
 void run_verb(std::string_view about, std::span<const Verb> verbs, int argc, const char* const* argv);
 
-/// The value of a flag that must be there. `command` is named in the message: "model init".
-std::string required(const cxxopts::ParseResult& arguments, const char* flag, std::string_view command);
+/// The value of a flag that must be there. `command` is named in the message: "model init", and so is the flag, or
+/// what its place in the usage is called ("DIR") where it is given without its name.
+std::string required(const cxxopts::ParseResult& arguments, const char* flag, std::string_view command,
+                     std::string_view place = "");
 
 /// The dtype a flag names, or nothing when it is absent or "keep".
 std::optional<Dtype> dtype_flag(const cxxopts::ParseResult& arguments, const char* flag);

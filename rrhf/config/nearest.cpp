@@ -33,6 +33,9 @@ const Option& nearest_option(std::string_view key, const std::vector<Option>& op
   });
 }
 
+// Beyond this a name is another word, and naming it would only lead astray.
+bool is_near(double distance, std::string_view name) { return distance <= 1.5 + static_cast<double>(name.size()) / 3; }
+
 bool is_section(std::string_view name) {
   return std::any_of(sections().begin(), sections().end(), [name](const Section& s) { return s.name == name; });
 }
@@ -57,15 +60,21 @@ std::string settings_of(std::string_view section, const std::vector<Option>& opt
 
 std::string unknown_setting(std::string_view key, const std::vector<Option>& options) {
   const Option& nearest = nearest_option(key, options);
-  const std::string_view section = is_section(section_of(key)) ? section_of(key) : section_of(nearest.key);
-  return fmt::format("{} is not a setting; nearest: {}. {}", key, nearest.key, settings_of(section, options));
+  const bool near = is_near(distance_to(key, nearest), last_part(key));
+  const std::string_view section = is_section(section_of(key)) ? section_of(key)
+                                   : near                      ? section_of(nearest.key)
+                                                               : std::string_view();
+  return fmt::format("{} is not a setting{}. {}", key, near ? fmt::format("; nearest: {}", nearest.key) : "",
+                     settings_of(section, options));
 }
 
 std::string unknown_section(std::string_view name) {
   const auto nearest = std::min_element(sections().begin(), sections().end(), [name](const auto& a, const auto& b) {
     return edit_distance(name, a.name) < edit_distance(name, b.name);
   });
-  return fmt::format("{} is not a section; nearest: {}. Sections: {}", name, nearest->name, section_names());
+  const bool near = is_near(static_cast<double>(edit_distance(name, nearest->name)), name);
+  return fmt::format("{} is not a section{}. Sections: {}", name,
+                     near ? fmt::format("; nearest: {}", nearest->name) : "", section_names());
 }
 
 }  // namespace rrhf::config

@@ -34,9 +34,8 @@ Options model_options(ModelConfig& c) {
        "SentencePiece `tokenizer.model`. Training never changes its vocabulary.",
        "model_name_or_path name"},
       {"model.dtype", choice(c.dtype, {Dtype::float16}),
-       "The precision computed in. With `bfloat16` the trainer keeps float32 copies of the weights to update, unless "
-       "the "
-       "optimizer says otherwise. `float64` is for checking numbers.",
+       "The precision computed in. With `bfloat16` the trainer keeps float32 copies of the weights to update. "
+       "`float64` is for checking numbers.",
        "bf16 fp16 torch_dtype precision"},
       {"model.random_init", flag(c.random_init),
        "Start from random weights: only `config.json` and the tokenizer of `model.path` are read.", "from_scratch"},
@@ -139,17 +138,18 @@ Options schedule_options(ScheduleConfig& c) {
 
 Options train_options(TrainConfig& c) {
   return {
-      {"train.epochs", integer(c.epochs, 1), "How often every row is used.", "num_train_epochs num_epochs"},
-      {"train.max_steps", integer_or(c.max_steps, 1, "none"),
+      {"train.epochs", integer(c.epochs, 1, 1'000'000'000), "How often every row is used.",
+       "num_train_epochs num_epochs"},
+      {"train.max_steps", integer_or(c.max_steps, 1, "none", 1'000'000'000'000),
        "Stop after this many steps; the schedule then ends there too.", "steps"},
-      {"train.queries_per_step", integer(c.queries_per_step, 1),
+      {"train.queries_per_step", integer(c.queries_per_step, 1, 1'000'000'000),
        "How many queries, each with all its responses, an update of the weights is the mean over, on all devices "
        "together.",
        "batch_size train_batch_size per_device_train_batch_size gradient_accumulation_steps"},
       {"train.tokens_per_pack", integer_or(c.tokens_per_pack, 1, "auto"),
        "How many tokens are computed at once. It decides memory and speed, never the result; a query that is longer is "
        "computed "
-       "alone. `auto` chooses by the device."},
+       "alone. `auto` is 1024."},
       {"train.seed", integer(c.seed, 0),
        "Fixes the order of rows, the rows held out and random weights: two runs with one seed write the same bytes.",
        "random_seed"},

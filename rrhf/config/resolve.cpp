@@ -54,7 +54,7 @@ void flatten(const std::string& key, const Json& value, const std::function<std:
 
 void take_text(std::string_view text, std::string_view name, Given& given) {
   if (is_blank(text)) return;
-  const Json root = parse_json(text, "config", name, {.comments = true});
+  const Json root = parse_json(text, "config", name, {.comments = true, .repeated_keys = true});
   if (!root.is_object()) throw_input("config", "{}: a config is an object {{...}}; found {}", name, shown(root));
 
   std::map<std::string, std::size_t> lines;
@@ -154,7 +154,9 @@ Resolved resolve(std::string_view text, std::string_view where, const std::vecto
 
 Resolved resolve_file(const std::filesystem::path& path, const std::vector<Override>& overrides,
                       const std::vector<std::string>& known_rank_losses) {
-  Resolved result = resolve(read_file(path), path.string(), overrides, known_rank_losses);
+  const std::string text = read_file(path);
+  if (is_blank(text)) throw_input("config", "{}: is empty; a config is an object {{...}}", path.string());
+  Resolved result = resolve(text, path.string(), overrides, known_rank_losses);
   if (result.config.output.empty()) result.config.output = "runs/" + path.stem().string();
   return result;
 }

@@ -20,6 +20,11 @@ std::optional<std::int64_t> whole_number(const Json& json) {
   return static_cast<std::int64_t>(value);
 }
 
+std::string whole_number_kind(std::int64_t least, std::int64_t most) {
+  const std::string kind = fmt::format("a whole number, at least {}", least);
+  return most == unbounded ? kind : fmt::format("{} and at most {}", kind, most);
+}
+
 std::optional<double> number_in(const Range& range, const Json& json) {
   if (!json.is_number()) return std::nullopt;
   const double value = json.get<double>();
@@ -74,21 +79,21 @@ Value number_pair(std::array<double, 2>& field, Range range) {
   return {"two numbers" + range.words(), read, [&field] { return Json(field); }};
 }
 
-Value integer(std::int64_t& field, std::int64_t least) {
-  const auto read = [&field, least](const Json& json) {
+Value integer(std::int64_t& field, std::int64_t least, std::int64_t most) {
+  const auto read = [&field, least, most](const Json& json) {
     const auto value = whole_number(json);
-    if (!value || *value < least) return false;
+    if (!value || *value < least || *value > most) return false;
     field = *value;
     return true;
   };
-  return {fmt::format("a whole number, at least {}", least), read, [&field] { return Json(field); }};
+  return {whole_number_kind(least, most), read, [&field] { return Json(field); }};
 }
 
-Value integer_or(std::optional<std::int64_t>& field, std::int64_t least, std::string_view word) {
-  const auto read = [&field, least, word](const Json& json) {
+Value integer_or(std::optional<std::int64_t>& field, std::int64_t least, std::string_view word, std::int64_t most) {
+  const auto read = [&field, least, most, word](const Json& json) {
     const auto value = whole_number(json);
     const bool absent = json.is_null() || (json.is_string() && json.get<std::string>() == word);
-    if (!absent && (!value || *value < least)) return false;
+    if (!absent && (!value || *value < least || *value > most)) return false;
     field = value;
     return true;
   };
@@ -96,7 +101,7 @@ Value integer_or(std::optional<std::int64_t>& field, std::int64_t least, std::st
     if (field) return Json(*field);
     return word == "none" ? Json() : Json(std::string(word));
   };
-  return {fmt::format("a whole number, at least {}, or {}", least, word), read, write};
+  return {fmt::format("{}, or {}", whole_number_kind(least, most), word), read, write};
 }
 
 Value text(std::string& field, Empty empty) {

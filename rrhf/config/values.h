@@ -36,11 +36,13 @@ Value flag(bool& field);
 Value number(double& field, Range range = {});
 Value number_pair(std::array<double, 2>& field, Range range = {});
 
-/// A whole number; 2e4 and 3.0 count as whole.
-Value integer(std::int64_t& field, std::int64_t least);
+/// A whole number; 2e4 and 3.0 count as whole. `most` keeps what is worked out from it within 64 bits.
+inline constexpr std::int64_t unbounded = std::numeric_limits<std::int64_t>::max();
+Value integer(std::int64_t& field, std::int64_t least, std::int64_t most = unbounded);
 
 /// A whole number, or the word (or null) for "not given". Written as the word unless that is "none": then as null.
-Value integer_or(std::optional<std::int64_t>& field, std::int64_t least, std::string_view word);
+Value integer_or(std::optional<std::int64_t>& field, std::int64_t least, std::string_view word,
+                 std::int64_t most = unbounded);
 
 enum class Empty { allowed, refused };
 Value text(std::string& field, Empty empty);

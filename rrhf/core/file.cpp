@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -79,6 +80,18 @@ fs::path without_trailing_slash(fs::path path) { return path.filename().empty() 
 
 }  // namespace
 
+bool path_exists(const fs::path& path) {
+  std::error_code failure;
+  const fs::file_status status = fs::status(path, failure);
+  if (status.type() == fs::file_type::none) throw_input("file", "{}: {}", path.string(), failure.message());
+  return fs::exists(status);
+}
+
+bool is_folder(const fs::path& path) {
+  std::error_code failure;
+  return path_exists(path) && fs::is_directory(path, failure);
+}
+
 std::string read_file(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) throw_input("file", "{}: is a folder; a file is needed", path.string());
@@ -147,6 +160,19 @@ void write_file_atomically(const fs::path& path, const std::function<void(std::o
     fs::remove(temporary, ignored);
     throw;
   }
+}
+
+void require_writable_file(const fs::path& path) {
+  if (is_folder(path)) throw_input("file", "{}: is a folder; the name of a file to write is needed", path.string());
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (!is_folder(folder)) throw_input("file", "{}: there is no such folder: {}", path.string(), folder.string());
+  // Permission bits do not tell (root, read-only file systems): only a write does.
+  const fs::path probe = aside(path, "tmp");
+  std::error_code ignored;
+  if (!std::ofstream(probe)) {
+    throw_input("file", "{}: can't be written: {}", path.string(), std::strerror(errno));
+  }
+  fs::remove(probe, ignored);
 }
 
 namespace {
@@ -249,7 +275,25 @@ int remove_abandoned(const fs::path& folder, std::string_view name) {
 
 bool missing_or_empty(const fs::path& folder) {
   std::error_code failure;
-  return !fs::exists(folder, failure) || (fs::is_directory(folder, failure) && fs::is_empty(folder, failure));
+  return !path_exists(folder) || (fs::is_directory(folder, failure) && fs::is_empty(folder, failure));
+}
+
+FolderLock::FolderLock(const fs::path& folder)
+    : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  ::close(descriptor_);
+  throw_input("output", "{}: another process is writing into it; wait until it has ended", folder.string());
+}
+
+FolderLock::~FolderLock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+FolderLock::FolderLock(FolderLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+FolderLock& FolderLock::operator=(FolderLock&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
 }
 
 void make_writable_folder(const fs::path& folder) {

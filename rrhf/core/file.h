@@ -11,6 +11,11 @@
 
 namespace rrhf {
 
+/// Whether something stands at `path`; whether it is a folder. Throws InputError where that can't be told: a folder on
+/// the way that may not be entered, a name too long.
+bool path_exists(const std::filesystem::path& path);
+bool is_folder(const std::filesystem::path& path);
+
 /// The whole file as bytes. Throws InputError when it is missing, is a folder, or can't be read.
 std::string read_file(const std::filesystem::path& path);
 
@@ -43,6 +48,10 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 
 /// The same for content that is written piece by piece into a stream.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
+
+/// Asked before long work: could write_file_atomically() write here? Throws InputError when the folder is missing or
+/// not writable, or when `path` is a folder itself. Leaves nothing behind.
+void require_writable_file(const std::filesystem::path& path);
 
 /// Builds a folder aside (`.NAME.tmp-PID` beside it) and moves it into place in one rename.
 /// The destination must be missing or empty, unless `replace` is said: then the old folder and the new one change
@@ -85,6 +94,21 @@ int remove_abandoned(const std::filesystem::path& folder, std::string_view name 
 
 /// True when the folder is missing or holds nothing.
 bool missing_or_empty(const std::filesystem::path& folder);
+
+/// Held by the one process that writes into a folder, until it ends or the object goes. Leaves no file behind.
+class FolderLock {
+ public:
+  /// Throws InputError when another process holds it. File systems without locks give none.
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(FolderLock&& other) noexcept;
+  FolderLock& operator=(FolderLock&& other) noexcept;
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
 
 /// Creates the folder with its parents. Throws InputError when it can't be made or written into.
 void make_writable_folder(const std::filesystem::path& folder);

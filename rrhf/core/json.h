@@ -1,8 +1,9 @@
 // JSON as the outside world writes it, on nlohmann_json.
 //
 // Python writes bare NaN and Infinity, and escapes of lone surrogates; hostile files nest a million deep. The library
-// rejects the first two with an unhelpful message and overflows the stack on the third when such a value is copied.
-// Here the depth is bounded, a bare NaN reads as null (which no reader takes for a number), a lone surrogate as U+FFFD.
+// rejects the first two with an unhelpful message and overflows the stack on the third when such a value is copied; of
+// equal keys it takes the last. Here the depth is bounded, a bare NaN or Infinity and a number beyond double read as
+// doubles that are not finite (every reader of numbers asks), a lone surrogate as U+FFFD, and equal keys are an error.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +21,8 @@ using Json = nlohmann::ordered_json;
 inline constexpr int max_json_depth = 64;
 
 struct JsonOptions {
-  bool comments = false;  ///< allow // and /* */ comments (config files)
+  bool comments = false;       ///< allow // and /* */ comments (config files)
+  bool repeated_keys = false;  ///< take the last of equal keys in an object, for a caller that finds them itself
 };
 
 /// Why a text is not JSON, and where.
@@ -44,7 +46,7 @@ Json parse_json_row(std::string_view text, JsonOptions options = {});
 /// One line of JSON. Invalid UTF-8 becomes U+FFFD; a number that is not finite throws Error instead of becoming null.
 std::string dump_json(const Json& value, int indent = -1);
 
-/// What a value is, in words for messages: "a string", "an array of 3", "null (or NaN)".
+/// What a value is, in words for messages: "a string", "an array of 3", "NaN".
 std::string describe(const Json& value);
 
 /// Splits a JSON array into the byte ranges of its elements
@@ -65,6 +67,9 @@ class ArraySplitter {
 
   /// Bytes taken so far.
   std::size_t position() const noexcept { return position_; }
+
+  /// Where the element begins that is not complete yet: position() when none has begun.
+  std::size_t open_element() const noexcept { return state_ == State::in_element ? current_.byte : position_; }
 
  private:
   enum class State { before_array, before_element, in_element, done };

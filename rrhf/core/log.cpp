@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <mutex>
 
+#include "rrhf/core/unicode.h"
+
 namespace rrhf {
 namespace {
 
@@ -31,13 +33,23 @@ class Screen {
 
   void status(std::string text) {
     const std::scoped_lock lock(mutex_);
-    winsize size{};
-    const std::size_t width =
-        ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1u : 119u;
-    if (text.size() > width) text.resize(width);
+    const std::size_t width = terminal_width();
+    if (code_points(text) > width) text = width > 3 ? shorten(text, width - 3) : "";
     fmt::print(stderr, "\r\x1b[K{}", text);
     std::fflush(stderr);
     status_stands_ = true;
+  }
+
+  // Without the last column, where some terminals wrap.
+  static std::size_t terminal_width() {
+    winsize size{};
+    return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1u : 119u;
+  }
+
+  void result(std::string_view text) {
+    const std::scoped_lock lock(mutex_);
+    clear_status();
+    fmt::print(stdout, "{}\n", text);
   }
 
   void clear() {
@@ -59,6 +71,26 @@ class Screen {
 }  // namespace
 
 void log_line(std::string_view text) { Screen::get().line(text); }
+
+void print_line(std::string_view text) { Screen::get().result(text); }
+
+std::string fit_parts(const std::vector<StatusPart>& parts, std::size_t width) {
+  int highest = 0;
+  for (const StatusPart& part : parts) highest = std::max(highest, part.rank);
+  std::string line;
+  for (int most = highest; most >= 0; --most) {
+    line.clear();
+    for (const StatusPart& part : parts) {
+      if (part.rank > most) continue;
+      if (!line.empty()) line += part.text.starts_with('(') ? " " : "  ";
+      line += part.text;
+    }
+    if (code_points(line) <= width) break;
+  }
+  return line;
+}
+
+std::size_t status_width() { return Screen::get().terminal() ? Screen::terminal_width() : std::string::npos; }
 
 // The first update waits a moment, so that work of a second prints nothing.
 Progress::Progress() : next_(Clock::now() + std::chrono::milliseconds(Screen::get().terminal() ? 200 : 3000)) {}
@@ -115,6 +147,10 @@ std::string with_commas(long long value) {
     result += digits[at];
   }
   return result;
+}
+
+std::string counted(long long count, std::string_view one, std::string_view many) {
+  return fmt::format("{} {}", with_commas(count), count == 1 ? one : many);
 }
 
 }  // namespace rrhf

@@ -8,11 +8,15 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace rrhf {
 
 /// Prints a line on stderr. Clears a progress bar that stands there first; the bar comes back with its next update.
 void log_line(std::string_view text);
+
+/// Prints a line of results on stdout, after clearing a bar that stands on the same terminal.
+void print_line(std::string_view text);
 
 template <class... Args>
 void log(fmt::format_string<Args...> format, Args&&... args) {
@@ -45,6 +49,19 @@ class Progress {
   std::chrono::steady_clock::time_point next_;
 };
 
+/// A piece of a status line. Where the line is too narrow, the pieces of the highest rank are left out first; rank 0
+/// always stays.
+struct StatusPart {
+  std::string text;
+  int rank = 0;
+};
+
+/// The parts that fit into `width` characters, two spaces between them, one before a bracket.
+std::string fit_parts(const std::vector<StatusPart>& parts, std::size_t width);
+
+/// Characters a status line may have: those of the terminal on stderr, or any number where there is none.
+std::size_t status_width();
+
 /// "[=====>    ]  42 %" for a share from 0 to 1.
 std::string bar(double share, int width = 24);
 
@@ -56,5 +73,8 @@ std::string short_number(double value);
 
 /// "12,345".
 std::string with_commas(long long value);
+
+/// "1 query", "1,500 queries".
+std::string counted(long long count, std::string_view one, std::string_view many);
 
 }  // namespace rrhf

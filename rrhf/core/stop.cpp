@@ -31,18 +31,20 @@ extern "C" void on_stop_signal(int signal) {
   stop_requested = 1;
 }
 
+void handle_signals(void (*handler)(int)) {
+  std::signal(SIGINT, handler);
+  std::signal(SIGTERM, handler);
+  if (std::signal(SIGHUP, handler) == SIG_IGN) std::signal(SIGHUP, SIG_IGN);
+}
+
 }  // namespace
 
 StopSignals::StopSignals() {
   stop_requested = 0;
-  std::signal(SIGINT, on_stop_signal);
-  std::signal(SIGTERM, on_stop_signal);
+  handle_signals(on_stop_signal);
 }
 
-StopSignals::~StopSignals() {
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
-}
+StopSignals::~StopSignals() { handle_signals(SIG_DFL); }
 
 bool StopSignals::requested() noexcept { return stop_requested != 0; }
 

@@ -14,14 +14,15 @@ namespace rrhf {
 /// Not thread-safe; movable.
 class ByteStream {
  public:
-  /// Throws InputError when the file is missing, a folder, or can't be opened.
+  /// Throws InputError when the file is missing, no regular file, or can't be opened.
   explicit ByteStream(const std::filesystem::path& path);
   ~ByteStream();
   ByteStream(ByteStream&&) noexcept;
   ByteStream& operator=(ByteStream&&) noexcept;
 
   /// The next bytes, at most 256 KiB; empty at the end. Valid until the next call.
-  /// Throws InputError when the compressed data are broken or end too soon.
+  /// Throws InputError when the compressed data are broken, end too soon, or are followed by anything but further gzip
+  /// data and zeros.
   std::string_view read();
 
   /// Bytes of the file (compressed as it lies on disk) consumed so far, and its size: for a progress bar.

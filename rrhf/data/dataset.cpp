@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <set>
 
 #include "rrhf/core/error.h"
+#include "rrhf/data/encode.h"
 #include "rrhf/data/reader.h"
 
 namespace rrhf::data {
@@ -55,17 +57,28 @@ void require_no_errors(const std::vector<Problem>& problems, std::string_view li
   throw_input("data", "{} errors:{}", errors.size(), lines);
 }
 
-void require_usable(const Dataset& dataset, bool needs_pairs) {
+std::string no_pair_message(ResponseChoice responses) {
+  return fmt::format(
+      "no pair in the whole file: no row has two {}responses with unequal scores, so there is nothing to rank "
+      "(objective.rank_loss none trains on the best responses alone)",
+      responses == ResponseChoice::all ? "" : fmt::format("of its {} ", name_of(responses)));
+}
+
+void require_usable(const Dataset& dataset, bool needs_pairs, ResponseChoice responses) {
   require_no_errors(dataset.problems);
   if (dataset.rows.empty()) throw_input("data", "there are no rows");
   if (!needs_pairs) return;
-  const auto has_pair = [](const RankedExample& row) { return unequal_pairs(row.scores) > 0; };
-  if (std::ranges::any_of(dataset.rows, has_pair)) return;
-  throw_input(
-      "data",
-      "{}: no pair in the whole file: no row has two responses with unequal scores, so there is nothing to rank "
-      "(objective.rank_loss none trains on the best responses alone)",
-      dataset.rows.front().where.file);
+  std::vector<std::string> files;  // in their order
+  std::set<std::string> ranked;
+  for (const RankedExample& row : dataset.rows) {
+    if (files.empty() || files.back() != row.where.file) files.push_back(row.where.file);
+    if (has_pair(row, responses)) ranked.insert(row.where.file);
+  }
+  std::erase_if(files, [&](const std::string& file) { return ranked.contains(file); });
+  std::string lines;
+  for (const std::string& file : files)
+    lines += fmt::format("{}{}: {}", lines.empty() ? "" : "\n", file, no_pair_message(responses));
+  if (!lines.empty()) throw InputError("data", lines);
 }
 
 }  // namespace rrhf::data

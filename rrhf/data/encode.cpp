@@ -1,6 +1,7 @@
 #include "rrhf/data/encode.h"
 
 #include <algorithm>
+#include <span>
 
 #include "rrhf/core/error.h"
 
@@ -36,6 +37,12 @@ ResponseRange chosen_responses(ResponseChoice choice, std::size_t count) {
   if (choice == ResponseChoice::provided) return {count - provided, provided};
   if (choice == ResponseChoice::sampled) return {0, count - provided};
   return {0, count};
+}
+
+bool has_pair(const RankedExample& row, ResponseChoice choice) {
+  const ResponseRange chosen = chosen_responses(choice, row.scores.size());
+  const auto scores = std::span(row.scores).subspan(chosen.first, chosen.size);
+  return std::ranges::any_of(scores, [&](double score) { return score != scores.front(); });
 }
 
 std::optional<std::string> settings_mistake(const RankedExample& row, const text::PromptTemplate& prompt_template,

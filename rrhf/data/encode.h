@@ -62,6 +62,9 @@ struct ResponseRange {
 };
 ResponseRange chosen_responses(ResponseChoice choice, std::size_t count);
 
+/// Whether two of the chosen responses have unequal scores.
+bool has_pair(const RankedExample& row, ResponseChoice choice);
+
 /// Why the settings do not go with a row, with a way out: the template would wrap an Alpaca prompt twice, or
 /// `responses` leaves nothing. Nothing when they do.
 std::optional<std::string> settings_mistake(const RankedExample& row, const text::PromptTemplate& prompt_template,

@@ -71,7 +71,7 @@ void FrameReader::read_elements() {
   if (bytes.empty()) {
     ended_ = true;
     if (!splitter_.finished())
-      break_off(row_end_, "the file ends inside the array: the row after this byte is cut off");
+      break_off(skipped_ + splitter_.open_element(), "the file ends inside the array: this row is cut off");
     return;
   }
   if (splitter_.position() == 0 && bytes.starts_with(byte_order_mark)) {

@@ -6,7 +6,7 @@
 namespace rrhf::data {
 namespace {
 
-// A null score is one to come, as `rrhf sample` writes it; a bare NaN reads as null too.
+// A null score is one to come, as `rrhf sample` writes it.
 bool note_unscored(RowFields& fields) {
   if (!fields.has_array("scores")) return false;
   std::size_t first = 0, unscored = 0, at = 0;
@@ -15,7 +15,7 @@ bool note_unscored(RowFields& fields) {
     ++at;
   }
   if (unscored == 0) return false;
-  fields.note(fmt::format("\"scores\"[{}] is null (or NaN): not scored yet; rrhf score gives every response a score{}",
+  fields.note(fmt::format("\"scores\"[{}] is null: not scored yet; rrhf score gives every response a score{}",
                           first, unscored == 1 ? "" : fmt::format(" (and {} more of them)", unscored - 1)));
   return true;
 }

@@ -31,6 +31,7 @@ struct RowReader::State {
   }
 
   void choose_layout(DataFormat format);
+  bool spread_over_lines() const;
   std::optional<Frame> next_frame();
   ReadRow parse(const Frame& frame) const;
   void parse_into(const Frame& frame, ReadRow& row) const;
@@ -65,11 +66,22 @@ void RowReader::State::choose_layout(DataFormat format) {
   }
   if (layout == nullptr) {
     if (first_seen.empty()) throw_input("data", "{}: the array is empty; it must hold at least one row", file);
+    if (spread_over_lines()) {
+      throw_input("data",
+                  "{}: an object begins here and goes on over several lines; a row must stand on one line, or the rows "
+                  "in one array [...]",
+                  looked_at.front().where.text());
+    }
     throw_input("data", "{}: no row of a known layout. {}. {} (data.format, name, keys):\n{}", file, first_seen,
                 format == DataFormat::automatic ? "Known layouts" : "Layouts of this data.format",
                 list_layouts(format));
   }
   layout_name = describe_layout(*layout, frames.is_array());
+}
+
+// Pretty-printed JSON without an array around it.
+bool RowReader::State::spread_over_lines() const {
+  return !frames.is_array() && !looked_at.empty() && strip(looked_at.front().text) == "{";
 }
 
 std::optional<Frame> RowReader::State::next_frame() {

@@ -74,7 +74,11 @@ Dataset read_all(const std::vector<std::filesystem::path>& paths, DataFormat for
 void require_no_errors(const std::vector<Problem>& problems, std::string_view lister = "rrhf data validate");
 
 /// What `train` and `eval` do with a Dataset before a model is loaded: throws InputError naming up to 20 errors and
-/// their count when there are any; "no pair in the whole file" when `needs_pairs` and no row has an unequal pair.
-void require_usable(const Dataset& dataset, bool needs_pairs);
+/// their count when there are any; and, when `needs_pairs`, naming each file in which no row has a pair of unequal
+/// scores among its chosen responses.
+void require_usable(const Dataset& dataset, bool needs_pairs, ResponseChoice responses = ResponseChoice::all);
+
+/// "no pair in the whole file: ...", as train and `rrhf data validate` say it.
+std::string no_pair_message(ResponseChoice responses);
 
 }  // namespace rrhf::data

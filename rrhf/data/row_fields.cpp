@@ -55,7 +55,10 @@ std::string list_keys(const Json& object) {
 
 std::string RowFields::path(std::string_view key) const { return fmt::format("{}\"{}\"", prefix_, key); }
 
-bool RowFields::has(std::string_view key) const { return row_.contains(key); }
+bool RowFields::has(std::string_view key) const {
+  const auto at = row_.find(std::string(key));
+  return at != row_.end() && !at->is_null();
+}
 
 bool RowFields::has_array(std::string_view key) const {
   const auto at = row_.find(std::string(key));

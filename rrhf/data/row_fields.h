@@ -17,6 +17,7 @@ class RowFields {
   /// `prefix` stands before the keys in messages: "" for a row, "\"list\"[2]." for an element.
   explicit RowFields(const Json& row, std::string prefix = "") : row_(row), prefix_(std::move(prefix)) {}
 
+  /// Whether an optional key is given: there and not null.
   bool has(std::string_view key) const;
   bool has_array(std::string_view key) const;
   bool has_string(std::string_view key) const;

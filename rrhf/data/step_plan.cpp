@@ -1,6 +1,7 @@
 #include "rrhf/data/step_plan.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "rrhf/core/error.h"
 
@@ -9,12 +10,18 @@ namespace rrhf::data {
 StepPlan::StepPlan(StepPlanOptions options, EpochOrder order) : options_(options), make_order_(std::move(order)) {
   epoch_length_ = std::ssize(this->order(0));
   if (epoch_length_ == 0) throw_error("data", "there is no query to train on");
-  const std::int64_t size = options_.queries_per_step;
-  if (epoch_length_ < size) options_.epoch_end = EpochEnd::step;
+  if (epoch_length_ < options_.queries_per_step) options_.epoch_end = EpochEnd::step;
+  // A step is never more than an epoch, so that no sum of steps overflows.
+  options_.queries_per_step = std::min(options_.queries_per_step, epoch_length_);
   const bool carry = options_.epoch_end == EpochEnd::carry;
-  const std::int64_t per_epoch = carry ? epoch_length_ / size : (epoch_length_ + size - 1) / size;
-  steps_ = options_.epochs * per_epoch;
+  const std::int64_t per_epoch = carry ? epoch_length_ / options_.queries_per_step : steps_of_an_epoch();
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  steps_ = options_.epochs > most / per_epoch ? most : options_.epochs * per_epoch;
   if (options_.max_steps) steps_ = std::min(steps_, *options_.max_steps);
+}
+
+std::int64_t StepPlan::steps_of_an_epoch() const {
+  return (epoch_length_ + options_.queries_per_step - 1) / options_.queries_per_step;
 }
 
 const std::vector<std::int64_t>& StepPlan::order(std::int64_t epoch) {
@@ -29,7 +36,7 @@ std::vector<std::int64_t> StepPlan::queries(std::int64_t k) {
   const std::int64_t size = options_.queries_per_step;
   std::vector<std::int64_t> result;
   if (options_.epoch_end == EpochEnd::step) {
-    const std::int64_t per_epoch = (epoch_length_ + size - 1) / size;
+    const std::int64_t per_epoch = steps_of_an_epoch();
     const std::vector<std::int64_t>& order = this->order(k / per_epoch);
     const std::int64_t begin = k % per_epoch * size, end = std::min(epoch_length_, begin + size);
     result.assign(order.begin() + begin, order.begin() + end);
@@ -45,7 +52,7 @@ double StepPlan::epochs_after(std::int64_t k) const {
   const std::int64_t size = options_.queries_per_step;
   if (options_.epoch_end == EpochEnd::carry)
     return static_cast<double>((k + 1) * size) / static_cast<double>(epoch_length_);
-  const std::int64_t per_epoch = (epoch_length_ + size - 1) / size;
+  const std::int64_t per_epoch = steps_of_an_epoch();
   const std::int64_t within = std::min(epoch_length_, (k % per_epoch + 1) * size);
   return static_cast<double>(k / per_epoch) + static_cast<double>(within) / static_cast<double>(epoch_length_);
 }

@@ -40,6 +40,7 @@ class StepPlan {
   double epochs_after(std::int64_t k) const;
 
  private:
+  std::int64_t steps_of_an_epoch() const;  // of EpochEnd::step
   const std::vector<std::int64_t>& order(std::int64_t epoch);
 
   StepPlanOptions options_;

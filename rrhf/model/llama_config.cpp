@@ -1,110 +1,17 @@
 #include "rrhf/model/llama_config.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <initializer_list>
+#include <set>
 #include <string_view>
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/model/config_fields.h"
 
 namespace rrhf::model {
 namespace {
-
-// Fields that change nothing in training or log-probs here: bookkeeping, generation defaults, dropout that LLaMA has at
-// 0.
-constexpr std::array harmless_fields{"_name_or_path",
-                                     "architectures",
-                                     "torch_dtype",
-                                     "dtype",
-                                     "transformers_version",
-                                     "use_cache",
-                                     "model_type",
-                                     "initializer_range",
-                                     "return_dict",
-                                     "output_hidden_states",
-                                     "output_attentions",
-                                     "torchscript",
-                                     "id2label",
-                                     "label2id",
-                                     "num_labels",
-                                     "problem_type",
-                                     "finetuning_task",
-                                     "task_specific_params",
-                                     "tokenizer_class",
-                                     "prefix",
-                                     "sep_token_id",
-                                     "decoder_start_token_id",
-                                     "is_decoder",
-                                     "is_encoder_decoder",
-                                     "add_cross_attention",
-                                     "cross_attention_hidden_size",
-                                     "chunk_size_feed_forward",
-                                     "max_length",
-                                     "min_length",
-                                     "do_sample",
-                                     "early_stopping",
-                                     "num_beams",
-                                     "num_beam_groups",
-                                     "diversity_penalty",
-                                     "temperature",
-                                     "top_k",
-                                     "top_p",
-                                     "typical_p",
-                                     "repetition_penalty",
-                                     "length_penalty",
-                                     "no_repeat_ngram_size",
-                                     "encoder_no_repeat_ngram_size",
-                                     "bad_words_ids",
-                                     "num_return_sequences",
-                                     "output_scores",
-                                     "return_dict_in_generate",
-                                     "forced_bos_token_id",
-                                     "forced_eos_token_id",
-                                     "remove_invalid_values",
-                                     "exponential_decay_length_penalty",
-                                     "suppress_tokens",
-                                     "begin_suppress_tokens",
-                                     "tf_legacy_loss",
-                                     "use_bfloat16",
-                                     "pruned_heads",
-                                     "unk_token_id",
-                                     "max_sequence_length",
-                                     "layer_types"};
-
-// Fields the struct holds or that are checked below by value.
-constexpr std::array understood_fields{"vocab_size",
-                                       "hidden_size",
-                                       "intermediate_size",
-                                       "num_hidden_layers",
-                                       "num_attention_heads",
-                                       "num_key_value_heads",
-                                       "head_dim",
-                                       "max_position_embeddings",
-                                       "rms_norm_eps",
-                                       "rope_theta",
-                                       "rope_scaling",
-                                       "rope_parameters",
-                                       "tie_word_embeddings",
-                                       "bos_token_id",
-                                       "eos_token_id",
-                                       "pad_token_id",
-                                       "hidden_act",
-                                       "attention_bias",
-                                       "mlp_bias",
-                                       "attention_dropout",
-                                       "hidden_dropout",
-                                       "embd_pdrop",
-                                       "pretraining_tp",
-                                       "quantization_config",
-                                       "sliding_window",
-                                       "use_sliding_window",
-                                       "partial_rotary_factor"};
-
-template <std::size_t N>
-bool contains(const std::array<const char*, N>& names, std::string_view name) {
-  return std::ranges::any_of(names, [&](std::string_view known) { return known == name; });
-}
 
 // Collects the mistakes of one config.json.
 class Reader {
@@ -119,11 +26,11 @@ class Reader {
   std::int64_t size(const char* key, std::optional<std::int64_t> fallback) {
     const Json* value = find(key);
     if (value == nullptr) {
-      if (!fallback) mistake("{} is missing", key);
+      if (!fallback) wrong(key, "is missing");
       return fallback.value_or(1);
     }
     if (!value->is_number_integer() || value->get<std::int64_t>() < 1 || value->get<std::int64_t>() > largest_size) {
-      mistake("{} must be a whole number from 1, is {}", key, describe(*value));
+      wrong(key, fmt::format("must be a whole number from 1, is {}", describe(*value)));
       return 1;
     }
     return value->get<std::int64_t>();
@@ -132,8 +39,8 @@ class Reader {
   double number(const char* key, double fallback) {
     const Json* value = find(key);
     if (value == nullptr) return fallback;
-    if (!value->is_number() || !(value->get<double>() > 0)) {
-      mistake("{} must be a number above 0, is {}", key, describe(*value));
+    if (!value->is_number() || !(value->get<double>() > 0) || !std::isfinite(value->get<double>())) {
+      wrong(key, fmt::format("must be a number above 0, is {}", describe(*value)));
       return fallback;
     }
     return value->get<double>();
@@ -141,7 +48,8 @@ class Reader {
 
   bool flag(const char* key) {
     const Json* value = find(key);
-    if (value != nullptr && !value->is_boolean()) mistake("{} must be true or false, is {}", key, describe(*value));
+    if (value != nullptr && !value->is_boolean())
+      wrong(key, fmt::format("must be true or false, is {}", describe(*value)));
     return value != nullptr && value->is_boolean() && value->get<bool>();
   }
 
@@ -152,7 +60,7 @@ class Reader {
     if (value->is_array() && !value->empty() && value->front().is_number_integer())
       return value->front().get<std::int64_t>();
     if (value->is_number_integer()) return value->get<std::int64_t>();
-    mistake("{} must be a token id, is {}", key, describe(*value));
+    wrong(key, fmt::format("must be a token id, is {}", describe(*value)));
     return std::nullopt;
   }
 
@@ -160,12 +68,18 @@ class Reader {
   void require_plain(const char* key, const Json& plain) {
     const Json* value = find(key);
     if (value != nullptr && *value != plain) {
-      mistake("{} is {}; only {} is implemented, and ignoring it would change the result", key, value->dump(),
-              plain.dump());
+      wrong(key, fmt::format("is {}; only {} is implemented, and ignoring it would change the result",
+                             value->is_number() ? describe(*value) : value->dump(), plain.dump()));
     }
   }
 
-  RopeScaling rope_scaling();
+  /// rope_theta and rope_scaling, or the rope_parameters that transformers 5 writes in their place.
+  void read_rope(LlamaConfig& config);
+
+  /// Whether these sizes were read: what follows from one that was not would only be a second complaint.
+  bool read_well(std::initializer_list<const char*> keys) const {
+    return std::ranges::none_of(keys, [&](const char* key) { return wrong_.contains(key); });
+  }
 
   template <class... Args>
   void mistake(fmt::format_string<Args...> format, Args&&... args) {
@@ -181,42 +95,86 @@ class Reader {
   // Far above any LLaMA, far below what would overflow a product of two.
   static constexpr std::int64_t largest_size = std::int64_t{1} << 30;
 
+  RopeScaling scaling_of(const char* key, std::initializer_list<const char*> other_fields);
+
+  void wrong(const char* key, std::string_view what) {
+    mistake("{} {}", key, what);
+    wrong_.insert(key);
+  }
+
   const Json& json_;
   std::string_view where_;
   std::string mistakes_;
+  std::set<std::string, std::less<>> wrong_;  // sizes that could not be read
 };
 
-RopeScaling Reader::rope_scaling() {
-  const Json* value = find("rope_scaling");
+RopeScaling Reader::scaling_of(const char* key, std::initializer_list<const char*> other_fields) {
+  const Json* value = find(key);
   if (value == nullptr) return {};
   if (!value->is_object()) {
-    mistake("rope_scaling must be an object, is {}", describe(*value));
+    mistake("{} must be an object, is {}", key, describe(*value));
     return {};
   }
   const auto type = value->contains("rope_type") ? value->find("rope_type") : value->find("type");
   const auto factor = value->find("factor");
-  const std::string kind = type != value->end() && type->is_string() ? type->get<std::string>() : "";
-  if (kind == "default") return {};
-  if (kind != "linear" && kind != "dynamic") {
-    mistake("rope_scaling {} is not implemented; linear and dynamic are", value->dump());
+  // Parameters without a type scale nothing; a scaling without one says nothing.
+  const bool unnamed = type == value->end() && std::string_view(key) == "rope_parameters";
+  const std::string kind = unnamed                                     ? "default"
+                           : type != value->end() && type->is_string() ? type->get<std::string>()
+                                                                       : "";
+  if (kind != "default" && kind != "linear" && kind != "dynamic") {
+    mistake("{} {} is not implemented; linear and dynamic are", key, value->dump());
     return {};
   }
-  for (const auto& [key, ignored] : value->items()) {
-    if (key != "rope_type" && key != "type" && key != "factor") mistake("rope_scaling.{} is not known", key);
+  for (const auto& [field, ignored] : value->items()) {
+    const bool known = field == "rope_type" || field == "type" || field == "factor" ||
+                       std::ranges::any_of(other_fields, [&](const char* other) { return field == other; });
+    if (!known) mistake("{}.{} is not known", key, field);
   }
-  if (factor == value->end() || !factor->is_number() || factor->get<double>() < 1) {
-    mistake("rope_scaling.factor must be a number from 1");
+  if (kind == "default") return {};
+  if (factor == value->end() || !factor->is_number() || !(factor->get<double>() >= 1) ||
+      !std::isfinite(factor->get<double>())) {
+    mistake("{}.factor must be a number from 1", key);
     return {};
   }
   return {kind == "linear" ? RopeScaling::Kind::linear : RopeScaling::Kind::dynamic, factor->get<double>()};
 }
 
+void Reader::read_rope(LlamaConfig& config) {
+  config.rope_theta = number("rope_theta", 10000);
+  config.rope_scaling = scaling_of("rope_scaling", {});
+  const Json* parameters = find("rope_parameters");
+  if (parameters == nullptr) return;
+  if (find("rope_scaling") != nullptr) {
+    mistake("rope_parameters and rope_scaling are both given; keep one of them");
+    return;
+  }
+  config.rope_scaling = scaling_of("rope_parameters", {"rope_theta"});
+  if (!parameters->is_object() || !parameters->contains("rope_theta")) return;
+  const std::string inner_where = fmt::format("{}: rope_parameters", where_);
+  Reader inner(*parameters, inner_where);
+  const double theta = inner.number("rope_theta", config.rope_theta);
+  mistakes_ += (mistakes_.empty() || inner.mistakes_.empty() ? "" : "\n[model] ") + inner.mistakes_;
+  if (find("rope_theta") != nullptr && theta != config.rope_theta) {
+    mistake("rope_theta is {}, in rope_parameters {}; they must agree", config.rope_theta, theta);
+  }
+  config.rope_theta = theta;
+}
+
 void check_heads(const LlamaConfig& config, Reader& reader) {
-  if (config.num_attention_heads % config.num_key_value_heads != 0) {
+  if (reader.find("head_dim") == nullptr && reader.read_well({"hidden_size", "num_attention_heads"}) &&
+      config.hidden_size % config.num_attention_heads != 0) {
+    reader.mistake("hidden_size {} is not a multiple of num_attention_heads {}", config.hidden_size,
+                   config.num_attention_heads);
+    return;
+  }
+  if (reader.read_well({"num_attention_heads", "num_key_value_heads"}) &&
+      config.num_attention_heads % config.num_key_value_heads != 0) {
     reader.mistake("num_attention_heads {} is not a multiple of num_key_value_heads {}", config.num_attention_heads,
                    config.num_key_value_heads);
   }
-  if (config.head_dim % 2 != 0) reader.mistake("head_dim {} is odd; rotary embedding turns pairs", config.head_dim);
+  if (reader.read_well({"hidden_size", "num_attention_heads", "head_dim"}) && config.head_dim % 2 != 0)
+    reader.mistake("head_dim {} is odd; rotary embedding turns pairs", config.head_dim);
 }
 
 // What a plain LLaMA has; anything else changes its outputs.
@@ -232,11 +190,14 @@ void check_plain_fields(const Json& json, Reader& reader) {
     const Json* value = reader.find(key);
     if (value != nullptr && *value != 1 && *value != 1.0) reader.require_plain(key, 1);
   }
-  for (const char* key : {"quantization_config", "sliding_window", "rope_parameters"})
-    reader.require_plain(key, nullptr);
+  for (const char* key : {"quantization_config", "sliding_window"}) reader.require_plain(key, nullptr);
   for (const auto& [key, value] : json.items()) {
-    if (!contains(harmless_fields, key) && !contains(understood_fields, key) && !value.is_null()) {
+    if (!is_known_config_field(key) && !value.is_null()) {
       reader.mistake("field {} is not known here and might change the result; remove it if it has no effect", key);
+    }
+    // It could not be written back, and no field of a model's shape has a use for it.
+    if (reader.read_well({key.c_str()}) && value.is_number_float() && !std::isfinite(value.get<double>())) {
+      reader.mistake("{} is {}; remove it or give a number", key, describe(value));
     }
   }
 }
@@ -260,16 +221,11 @@ LlamaConfig llama_config_from_json(const Json& json, std::string_view where) {
   config.num_hidden_layers = reader.size("num_hidden_layers", std::nullopt);
   config.num_attention_heads = reader.size("num_attention_heads", std::nullopt);
   config.num_key_value_heads = reader.size("num_key_value_heads", config.num_attention_heads);
-  if (reader.find("head_dim") == nullptr && config.hidden_size % config.num_attention_heads != 0) {
-    reader.mistake("hidden_size {} is not a multiple of num_attention_heads {}", config.hidden_size,
-                   config.num_attention_heads);
-  }
   config.head_dim = reader.size("head_dim", std::max<std::int64_t>(1, config.hidden_size / config.num_attention_heads));
   config.max_position_embeddings = reader.size("max_position_embeddings", 2048);
   config.rms_norm_eps = reader.number("rms_norm_eps", 1e-6);
-  config.rope_theta = reader.number("rope_theta", 10000);
+  reader.read_rope(config);
   config.initializer_range = reader.number("initializer_range", 0.02);
-  config.rope_scaling = reader.rope_scaling();
   config.tie_word_embeddings = reader.flag("tie_word_embeddings");
   config.bos_token_id = reader.token_id("bos_token_id");
   config.eos_token_id = reader.token_id("eos_token_id");
@@ -299,6 +255,7 @@ Json to_json(const LlamaConfig& config) {
   json["max_position_embeddings"] = config.max_position_embeddings;
   json["rms_norm_eps"] = config.rms_norm_eps;
   json["rope_theta"] = config.rope_theta;
+  json.erase("rope_parameters");  // transformers 5's word for rope_theta and rope_scaling, which every version reads
   json["initializer_range"] = config.initializer_range;
   json["tie_word_embeddings"] = config.tie_word_embeddings;
   if (config.rope_scaling.kind != RopeScaling::Kind::none) {

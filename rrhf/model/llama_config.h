@@ -50,7 +50,8 @@ struct LlamaConfig {
 /// Throws InputError, all mistakes at once, for missing or impossible sizes and for every field that would change the
 /// result and is not implemented (another hidden_act or model_type, attention_bias, mlp_bias, a quantization_config, a
 /// sliding_window, pretraining_tp above 1, a rope scaling other than linear and dynamic, ...). A field this program has
-/// never heard of is refused too, unless it is known to have no effect.
+/// never heard of is refused too, unless it is known to have no effect. transformers 5's rope_parameters are read as
+/// the rope_theta and rope_scaling they stand for, and written as these.
 LlamaConfig llama_config_from_json(const Json& json, std::string_view where);
 
 LlamaConfig read_llama_config(const std::filesystem::path& file);

@@ -65,7 +65,7 @@ void take_metrics(const std::string& text, const std::filesystem::path& path, Ru
 }
 
 Json load_config(const std::filesystem::path& path, RunRecord& run) {
-  if (!std::filesystem::exists(path)) {
+  if (!path_exists(path)) {
     run.notes.push_back("there is no config.json: settings are not shown");
     return {};
   }
@@ -81,7 +81,7 @@ std::optional<double> Row::value(std::string_view name) const {
 
 RunRecord load_run(const std::filesystem::path& folder) {
   const auto metrics = folder / "metrics.jsonl";
-  if (!std::filesystem::exists(metrics)) {
+  if (!path_exists(metrics)) {
     throw_input("report", "{}: there is no metrics.jsonl; a run's folder is what `output` named in its config",
                 folder.string());
   }

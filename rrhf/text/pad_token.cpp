@@ -19,7 +19,7 @@ Json as_added_token() {
 
 // Changes a file's object in place; a missing file is made from an empty one if `make` says so.
 void edit(const fs::path& path, bool make, const std::function<void(Json&)>& change) {
-  const bool present = fs::exists(path);
+  const bool present = path_exists(path);
   if (!present && !make) return;
   Json json = present ? parse_json(read_file(path), "tokenizer", path.string()) : Json::object();
   change(json);

@@ -86,7 +86,7 @@ std::string PromptTemplate::apply(std::string_view query) const {
 }
 
 bool PromptTemplate::would_wrap_twice(std::string_view query) const {
-  return kind_ != Kind::none && carries_alpaca_template(query);
+  return (kind_ == Kind::alpaca || kind_ == Kind::alpaca_split) && carries_alpaca_template(query);
 }
 
 bool carries_alpaca_template(std::string_view text) {

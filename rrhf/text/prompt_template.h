@@ -23,7 +23,8 @@ class PromptTemplate {
 
   const std::string& name() const noexcept { return name_; }
 
-  /// True when this template would wrap a query that already carries the Alpaca template.
+  /// True when this is the Alpaca template, split or not, and the query already carries it. What a file puts around a
+  /// query is its writer's business.
   bool would_wrap_twice(std::string_view query) const;
 
  private:

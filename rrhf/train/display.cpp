@@ -31,9 +31,9 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
       cuda ? "" : fmt::format(", {} threads", at::get_num_threads()), config.train.seed);
   const std::string skipped =
       set.skipped.empty() ? "" : fmt::format("; {} skipped: {}/skipped.txt", set.skipped.size(), config.output);
-  log("data     {} queries, k {:.1f} on average, {} tokens padded -> {} packed ({:.2f}x){}",
-      with_commas(std::ssize(set.queries)), set.mean_responses(), short_number(static_cast<double>(set.padded_tokens)),
-      short_number(static_cast<double>(set.packed_tokens)),
+  log("data     {}, k {:.1f} on average, {} tokens padded -> {} packed ({:.2f}x){}",
+      counted(std::ssize(set.queries), "query", "queries"), set.mean_responses(),
+      short_number(static_cast<double>(set.padded_tokens)), short_number(static_cast<double>(set.packed_tokens)),
       static_cast<double>(set.padded_tokens) / static_cast<double>(set.packed_tokens), skipped);
   log("memory   weights {}  gradients {}  optimizer {}  = {} before activations, of {}", bytes_text(bytes.weights),
       bytes_text(bytes.gradients), bytes_text(bytes.optimizer),
@@ -41,10 +41,10 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
 }
 
 void log_evaluation(const Json& evaluation, std::int64_t step) {
-  log("eval     step {}  ranking accuracy {} %  margin {}  perplexity of the best {}  loss {} ({} queries)", step,
+  log("eval     step {}  ranking accuracy {} %  margin {}  perplexity of the best {}  loss {} ({})", step,
       figure(evaluation, "rank_accuracy", "{:.1f}", 100), figure(evaluation, "margin", "{:.3f}"),
       figure(evaluation, "perplexity", "{:.3f}"), figure(evaluation, "loss", "{:.4f}"),
-      evaluation.at("queries").get<std::int64_t>());
+      counted(evaluation.at("queries").get<std::int64_t>(), "query", "queries"));
 }
 
 StepDisplay::StepDisplay(std::int64_t first_step, std::int64_t steps)
@@ -55,16 +55,21 @@ void StepDisplay::update(std::int64_t steps_done, const Json& metrics) {
     const double elapsed = std::chrono::duration<double>(Clock::now() - start_).count();
     const double left =
         elapsed / static_cast<double>(steps_done - first_step_) * static_cast<double>(steps_ - steps_done);
-    return fmt::format(
-        "step {}/{}  epoch {:.2f}  loss {} (rank {} + sft {})  accuracy {} %  grad {}  lr {}  {} tok/s ({:.0f} % of "
-        "peak)  "
-        "ETA {}",
-        steps_done, steps_, metrics.at("epoch").get<double>(), figure(metrics, "loss", "{:.3f}"),
-        figure(metrics, "rank_loss", "{:.3f}"), figure(metrics, "sft_loss", "{:.3f}"),
-        figure(metrics, "rank_accuracy", "{:.1f}", 100), figure(metrics, "grad_norm", "{:.2f}"),
-        figure(metrics, "learning_rate", "{:.2g}"),
-        short_number(metrics.at("timing").at("tokens_per_second").get<double>()),
-        100 * metrics.at("timing").at("speed_of_light").get<double>(), clock_time(left));
+    const Json& timing = metrics.at("timing");
+    // The higher the rank, the sooner a part is left out on a narrow terminal.
+    return fit_parts({{fmt::format("step {}/{}", steps_done, steps_)},
+                      {fmt::format("epoch {:.2f}", metrics.at("epoch").get<double>()), 4},
+                      {fmt::format("loss {}", figure(metrics, "loss", "{:.3f}"))},
+                      {fmt::format("(rank {} + sft {})", figure(metrics, "rank_loss", "{:.3f}"),
+                                   figure(metrics, "sft_loss", "{:.3f}")),
+                       2},
+                      {fmt::format("accuracy {} %", figure(metrics, "rank_accuracy", "{:.1f}", 100)), 1},
+                      {fmt::format("grad {}", figure(metrics, "grad_norm", "{:.2f}")), 6},
+                      {fmt::format("lr {}", figure(metrics, "learning_rate", "{:.2g}")), 5},
+                      {fmt::format("{} tok/s", short_number(timing.at("tokens_per_second").get<double>()))},
+                      {fmt::format("({:.0f} % of peak)", 100 * timing.at("speed_of_light").get<double>()), 3},
+                      {fmt::format("ETA {}", clock_time(left))}},
+                     steps_done == steps_ ? std::string::npos : status_width());
   };
   if (steps_done == steps_) {
     progress_.finish(text());

@@ -65,16 +65,20 @@ std::int64_t longest_sequence(const model::LlamaConfig& config) {
   return static_cast<std::int64_t>(static_cast<double>(config.max_position_embeddings) * factor);
 }
 
+void require_positions(const config::RunConfig& config, const model::LlamaConfig& model) {
+  if (config.data.max_length <= longest_sequence(model)) return;
+  throw_input("config", "data.max_length {} is beyond the model's {} positions ({}: max_position_embeddings)",
+              config.data.max_length, longest_sequence(model),
+              (std::filesystem::path(config.model.path) / "config.json").string());
+}
+
 ModelFolder open_model_folder(const config::RunConfig& config) {
   if (config.model.path.empty())
     throw_input("config", "model.path is not set: name a model folder (--set model.path=DIR)");
   const std::filesystem::path path = config.model.path;
   model::LlamaConfig llama = checkpoint::load_config(path);
   ModelFolder folder{path, text::Tokenizer::load(path), std::move(llama)};
-  if (config.data.max_length > longest_sequence(folder.config)) {
-    throw_input("config", "data.max_length {} is beyond the model's {} positions ({}: max_position_embeddings)",
-                config.data.max_length, longest_sequence(folder.config), (path / "config.json").string());
-  }
+  require_positions(config, folder.config);
   if (folder.tokenizer.size() > folder.config.vocab_size) {
     throw_input(
         "model",
@@ -114,7 +118,7 @@ std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files
       dataset.problems.push_back({data::Severity::error, row.where, std::move(*mistake)});
     }
   }
-  data::require_usable(dataset, config.objective.rank_loss != "none");
+  data::require_usable(dataset, config.objective.rank_loss != "none", config.data.responses);
   log_warnings(dataset.problems);
   return std::move(dataset.rows);
 }

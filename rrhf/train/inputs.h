@@ -55,6 +55,8 @@ void warn_of_other_encoding(const ModelFolder& folder, const config::RunConfig& 
 
 /// The data settings that decide how a row is encoded.
 data::EncodeOptions encode_options(const config::RunConfig& config);
+/// Throws InputError when data.max_length goes beyond the positions of the model in model.path.
+void require_positions(const config::RunConfig& config, const model::LlamaConfig& model);
 
 /// Reads the rows of the files; every problem with them is an InputError, warnings are logged with a count.
 std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files, const config::RunConfig& config);

@@ -73,7 +73,7 @@ RunFolder::RunFolder(const config::RunConfig& config, bool resume, bool writes)
     throw_input("output", "{}: is not empty; add --resume to go on with the run in it, or choose another output",
                 path_.string());
   }
-  if (!fs::exists(path_ / "config.json")) throw_input("output", "{}: holds no run to resume", path_.string());
+  if (!path_exists(path_ / "config.json")) throw_input("output", "{}: holds no run to resume", path_.string());
   require_same_settings();
 }
 
@@ -91,11 +91,12 @@ void RunFolder::require_same_settings() const {
     throw_input("output", "{}: can't be resumed with other settings:{}", path_.string(), differing);
 }
 
-bool RunFolder::finished() const { return fs::exists(path_ / "model" / "config.json"); }
+bool RunFolder::finished() const { return path_exists(path_ / "model" / "config.json"); }
 
 void RunFolder::begin(std::int64_t first_step, std::span<const SkippedRow> skipped) {
   if (!writes_) return;
   make_writable_folder(path_);
+  lock_.emplace(path_);
   for (const fs::path& folder : {path_, path_ / "checkpoints"}) remove_abandoned(folder);
   write_file_atomically(path_ / "config.json", dump_json(config_, 2) + "\n");
   if (!skipped.empty()) {
@@ -110,7 +111,7 @@ void RunFolder::begin(std::int64_t first_step, std::span<const SkippedRow> skipp
 // Visits the lines of metrics.jsonl until `visit` says false, or up to the torn last line of a run that was killed.
 void RunFolder::each_metric(const std::function<bool(const Json& json, const std::string& line)>& visit) const {
   const fs::path file = path_ / "metrics.jsonl";
-  if (!fs::exists(file)) return;
+  if (!path_exists(file)) return;
   std::istringstream lines(read_file(file));
   for (std::string line; std::getline(lines, line);) {
     try {

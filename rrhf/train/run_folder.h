@@ -4,10 +4,12 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "rrhf/config/run_config.h"
+#include "rrhf/core/file.h"
 #include "rrhf/train/inputs.h"
 
 namespace rrhf::train {
@@ -29,6 +31,7 @@ class RunFolder {
 
   /// Creates the folder with config.json and, for skipped rows, skipped.txt; keeps the metrics of steps up to
   /// `first_step` and drops later ones, which a stopped run may have left, as it may have half-written checkpoints.
+  /// Throws InputError while another process writes into the folder.
   void begin(std::int64_t first_step, std::span<const SkippedRow> skipped);
 
   /// Appends a line to metrics.jsonl.
@@ -42,6 +45,7 @@ class RunFolder {
   std::filesystem::path path_;
   Json config_;
   bool writes_;
+  std::optional<FolderLock> lock_;
   std::ofstream metrics_;
 };
 

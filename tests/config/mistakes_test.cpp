@@ -53,6 +53,14 @@ TEST(Mistakes, KnowsNamesUsedElsewhere) {
   }
 }
 
+TEST(Mistakes, NamesNoNearestForAnotherWord) {
+  EXPECT_EQ(mistakes_of(R"({"quux_zyxwvut": 1})").find("nearest"), std::string::npos);
+  EXPECT_EQ(
+      mistakes_of(R"({"quux_zyxwvut": {"a": 1}})"),
+      "[config] run.json:1: quux_zyxwvut is not a section. Sections: model, data, objective, optimizer, schedule, "
+      "train, checkpoint, eval");
+}
+
 TEST(Mistakes, ListsSettingsOutsideASectionWithTheSections) {
   EXPECT_EQ(
       mistakes_of(R"({"devise": "cpu"})"),
@@ -80,9 +88,12 @@ TEST(Mistakes, RefusesAValueForASection) {
 
 TEST(Mistakes, RefusesWrongTypes) {
   const std::vector<std::array<std::string, 3>> cases{
-      {"train", R"("epochs": "three")", R"(train.epochs must be a whole number, at least 1; found "three")"},
-      {"train", R"("epochs": 2.5)", "train.epochs must be a whole number, at least 1; found the number 2.5"},
-      {"train", R"("max_steps": "all")", R"(train.max_steps must be a whole number, at least 1, or none; found "all")"},
+      {"train", R"("epochs": "three")",
+       R"(train.epochs must be a whole number, at least 1 and at most 1000000000; found "three")"},
+      {"train", R"("epochs": 2.5)",
+       "train.epochs must be a whole number, at least 1 and at most 1000000000; found the number 2.5"},
+      {"train", R"("max_steps": "all")",
+       R"(train.max_steps must be a whole number, at least 1 and at most 1000000000000, or none; found "all")"},
       {"train", R"("tokens_per_pack": "none")",
        R"(train.tokens_per_pack must be a whole number, at least 1, or auto; found "none")"},
       {"train", R"("seed": 18446744073709551615)",
@@ -93,12 +104,18 @@ TEST(Mistakes, RefusesWrongTypes) {
       {"data", R"("train": {"file": "a"})", "data.train must be a path or a list of paths; found an object"},
       {"data", R"("template": "")", R"(data.template must be a text that is not empty; found "")"},
       {"data", R"("encoding": "Plain")", R"(data.encoding must be plain | released; found "Plain")"},
-      {"model", R"("path": null)", "model.path must be a text; found null (or NaN)"},
+      {"model", R"("path": null)", "model.path must be a text; found null"},
       {"objective", R"("rank_loss": "dpo")", R"(objective.rank_loss must be rrhf | none; found "dpo")"},
       {"optimizer", R"("name": "sgd")", R"(optimizer.name must be adamw; found "sgd")"},
       {"optimizer", R"("betas": [0.9])", "optimizer.betas must be two numbers, at least 0 and below 1; found [0.9]"},
-      {"optimizer", R"("learning_rate": NaN)",
-       "optimizer.learning_rate must be a number, at least 0; found null (or NaN)"},
+      {"optimizer", R"("learning_rate": NaN)", "optimizer.learning_rate must be a number, at least 0; found NaN"},
+      {"train", R"("max_steps": NaN)",
+       "train.max_steps must be a whole number, at least 1 and at most 1000000000000, or none; found NaN"},
+      {"train", R"("epochs": 4611686018427387904)",
+       "train.epochs must be a whole number, at least 1 and at most 1000000000; found the number 4611686018427387904"},
+      {"train", R"("queries_per_step": 9223372036854775807)",
+       "train.queries_per_step must be a whole number, at least 1 and at most 1000000000; found the number "
+       "9223372036854775807"},
   };
   for (const auto& [section, setting, message] : cases) {
     EXPECT_EQ(mistake(section, setting), "[config] run.json:1: " + message);
@@ -123,10 +140,12 @@ TEST(Mistakes, RefusesWhatIsOutOfRange) {
       {"data", R"("max_length": 1)", "data.max_length must be a whole number, at least 2; found the number 1"},
       {"objective", R"("rank_weight": -1)", "objective.rank_weight must be a number, at least 0; found the number -1"},
       {"objective", R"("sft_weight": -1)", "objective.sft_weight must be a number, at least 0; found the number -1"},
-      {"train", R"("epochs": 0)", "train.epochs must be a whole number, at least 1; found the number 0"},
-      {"train", R"("max_steps": 0)", "train.max_steps must be a whole number, at least 1, or none; found the number 0"},
+      {"train", R"("epochs": 0)",
+       "train.epochs must be a whole number, at least 1 and at most 1000000000; found the number 0"},
+      {"train", R"("max_steps": 0)",
+       "train.max_steps must be a whole number, at least 1 and at most 1000000000000, or none; found the number 0"},
       {"train", R"("queries_per_step": 0)",
-       "train.queries_per_step must be a whole number, at least 1; found the number 0"},
+       "train.queries_per_step must be a whole number, at least 1 and at most 1000000000; found the number 0"},
       {"train", R"("tokens_per_pack": 0)",
        "train.tokens_per_pack must be a whole number, at least 1, or auto; found the number 0"},
       {"train", R"("seed": -1)", "train.seed must be a whole number, at least 0; found the number -1"},
@@ -177,7 +196,8 @@ TEST(Mistakes, FindsEveryOneAtOnceWithItsLine) {
                   "  \"device\": \"tpu\"\n"
                   "}",
                   {{"train.seed", "-1"}, {"optimizer.learning_rat", "1"}}),
-      "[config] run.json:3: train.epochs must be a whole number, at least 1; found the number 0\n"
+      "[config] run.json:3: train.epochs must be a whole number, at least 1 and at most 1000000000; found the number "
+      "0\n"
       "run.json:5: data.max_length must be a whole number, at least 2; found \"long\"\n"
       "run.json:7: device must be auto | cpu | cuda; found \"tpu\"\n"
       "--set: train.seed must be a whole number, at least 0; found the number -1\n"

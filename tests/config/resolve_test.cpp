@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -53,6 +54,18 @@ TEST(Resolve, TakesBlankTextsAsEmpty) {
   for (const char* text : {"{}", " \n\t", "// nothing yet\n", "/* nothing\n yet */ {} // but this"}) {
     EXPECT_EQ(config_of(text), RunConfig()) << text;
   }
+}
+
+// A text may be left out; a file that holds nothing was hardly meant so.
+TEST(Resolve, RefusesAnEmptyFile) {
+  const auto path = std::filesystem::temp_directory_path() / fmt::format("rrhf-empty-{}.json", ::getpid());
+  for (const char* text : {"", " \n", "// nothing yet\n"}) {
+    std::ofstream(path) << text;
+    EXPECT_THROW(resolve_file(path, {}, rank_losses), InputError) << text;
+  }
+  std::ofstream(path) << "{}";
+  EXPECT_NO_THROW(resolve_file(path, {}, rank_losses));
+  std::filesystem::remove(path);
 }
 
 TEST(Resolve, ReadsEveryKindOfValue) {

@@ -60,6 +60,17 @@ TEST(ArraySplitter, KnowsATruncatedStream) {
   }
 }
 
+TEST(ArraySplitter, SaysWhereTheUnfinishedElementBegins) {
+  const auto place = [](std::string_view text) {
+    ArraySplitter splitter;
+    std::vector<Element> elements;
+    splitter.feed(text, elements);
+    return splitter.open_element();
+  };
+  EXPECT_EQ(place("[1,  {\"a"), 5u);
+  EXPECT_EQ(place("[1, "), 4u);  // none has begun
+}
+
 TEST(ArraySplitter, RefusesWhatIsNoArray) {
   EXPECT_EQ(failing_byte("{\"a\":1}"), 0u);
   EXPECT_EQ(failing_byte("  x"), 2u);

@@ -191,5 +191,43 @@ TEST(Folder, IsMadeWritableOrTheErrorSaysWhy) {
   EXPECT_THROW(make_writable_folder(file / "below"), InputError);
 }
 
+TEST(PathExists, TellsOrSaysWhyItCannot) {
+  const TemporaryFolder folder;
+  folder.write("file", "x");
+  EXPECT_TRUE(path_exists(folder.path() / "file"));
+  EXPECT_FALSE(path_exists(folder.path() / "absent"));
+  EXPECT_FALSE(path_exists(folder.path() / "file" / "below"));
+  EXPECT_TRUE(is_folder(folder.path()));
+  EXPECT_FALSE(is_folder(folder.path() / "file"));
+  EXPECT_FALSE(is_folder(folder.path() / "absent"));
+  EXPECT_TRUE(holds(error_of([&] { path_exists(folder.path() / std::string(300, 'a')); }), "File name too long"));
+}
+
+TEST(RequireWritableFile, AsksWithoutLeavingATrace) {
+  const TemporaryFolder folder;
+  folder.write("there", "mine");
+  EXPECT_NO_THROW(require_writable_file(folder.path() / "new"));
+  EXPECT_NO_THROW(require_writable_file(folder.path() / "there"));
+  EXPECT_EQ(folder.entries(), 1);
+  EXPECT_EQ(read_file(folder.path() / "there"), "mine");
+  EXPECT_TRUE(holds(error_of([&] { require_writable_file(folder.path()); }), "is a folder"));
+  EXPECT_TRUE(holds(error_of([&] { require_writable_file(folder.path() / "no" / "x"); }), "there is no such folder"));
+  EXPECT_TRUE(
+      holds(error_of([&] { require_writable_file(folder.path() / std::string(250, 'a')); }), "can't be written"));
+  EXPECT_TRUE(holds(error_of([] { require_writable_file("/proc/x"); }), "/proc/x: can't be written"));
+}
+
+TEST(FolderLock, IsHeldOnce) {
+  const TemporaryFolder folder;
+  {
+    FolderLock first(folder.path());
+    EXPECT_TRUE(holds(error_of([&] { FolderLock second(folder.path()); }), "another process is writing into it"));
+    const FolderLock moved = std::move(first);
+    EXPECT_THROW(FolderLock third(folder.path()), InputError);
+  }
+  EXPECT_NO_THROW(FolderLock again(folder.path()));
+  EXPECT_EQ(folder.entries(), 0);
+}
+
 }  // namespace
 }  // namespace rrhf

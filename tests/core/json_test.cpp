@@ -28,10 +28,36 @@ TEST(Json, KeepsTheOrderOfKeys) {
             R"({"z":1,"a":[true,null,"x"],"m":-0.5})");
 }
 
-TEST(Json, ReadsPythonsNumbersThatAreNotFiniteAsNull) {
-  EXPECT_EQ(parse_json_row("[NaN, Infinity, -Infinity, -1]").dump(), "[null,null,null,-1]");
+TEST(Json, ReadsPythonsNumbersThatAreNotFinite) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const Json values = parse_json_row("[NaN, Infinity, -Infinity, -1]");
+  EXPECT_TRUE(std::isnan(values[0].get<double>()));
+  EXPECT_EQ(values[1], infinity);
+  EXPECT_EQ(values[2], -infinity);
+  EXPECT_EQ(values[3], -1);
   EXPECT_EQ(parse_json_row(R"({"NaN": "NaN Infinity"})").dump(), R"({"NaN":"NaN Infinity"})");  // not inside strings
-  EXPECT_THROW(parse_json_row("[Nan]"), JsonSyntax);
+  for (const std::string_view broken : {"[Nan]", "[1NaN]", "[NaN1]", "[-NaN]", "[1Infinity]", "[xNaN]", "[NaNNaN]"}) {
+    EXPECT_THROW(parse_json_row(broken), JsonSyntax) << broken;
+  }
+}
+
+TEST(Json, ReadsNumbersBeyondDoubleAsInfinite) {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const std::string digits = "1" + std::string(400, '0');  // 10^400
+  EXPECT_EQ(parse_json_row("[1e400, -1E+999, " + digits + ", 2]"), Json::array({infinity, -infinity, infinity, 2}));
+  EXPECT_EQ(parse_json_row("[1e308, 1e-400, 0.1e1]"), Json::array({1e308, 0.0, 1.0}));
+  EXPECT_EQ(parse_json_row("[0e1, 0e2, 0e3, 0e10, 0E1, -0e1]"), Json::array({0.0, 0.0, 0.0, 0.0, 0.0, 0.0}));
+  for (const std::string_view broken : {"[1e400.5]", "[1e]", "[00e1]", "[1e400x]", "[e1]", "[--1e400]"}) {
+    EXPECT_THROW(parse_json_row(broken), JsonSyntax) << broken;
+  }
+}
+
+TEST(Json, RefusesEqualKeys) {
+  const JsonSyntax twice = syntax_of(R"({"a": {"b": 1}, "b": 2, "a": 3})");
+  EXPECT_EQ(twice.reason(), "the key \"a\" is given twice");
+  EXPECT_EQ(twice.byte(), 24u);
+  EXPECT_EQ(parse_json_row(R"({"a": 1, "b": 2, "a": 3})", {.repeated_keys = true}).dump(), R"({"a":3,"b":2})");
+  EXPECT_EQ(parse_json_row(R"([{"a": 1}, {"a": {"a": 2}}])").dump(), R"([{"a":1},{"a":{"a":2}}])");
 }
 
 TEST(Json, ReadsLoneSurrogatesAsTheReplacementCharacter) {
@@ -68,6 +94,7 @@ TEST(Json, SaysWhereATextIsNotJson) {
   const std::string message = error_of([] { parse_json("{\n \"a\": x}", "config", "run.json"); });
   EXPECT_TRUE(holds(message, "[config] run.json: not JSON: "));
   EXPECT_TRUE(holds(message, "(line 2, column 7)"));
+  EXPECT_EQ(message.find("exception"), std::string::npos) << message;  // the library's own words stay out
 }
 
 TEST(Json, WritesOneLineAndRefusesWhatJsonLacks) {
@@ -79,7 +106,9 @@ TEST(Json, WritesOneLineAndRefusesWhatJsonLacks) {
 }
 
 TEST(Json, DescribesValuesForMessages) {
-  EXPECT_EQ(describe(nullptr), "null (or NaN)");
+  EXPECT_EQ(describe(nullptr), "null");
+  EXPECT_EQ(describe(std::nan("")), "NaN");
+  EXPECT_TRUE(describe(-std::numeric_limits<double>::infinity()).starts_with("-Infinity"));
   EXPECT_EQ(describe("x"), "a string");
   EXPECT_EQ(describe(false), "false");
   EXPECT_EQ(describe(2.5), "the number 2.5");

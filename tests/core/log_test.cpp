@@ -42,6 +42,22 @@ TEST(Log, GroupsDigits) {
   EXPECT_EQ(with_commas(std::numeric_limits<long long>::min()), "-9,223,372,036,854,775,808");
 }
 
+TEST(Log, CountsThings) {
+  EXPECT_EQ(counted(1, "query", "queries"), "1 query");
+  EXPECT_EQ(counted(0, "query", "queries"), "0 queries");
+  EXPECT_EQ(counted(1500, "query", "queries"), "1,500 queries");
+}
+
+TEST(Log, LeavesOutTheLeastImportantPartsFirst) {
+  const std::vector<StatusPart> parts{{"step 1"}, {"(part)", 2}, {"loss \u00e9", 1}, {"ETA 1"}};
+  // 6 + 1 + 6 + 2 + 6 + 2 + 5 = 28 characters, one of them of two bytes
+  EXPECT_EQ(fit_parts(parts, 28), "step 1 (part)  loss \u00e9  ETA 1");
+  EXPECT_EQ(fit_parts(parts, 27), "step 1  loss \u00e9  ETA 1");
+  EXPECT_EQ(fit_parts(parts, 21), "step 1  loss \u00e9  ETA 1");
+  EXPECT_EQ(fit_parts(parts, 20), "step 1  ETA 1");
+  EXPECT_EQ(fit_parts(parts, 2), "step 1  ETA 1");
+}
+
 TEST(Log, DrawsBars) {
   EXPECT_EQ(bar(0, 4), "[    ]   0 %");
   EXPECT_EQ(bar(0.5, 4), "[=>  ]  50 %");
@@ -55,6 +71,9 @@ TEST(Log, WritesLinesToStandardError) {
   log("step {}", 3);
   warn("{} skipped", 2);
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "step 3\nwarning: 2 skipped\n");
+  ::testing::internal::CaptureStdout();
+  print_line("result");
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "result\n");
 }
 
 }  // namespace

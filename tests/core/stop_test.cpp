@@ -23,6 +23,21 @@ TEST(StopSignals, TurnSignalsIntoAQuestion) {
   EXPECT_TRUE(StopSignals::requested());
 }
 
+TEST(StopSignals, TakeTheEndOfATerminalLikeATermination) {
+  {
+    const StopSignals signals;
+    std::raise(SIGHUP);
+    EXPECT_TRUE(StopSignals::requested());
+  }
+  std::signal(SIGHUP, SIG_IGN);  // as nohup leaves it
+  {
+    const StopSignals signals;
+    std::raise(SIGHUP);
+    EXPECT_FALSE(StopSignals::requested());
+  }
+  EXPECT_EQ(std::signal(SIGHUP, SIG_DFL), SIG_IGN);
+}
+
 TEST(StopSignalsDeathTest, ASecondRequestEndsTheProcessButNotARepeatedOne) {
   EXPECT_EXIT(
       {

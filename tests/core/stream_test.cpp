@@ -1,5 +1,6 @@
 #include "rrhf/core/stream.h"
 
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include "rrhf/core/file.h"
@@ -82,10 +83,36 @@ TEST(ByteStream, RefusesCompressedFilesThatEndTooSoonOrAreBroken) {
   EXPECT_THROW(all_of(folder.write("broken.gz", broken)), InputError);
 }
 
+// gzip takes files one after the other for one file, and zeros behind the last for padding.
+TEST(ByteStream, ReadsSeveralGzipMembers) {
+  const TemporaryFolder folder;
+  const std::string member = read_file(write_gz(folder, long_text())), zeros(700, '\0');
+  EXPECT_EQ(all_of(folder.write("two.gz", member + member)), long_text() + long_text());
+  EXPECT_EQ(all_of(folder.write("padded.gz", member + zeros + member + zeros)), long_text() + long_text());
+  EXPECT_EQ(all_of(write_gz(folder, std::string(5'000'000, 'a'))), std::string(5'000'000, 'a'));  // 1000 : 1
+  EXPECT_EQ(all_of(write_gz(folder, "")), "");
+}
+
+TEST(ByteStream, RefusesWhatFollowsTheCompressedData) {
+  const TemporaryFolder folder;
+  const std::string member = read_file(write_gz(folder, "one line\n"));
+  std::string other = member;
+  other[1] = 'x';  // the second byte of gzip's mark
+  for (const std::string& tail : {other, std::string("junk"), member.substr(0, 12), std::string("\x1f")}) {
+    EXPECT_TRUE(holds(error_of([&] { all_of(folder.write("tail.gz", member + tail)); }),
+                      "tail.gz: the compressed data are broken or end too soon"))
+        << tail.size();
+  }
+}
+
 TEST(ByteStream, RefusesWhatIsNoFile) {
   const TemporaryFolder folder;
   EXPECT_TRUE(holds(error_of([&] { ByteStream stream(folder.path() / "absent"); }), "absent: No such file"));
   EXPECT_TRUE(holds(error_of([&] { ByteStream stream(folder.path()); }), "is a folder"));
+  const fs::path pipe = folder.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_TRUE(
+      holds(error_of([&] { ByteStream stream(pipe); }), "pipe: is a pipe or a device; data are read more than once"));
 }
 
 TEST(LineReader, TakesEitherLineEnd) {

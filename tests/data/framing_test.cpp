@@ -68,7 +68,25 @@ TEST_F(Framing, TheRowsBeforeATruncatedOneAreRead) {
   EXPECT_TRUE(array[0].example);
   ASSERT_FALSE(array[1].example);
   EXPECT_EQ(array[1].where.row, 1);
+  EXPECT_EQ(array[1].where.byte, 1 + good.size() + 2);  // where the row begins that is cut off
   EXPECT_NE(messages(array[1]).at(0).find("the file ends inside the array"), std::string::npos);
+}
+
+TEST_F(Framing, AnObjectOverSeveralLinesIsNamedAsSuch) {
+  const std::string message = error_of("{\n  \"query\": \"q\",\n  \"responses\": [\"a\"],\n  \"scores\": [1]\n}\n");
+  EXPECT_NE(message.find("rows:1: an object begins here and goes on over several lines"), std::string::npos) << message;
+  EXPECT_NE(error_of("{\"a\": 1}\n").find("no row of a known layout"), std::string::npos);
+}
+
+TEST_F(Framing, RowsOfABrokenSecondGzipMemberAreNotLostUnseen) {
+  const auto whole = folder_.write_gzip("rows.gz", good + "\n");
+  std::ifstream in(whole, std::ios::binary);
+  const std::string member((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(read_rows(folder_.write("two.gz", member + member)).size(), 2u);
+  std::string broken = member;
+  broken[0] = 'x';
+  const auto path = folder_.write("broken.gz", member + broken);
+  EXPECT_NE(input_error([&] { read_rows(path); }).find("broken.gz: the compressed data are broken"), std::string::npos);
 }
 
 TEST_F(Framing, TextAfterTheArrayIsAnError) {

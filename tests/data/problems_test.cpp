@@ -1,4 +1,6 @@
 // What is wrong or odd about a row, and in which words.
+#include <fmt/format.h>
+
 #include "tests/data/support.h"
 
 namespace rrhf::data::testing {
@@ -34,11 +36,16 @@ TEST_F(Problems, NoResponses) {
 }
 
 TEST_F(Problems, ScoresThatAreNotFiniteNumbers) {
-  const Strings null_score{
-      "error: \"scores\"[1] is null (or NaN): not scored yet; rrhf score gives every response a score"};
-  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, NaN]})"), null_score);
-  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, null]})"), null_score);
-  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, -Infinity]})"), null_score);
+  const auto second = [](std::string_view found) {
+    return Strings{fmt::format("error: \"scores\"[1] is {}; a finite number is needed", found)};
+  };
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, NaN]})"), second("NaN"));
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, null]})"),
+            Strings{"error: \"scores\"[1] is null: not scored yet; rrhf score gives every response a score"});
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, -Infinity]})"),
+            second("-Infinity (or beyond what a double holds)"));
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, 1e400]})"),
+            second("Infinity (or beyond what a double holds)"));
   EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": ["1", true]})"),
             Strings{"error: \"scores\"[0] is a string; a finite number is needed (and 1 more of its elements)"});
 }
@@ -46,19 +53,31 @@ TEST_F(Problems, ScoresThatAreNotFiniteNumbers) {
 TEST_F(Problems, SeveralResponsesThatAreNotScoredYet) {
   EXPECT_EQ(
       of(R"({"query": "q", "responses": ["a", "b", "c"], "scores": [1, null, null]})"),
-      Strings{"error: \"scores\"[1] is null (or NaN): not scored yet; rrhf score gives every response a score (and 1 "
+      Strings{"error: \"scores\"[1] is null: not scored yet; rrhf score gives every response a score (and 1 "
               "more of them)"});
   EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [null]})"),
-            (Strings{"error: \"scores\"[0] is null (or NaN): not scored yet; rrhf score gives every response a score",
+            (Strings{"error: \"scores\"[0] is null: not scored yet; rrhf score gives every response a score",
                      "error: \"scores\" has 1 number for 2 responses; every response needs one"}));
 }
 
 TEST_F(Problems, AllMistakesOfARowAtOnce) {
-  EXPECT_EQ(of(R"({"query": 7, "responses": ["a", 3], "group": null})"),
+  EXPECT_EQ(of(R"({"query": 7, "responses": ["a", 3], "group": 5})"),
             (Strings{"error: \"scores\" is missing; the keys there are: query, responses, group",
                      "error: \"query\" is the number 7; a string is needed",
                      "error: \"responses\"[1] is the number 3; a string is needed",
-                     "error: \"group\" is null (or NaN); a string is needed"}));
+                     "error: \"group\" is the number 5; a string is needed"}));
+}
+
+TEST_F(Problems, OptionalKeysMayBeNull) {
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [0, 1], "group": null, "writers": null})"),
+            Strings{});
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a"], "scores": [null]})"),
+            Strings{"error: \"scores\"[0] is null; a finite number is needed"});  // this one is not optional
+}
+
+TEST_F(Problems, AKeyGivenTwice) {
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [1, 2], "scores": [2, 1]})"),
+            Strings{"error: not JSON: the key \"scores\" is given twice (byte 58 of the line)"});
 }
 
 TEST_F(Problems, WritersMustBeAsManyAsResponses) {
@@ -132,6 +151,31 @@ TEST_F(RequireUsable, NoPairInTheWholeFile) {
   EXPECT_NE(error_of(tie + tie).find("no pair in the whole file"), std::string::npos);
   EXPECT_EQ(error_of(tie + tie, false), "");
   EXPECT_EQ(error_of(tie + "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2]}\n"), "");
+}
+
+TEST_F(RequireUsable, EachFileNeedsAPair) {
+  const std::string tie = "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 1]}\n";
+  const std::string pair = "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2]}\n";
+  const auto one = folder_.write("one.jsonl", tie + pair), two = folder_.write("two.jsonl", tie);
+  const Dataset dataset = read_all({one, two}, DataFormat::rrhf);
+  const std::string message = input_error([&] { require_usable(dataset, true); });
+  EXPECT_NE(message.find("two.jsonl: no pair in the whole file"), std::string::npos) << message;
+  EXPECT_EQ(message.find("one.jsonl"), std::string::npos) << message;
+  EXPECT_EQ(input_error([&] { require_usable(dataset, false); }), "");
+}
+
+// Scores 1, 2, 2: the last two tie, the first differs from both.
+TEST_F(RequireUsable, OnlyChosenResponsesMakePairs) {
+  const Dataset dataset =
+      read_all({folder_.write("rows.jsonl", R"({"query": "q", "responses": ["a", "b", "c"], "scores": [1, 2, 2]})")},
+               DataFormat::rrhf);
+  const auto error_for = [&](ResponseChoice choice) {
+    return input_error([&] { require_usable(dataset, true, choice); });
+  };
+  EXPECT_EQ(error_for(ResponseChoice::all), "");
+  EXPECT_NE(error_for(ResponseChoice::provided).find("no row has two of its provided responses with unequal scores"),
+            std::string::npos);
+  EXPECT_NE(error_for(ResponseChoice::sampled), "");  // one response is no pair
 }
 
 TEST_F(RequireUsable, ReadAllReportsItsProgressToTheEnd) {

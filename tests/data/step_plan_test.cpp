@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <numeric>
 
 #include "rrhf/data/packing.h"
@@ -48,6 +49,18 @@ TEST(StepPlan, AShortEpochIsAStepOfItsOwn) {
 TEST(StepPlan, StopsAtMaxSteps) {
   EXPECT_EQ(StepPlan({.epochs = 3, .max_steps = 4, .queries_per_step = 1}, numbered(5)).steps(), 4);
   EXPECT_EQ(StepPlan({.epochs = 1, .max_steps = 40, .queries_per_step = 1}, numbered(5)).steps(), 5);
+}
+
+TEST(StepPlan, DoesNotOverflow) {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  EXPECT_EQ(StepPlan({.epochs = most / 2 + 1, .queries_per_step = 1}, numbered(5)).steps(), most);
+  EXPECT_EQ(StepPlan({.epochs = most / 2 + 1, .max_steps = 7, .queries_per_step = 1}, numbered(5)).steps(), 7);
+  for (const EpochEnd end : {EpochEnd::step, EpochEnd::carry}) {
+    StepPlan whole({.epochs = 2, .queries_per_step = most, .epoch_end = end}, numbered(5));
+    EXPECT_EQ(whole.steps(), 2);
+    EXPECT_EQ(whole.queries(1).size(), 5u);
+    EXPECT_DOUBLE_EQ(whole.epochs_after(0), 1);
+  }
 }
 
 TEST(StepPlan, GivesAnyStepInAnyOrder) {

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes small valid inputs for the fuzz targets, made with the standard library alone.
 
-    make_seeds.py FOLDER      FOLDER/{zip,pickle,torch_archive,safetensors}/NAME
+    make_seeds.py FOLDER      FOLDER/{zip,pickle,torch_archive,safetensors,json,rows}/NAME
 """
+import gzip
 import io
 import json
 import pathlib
@@ -115,6 +116,23 @@ def safetensors(header, buffer):
     return struct.pack("<Q", len(text)) + text + bytes(buffer)
 
 
+JSON_TEXTS = {
+    "values": '{"a": [1, -2.5e3, true, null, "\\ud83d\\ude00\\ud83d"], "b": {"c": {}}}',
+    "not-finite": "[NaN, Infinity, -Infinity, 1e999, 0e1]",
+    "comments": '{ // one\n "a": /* two */ 1 }',
+    "array": ' [ {"a": [1, 2]} ,\n"x],\\"" , 12 ,[] ] \n',
+}
+
+ROW_FILES = {
+    "lines": '{"query": "q", "responses": ["a", ""], "scores": [1, 2], "writers": ["x", "y"], "group": null}\n\n',
+    "array": '[{"query": "q", "responses": ["a", "b", "c"], "scores": [1, 1, 2]}, {"query": 1}]',
+    "v1": '[{"user_input": "q", "completion_a": "a", "completion_b": "b"}]',
+    "v2": '[{"user_input": "q", "responses_and_scores": [{"response": "a", "source": "s", "score": 9}]}]',
+    "hh": '{"chosen": "\\n\\nHuman: q\\n\\nAssistant: a", "rejected": "\\n\\nHuman: q\\n\\nAssistant: b"}\r\n',
+    "preference": '{"prompt": "q", "chosen": "a", "rejected": "b"}\n',
+}
+
+
 def seeds():
     for name, state, storages in states():
         for protocol in (2, 4):
@@ -137,6 +155,13 @@ def seeds():
         10,
     )
     yield "safetensors", "none", safetensors({}, 0)
+    for name, text in JSON_TEXTS.items():
+        yield "json", name, text.encode()
+    for name, text in ROW_FILES.items():
+        yield "rows", name, text.encode()
+        yield "rows", f"{name}-gz", gzip.compress(text.encode(), mtime=0)
+    line = ROW_FILES["lines"].encode()
+    yield "rows", "two-members-gz", gzip.compress(line, mtime=0) * 2
 
 
 def main():

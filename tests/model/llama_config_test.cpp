@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <string>
 
 #include "rrhf/core/error.h"
@@ -47,7 +49,9 @@ TEST(LlamaConfig, RefusesWhatWouldChangeTheResult) {
                                                   {"pretraining_tp", 2},
                                                   {"model_type", "mistral"},
                                                   {"attention_dropout", 0.1},
-                                                  {"rope_parameters", {{"rope_theta", 5.0}}},
+                                                  {"rope_parameters", {{"rope_type", "yarn"}, {"factor", 2.0}}},
+                                                  {"rope_theta", std::nan("")},
+                                                  {"temperature", std::numeric_limits<double>::infinity()},
                                                   {"partial_rotary_factor", 0.5}};
   for (const auto& [key, value] : changes) {
     const std::string message = mistake(small(), key, value);
@@ -75,6 +79,47 @@ TEST(LlamaConfig, ReadsRopeScalingInBothSpellings) {
   EXPECT_NE(mistake(small(), "rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}).find("not implemented"),
             std::string::npos);
   EXPECT_NE(mistake(small(), "rope_scaling", {{"rope_type", "linear"}}).find("factor"), std::string::npos);
+}
+
+// What transformers 5 writes in place of rope_theta and rope_scaling.
+TEST(LlamaConfig, ReadsRopeParameters) {
+  Json config = small();
+  config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 5000.0}};
+  EXPECT_EQ(llama_config_from_json(config, "c").rope_theta, 5000);
+  EXPECT_EQ(llama_config_from_json(config, "c").rope_scaling.kind, RopeScaling::Kind::none);
+  config["rope_parameters"] = {{"rope_type", "linear"}, {"factor", 2.0}, {"rope_theta", 7000.0}};
+  const LlamaConfig linear = llama_config_from_json(config, "c");
+  EXPECT_EQ(linear.rope_theta, 7000);
+  EXPECT_EQ(linear.rope_scaling.kind, RopeScaling::Kind::linear);
+  EXPECT_EQ(linear.rope_scaling.factor, 2);
+  const Json written = to_json(linear);  // as every version reads it
+  EXPECT_FALSE(written.contains("rope_parameters"));
+  EXPECT_EQ(written["rope_theta"], 7000);
+  EXPECT_EQ(written["rope_scaling"]["rope_type"], "linear");
+  config["rope_parameters"] = {{"rope_theta", 6000.0}};
+  EXPECT_EQ(llama_config_from_json(config, "c").rope_theta, 6000);
+}
+
+TEST(LlamaConfig, RefusesRopeParametersItCannotFollow) {
+  EXPECT_NE(
+      mistake(small(), "rope_parameters", {{"rope_theta", 5.0}, {"beta_fast", 32}}).find("beta_fast is not known"),
+      std::string::npos);
+  EXPECT_NE(mistake(small(), "rope_parameters", {{"rope_theta", -5.0}}).find("rope_parameters: rope_theta must be"),
+            std::string::npos);
+  EXPECT_NE(mistake(small(), "rope_parameters", 5).find("rope_parameters must be an object"), std::string::npos);
+  Json both = small();
+  both["rope_theta"] = 10000.0;
+  EXPECT_NE(mistake(both, "rope_parameters", {{"rope_theta", 5000.0}}).find("they must agree"), std::string::npos);
+  EXPECT_EQ(mistake(both, "rope_parameters", {{"rope_theta", 10000.0}}), "accepted");
+  both["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 2.0}};
+  EXPECT_NE(mistake(both, "rope_parameters", {{"rope_theta", 10000.0}}).find("keep one of them"), std::string::npos);
+  EXPECT_NE(mistake(small(), "rope_scaling", {{"factor", 4.0}}).find("not implemented"), std::string::npos);
+}
+
+// One wrong size is one message, not also one about what was put in its place.
+TEST(LlamaConfig, DoesNotComplainAboutWhatFollowsFromAMistake) {
+  const std::string message = mistake(small(), "hidden_size", "64");
+  EXPECT_EQ(message, "[model] config.json: hidden_size must be a whole number from 1, is a string");
 }
 
 TEST(LlamaConfig, NamesAllMistakesAtOnce) {

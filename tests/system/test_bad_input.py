@@ -61,13 +61,15 @@ BAD_DATA = {
     "text after an array": ("[" + GOOD + "]" + GOOD, ("bad.jsonl", "row 1", "byte")),
     "NaN score": (GOOD + GOOD.replace("[1, 2]", "[NaN, 2]"), ("bad.jsonl:2", "scores", "NaN")),
     "infinite score": (GOOD + GOOD.replace("[1, 2]", "[-Infinity, 2]"), ("bad.jsonl:2", "scores", "finite")),
-    "huge score": (GOOD + GOOD.replace("[1, 2]", "[1e999, 2]"), ("bad.jsonl:2", "1e999")),
+    "huge score": (GOOD + GOOD.replace("[1, 2]", "[1e999, 2]"), ("bad.jsonl:2", "scores", "beyond what a double holds")),
     "deep nesting": (GOOD + DEEP, ("bad.jsonl:2", "nested deeper than 64")),
     "fewer scores": (GOOD + GOOD.replace("[1, 2]", "[1]"), ("bad.jsonl:2", '"scores" has 1 number for 2 responses')),
     "more scores": (GOOD + GOOD.replace("[1, 2]", "[1, 2, 3]"), ("bad.jsonl:2", '"scores" has 3 numbers for 2 responses')),
     "a score in quotes": (GOOD.replace("[1, 2]", '["1", 2]') + GOOD, ("bad.jsonl:1", "scores", "a string")),
     "a response of numbers": (GOOD + GOOD.replace('"e"', "5"), ("bad.jsonl:2", "responses", "a string is needed")),
     "no response": (GOOD + '{"query": "a", "responses": [], "scores": []}\n', ("bad.jsonl:2", "responses")),
+    "a key given twice": (GOOD + GOOD.replace("}", ', "scores": [2, 1]}'), ("bad.jsonl:2", '"scores" is given twice')),
+    "a row over several lines": (json.dumps(json.loads(GOOD), indent=1), ("bad.jsonl:1", "goes on over several lines")),
     "a missing key": (GOOD + GOOD.replace("query", "question"), ("bad.jsonl:2", '"query" is missing', "question")),
     "no pair": (TIES, ("bad.jsonl", "no pair in the whole file", "objective.rank_loss none")),
     "empty": ("", ("bad.jsonl", "empty")),
@@ -98,6 +100,39 @@ def test_truncated_gzip(refuse: Refuse, make_config: Config, tmp_path: Path) -> 
     file = tmp_path / "bad.jsonl.gz"
     file.write_bytes(gzip.compress(GOOD.encode() * 100)[:-20])
     refuse("train", make_config(data={"train": str(file)}), words=("bad.jsonl.gz", "compressed data are broken"))
+
+
+@pytest.mark.parametrize("tail", [gzip.compress(GOOD.encode())[1:], b"junk", gzip.compress(GOOD.encode())[:12]])
+def test_what_follows_in_a_gzip_file_is_not_lost(
+    tail: bytes, refuse: Refuse, rrhf: Program, make_config: Config, tmp_path: Path
+) -> None:
+    file = tmp_path / "bad.jsonl.gz"
+    file.write_bytes(gzip.compress(GOOD.encode() * 3) + tail)
+    refuse("train", make_config(data={"train": str(file)}), words=("bad.jsonl.gz", "compressed data are broken"))
+    assert rrhf("data", "validate", file, check=False).returncode == 2
+    file.write_bytes(gzip.compress(GOOD.encode() * 3) + gzip.compress(GOOD.encode() * 5))
+    assert " 8 usable" in rrhf("data", "validate", file).stdout
+
+
+def test_each_file_needs_a_pair(refuse: Refuse, rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    """As `data validate` sees it, so does training."""
+    (tmp_path / "ties.jsonl").write_text(TIES)
+    (tmp_path / "good.jsonl").write_text(GOOD * 3)
+    files = [str(tmp_path / "good.jsonl"), str(tmp_path / "ties.jsonl")]
+    refuse("train", make_config(data={"train": files}), words=("ties.jsonl: no pair in the whole file",))
+    result = rrhf("data", "validate", *files, check=False)
+    assert result.returncode == 2 and result.stdout.count("no pair in the whole file") == 1
+
+
+def test_only_chosen_responses_make_a_pair(refuse: Refuse, rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    """Scores 1, 2, 2: the last two, which `provided` keeps, tie."""
+    file = tmp_path / "bad.jsonl"
+    file.write_text('{"query": "a", "responses": ["b", "c", "d"], "scores": [1, 2, 2]}\n' * 3)
+    words = ("no row has two of its provided responses with unequal scores",)
+    refuse("train", make_config(data={"train": str(file), "responses": "provided"}), words=words)
+    result = rrhf("data", "validate", file, "--set", "data.responses=provided", check=False)
+    assert result.returncode == 2 and words[0] in result.stdout
+    assert rrhf("data", "validate", file).returncode == 0
 
 
 def test_rows_of_ties_pass_without_a_rank_loss(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
@@ -172,6 +207,10 @@ BAD_SETTINGS = [
     (("data.template=nowhere.txt",), ("nowhere.txt",)),
     (("data.train=",), ("data.train",)),
     (("data.eval_fraction=0.99",), ("data.eval_fraction", "none of 23 rows")),
+    (("train.epochs=4611686018427387904",), ("train.epochs", "at most 1000000000")),
+    (("train.queries_per_step=9223372036854775807",), ("train.queries_per_step", "at most 1000000000")),
+    (("train.max_steps=NaN",), ("train.max_steps", "found NaN")),
+    (("optimizer.learning_rate=1e999",), ("optimizer.learning_rate", "beyond what a double holds")),
     (("train.seed",), ("--set train.seed", "key=value")),
     (("=3",), ("=3", "key=value")),
 ]
@@ -224,7 +263,9 @@ def test_mistakes_of_a_config_are_named_with_their_lines(refuse: Refuse, tmp_pat
     ("[1]", ("mine.json", "object")),
     ("{}", ("data.train is not set",)),
     ("\x00\xff", ("mine.json",)),
-], ids=["truncated", "an array", "no data", "binary"])
+    ("", ("mine.json", "is empty")),
+    ("// nothing yet\n", ("mine.json", "is empty")),
+], ids=["truncated", "an array", "no data", "binary", "empty", "a comment alone"])
 def test_a_config_that_is_none(text: str, words: tuple[str, ...], refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(text, encoding="latin-1")
     refuse("train", tmp_path / "mine.json", "--set", f"output={tmp_path / 'run'}", words=words)
@@ -251,6 +292,10 @@ USAGE = [
     (("eval", "--fast"), ("fast", "rrhf eval --help")),
     (("eval", "nowhere.json"), ("nowhere.json", "No such file")),
     (("model", "init"), ("--config",)),
+    (("model", "init", "--seed", "q"), ("q", "rrhf model init --help")),
+    (("model", "info"), ("model info needs DIR", "rrhf model info --help")),
+    (("model", "convert"), ("model convert needs DIR",)),
+    (("model", "resize", "--add-pad"), ("model resize needs DIR",)),
     (("model", "paint"), ("paint",)),
     (("data",), ("validate, inspect, stats or convert",)),
     (("data", "paint"), ("paint", "validate, inspect, stats or convert")),

@@ -97,6 +97,36 @@ def test_validate_counts_tokens_with_a_model(rrhf: Program, file: Path, models: 
     assert "lengths in tokens are left out" in rrhf("data", "validate", file).stdout
 
 
+def test_validate_counts_what_training_would_use(rrhf: Program, file: Path, models: Path) -> None:
+    """A row that training skips is not usable, and nothing but such rows is an error, as it is there."""
+    long = {"query": "word " * 60, "responses": ["a", "b"], "scores": [1, 2]}
+    settings = ("--model", models / "hf", "--set", "data.max_length=32")
+    write(file, [*ROWS, long])
+    assert " 4 usable of 5 rows " in rrhf("data", "validate", file, *settings).stdout
+    write(file, [long] * 3)
+    result = rrhf("data", "validate", file, *settings, check=False)
+    assert result.returncode == 2 and " 0 usable of 3 rows " in result.stdout and "every row is skipped" in result.stdout
+    trained = rrhf("train", "--set", f"data.train={file}", "--set", f"model.path={models / 'hf'}", "--set", f"output={file.parent / 'run'}",
+                   "--set", "data.max_length=32", check=False)
+    assert trained.returncode == 2 and "all 3 rows are skipped" in trained.stderr
+
+
+def test_validate_knows_the_positions_of_the_model(rrhf: Program, file: Path, models: Path, tmp_path: Path) -> None:
+    settings = ("--set", "data.max_length=513")
+    result = rrhf("data", "validate", file, "--model", models / "hf", *settings, check=False)
+    assert result.returncode == 2 and "data.max_length 513 is beyond the model's 512 positions" in result.stderr
+    (tmp_path / "tokenizer").mkdir()  # which counts tokens, but bounds nothing
+    (tmp_path / "tokenizer" / "tokenizer.model").write_bytes((models / "hf" / "tokenizer.model").read_bytes())
+    assert " 4 usable" in rrhf("data", "validate", file, "--model", tmp_path / "tokenizer", *settings).stdout
+
+
+def test_optional_keys_may_be_null(rrhf: Program, file: Path) -> None:
+    write(file, [{**ROWS[0], "group": None, "writers": None}])
+    assert [json.loads(line) for line in rrhf("data", "convert", file).stdout.splitlines()] == [
+        {key: ROWS[0][key] for key in ("query", "responses", "scores")}
+    ]
+
+
 def test_a_file_of_one_layout_under_another_name(rrhf: Program, file: Path) -> None:
     result = rrhf("data", "validate", file, "--format", "hh", check=False)
     assert result.returncode == 2 and "chosen" in result.stdout + result.stderr
@@ -234,6 +264,9 @@ def test_stats_of_packing_are_those_of_inspect(rrhf: Program, file: Path, models
 def test_stats_leave_bad_rows_out_and_say_so(rrhf: Program, file: Path) -> None:
     file.write_text(file.read_text() + BAD)
     assert re.search(r"rows +4, and 1 with errors left out", rrhf("data", "stats", file).stdout)
+    file.write_text(BAD * 3)
+    result = rrhf("data", "stats", file, check=False)
+    assert result.returncode == 2 and "there is no row to count: 3 with errors" in result.stderr
 
 
 # --- convert ----------------------------------------------------------------------------------------------------------
@@ -302,7 +335,7 @@ def test_convert_writes_all_or_nothing(rrhf: Program, file: Path, tmp_path: Path
 
 def test_convert_into_a_folder_that_is_not_there(rrhf: Program, file: Path, tmp_path: Path) -> None:
     result = rrhf("data", "convert", file, "--out", tmp_path / "no" / "out.jsonl", check=False)
-    assert result.returncode == 2 and "is not a folder" in result.stderr
+    assert result.returncode == 2 and "there is no such folder" in result.stderr
 
 
 def test_converted_rows_train_as_the_original(rrhf: Program, shared: Path, models: Path, tmp_path: Path) -> None:

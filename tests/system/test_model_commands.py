@@ -82,7 +82,7 @@ def test_info_of_what_does_not_fit(rrhf: Program, model: Path, tmp_path: Path) -
     edit_json(model / "config.json", intermediate_size=180)
     refused(rrhf("model", "info", model, check=False), tmp_path, "[172, 64], the config asks for [180, 64]")
     refused(rrhf("model", "info", tmp_path / "absent", check=False), tmp_path, "no such model folder")
-    refused(rrhf("model", "info", check=False), tmp_path, "model info needs --model")
+    refused(rrhf("model", "info", check=False), tmp_path, "model info needs DIR")
 
 
 # --- convert ----------------------------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def test_unscored_rows_are_told_clearly(rrhf: Program, model: Path, data: Path, 
     rrhf("sample", "--model", model, "--data", data, "--out", out, "--responses", 2, *SHORT)
     result = rrhf("data", "validate", out, check=False)
     assert result.returncode == 2
-    assert f'{out}:1   error: "scores"[2] is null (or NaN): not scored yet; rrhf score gives' in result.stdout
+    assert f'{out}:1   error: "scores"[2] is null: not scored yet; rrhf score gives' in result.stdout
     scored = [{**line, "scores": list(range(len(line["scores"])))} for line in lines_of(out)]
     rrhf("data", "validate", write_lines(tmp_path / "scored.jsonl", scored))
 

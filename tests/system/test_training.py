@@ -115,6 +115,22 @@ def test_killed_again_and_again(rrhf: Program, build_dir: Path, make_config: Con
     assert all_metrics(run) == all_metrics(tmp_path / "whole")
 
 
+def test_two_runs_in_one_folder(rrhf: Program, build_dir: Path, make_config: Config, tmp_path: Path) -> None:
+    """The second is refused while the first goes on, which is called by its name in a list of processes."""
+    config = make_config(train={"epochs": 500}, checkpoint={"every_steps": 5})
+    first = subprocess.Popen([build_dir / "rrhf", "train", config], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    try:
+        while first.poll() is None and len(metrics_so_far(tmp_path / "run")) < 6:
+            time.sleep(0.01)
+        second = rrhf("train", config, "--resume", check=False)
+        assert first.poll() is None, "the first run ended too soon to tell"
+        assert second.returncode == 2 and "another process is writing into it" in second.stderr, second.stderr
+        assert Path(f"/proc/{first.pid}/comm").read_text() == "rrhf\n"
+    finally:
+        first.kill()
+        first.wait()
+
+
 def half_written(run: Path) -> list[str]:
     folder = run / "checkpoints"
     return [path.name for path in folder.iterdir() if not path.name.startswith("step-")] if folder.exists() else []
@@ -139,7 +155,7 @@ def test_what_a_killed_run_was_writing_is_removed(
     assert half_written(run) == []
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda stop: stop.name)
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda stop: stop.name)
 def test_a_stopped_run_goes_on_as_if_it_had_not(
     stop: signal.Signals, rrhf: Program, build_dir: Path, make_config: Config, tmp_path: Path
 ) -> None:
@@ -345,6 +361,21 @@ def test_evaluation_of_the_saved_model_is_the_runs_last(rrhf: Program, make_conf
         assert (tmp_path / "run" / name).exists(), name
     rrhf("train", tmp_path / "run" / "config.json", "--set", f"output={tmp_path / 'again'}")
     assert weights(tmp_path / "again") == weights(tmp_path / "run")
+
+
+def test_an_evaluation_of_several_files(rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(good_data.read_text().splitlines(keepends=True)[:4]))
+    rrhf("eval", make_config(), "--data", good_data, "--data", other, "--json", tmp_path / "both.json")
+    assert json.loads((tmp_path / "both.json").read_text())["queries"] == 23 + 4
+
+
+def test_the_table_of_an_evaluation_stays_in_columns(rrhf: Program, make_config: Config, good_data: Path) -> None:
+    rows = [json.loads(line) for line in good_data.read_text().splitlines()]
+    rows[0]["group"] = "a group whose name is longer than the column"
+    good_data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = rrhf("eval", make_config(), "--data", good_data).stdout.splitlines()
+    assert len(lines) == 3 and len({len(line) for line in lines}) == 1, lines
 
 
 def test_real_rows_are_learned(rrhf: Program, make_config: Config, shared: Path, tmp_path: Path) -> None:

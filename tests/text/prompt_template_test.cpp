@@ -64,6 +64,8 @@ TEST(PromptTemplate, SeesAQueryThatIsWrappedAlready) {
   EXPECT_TRUE(PromptTemplate::named("alpaca-split").would_wrap_twice(no_input));
   EXPECT_FALSE(PromptTemplate::named("none").would_wrap_twice(no_input));
   EXPECT_FALSE(PromptTemplate::named("alpaca").would_wrap_twice("Name a colour."));
+  const TemporaryFolder folder;  // a file's words are its writer's
+  EXPECT_FALSE(PromptTemplate::named(folder.write("t", "<s> {query}").string()).would_wrap_twice(no_input));
 }
 
 }  // namespace
