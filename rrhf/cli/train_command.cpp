@@ -24,7 +24,7 @@ struct Run {
   bool profile = false;
 };
 
-void train(const Run& run, const distributed::World& world) {
+void train_and_report(const Run& run, const distributed::World& world) {
   train::Trainer trainer(run.config, run.resume, world);
   trainer.run();
   if (run.profile) fmt::print("{}", trainer.profile());
@@ -43,7 +43,7 @@ void train_as_rank(const Run& run, const Meeting& meeting, const std::vector<std
                                           .timeout = std::chrono::seconds(run.config.parallel.timeout_s)};
   distributed::run_as_rank(meeting, run.config.output, options, [&](const distributed::World& world) {
     for (const std::string& warning : warnings) warn("{}", warning);
-    train(run, world);
+    train_and_report(run, world);
   });
 }
 

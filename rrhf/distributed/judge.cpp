@@ -29,8 +29,14 @@ std::vector<int> others_that(const Observed& observed, Holds holds) {
   return ranks;
 }
 
-std::vector<int> silent(const Observed& observed, std::chrono::milliseconds limit) {
-  return others_that(observed, [&](const Sign& sign) { return !sign.left && observed.now - sign.seen > limit; });
+// The ranks silent for longer than `limit`, together with those that fell silent up to two beats later. Silence counts
+// only up to the last time the store was read.
+std::vector<int> silent(const Observed& observed, const Limits& limits, std::chrono::milliseconds limit) {
+  const auto longer_than = [&](std::chrono::milliseconds time) {
+    return others_that(observed,
+                       [&](const Sign& sign) { return !sign.left && observed.store_answered - sign.seen > time; });
+  };
+  return longer_than(limit).empty() ? std::vector<int>() : longer_than(limit - 2 * limits.beat);
 }
 
 Verdict blame(const std::vector<int>& ranks, std::string text) {
@@ -43,9 +49,7 @@ std::optional<Verdict> judge_broken(const Observed& observed, const Limits& limi
     return blame(left, fmt::format("{} left the run while the others went on ({})", names(observed, left),
                                    observed.broken_text));
   }
-  if (!silent(observed, 5 * limits.beat).empty()) {
-    // Those that fell silent together are named together.
-    const std::vector<int> gone = silent(observed, 3 * limits.beat);
+  if (const auto gone = silent(observed, limits, 5 * limits.beat); !gone.empty()) {
     return blame(gone, fmt::format("{} died or can't be reached ({})", names(observed, gone), observed.broken_text));
   }
   if (observed.now - *observed.broken <= 10 * limits.beat) return std::nullopt;
@@ -64,7 +68,7 @@ std::optional<Verdict> judge(const Observed& observed, const Limits& limits) {
                    .text = fmt::format("{} has not answered for {:.0f} s: the link to it is cut, or it is stuck",
                                        observed.store, seconds(observed.now - observed.store_answered))};
   }
-  if (const auto ranks = silent(observed, limits.timeout); !ranks.empty()) {
+  if (const auto ranks = silent(observed, limits, limits.timeout); !ranks.empty()) {
     return blame(ranks, fmt::format("{} gave no sign of life for {:.0f} s: hung, stopped or cut off "
                                     "(parallel.timeout_s)",
                                     names(observed, ranks), seconds(limits.timeout)));

@@ -18,7 +18,7 @@ fs::path log_file(const fs::path& output, int rank) { return output / "logs" / f
 
 RankOutput::RankOutput(const Meeting& meeting, const fs::path& output) : meeting_(meeting) {
   const int rank = meeting.place.rank;
-  if (rank == 0 || meeting.supervised) return;
+  if (rank == 0 || meeting.supervised || output.empty()) return;
   const fs::path path = log_file(output, rank);
   make_writable_folder(path.parent_path());
   const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);

@@ -15,7 +15,7 @@ std::filesystem::path log_file(const std::filesystem::path& output, int rank);
 /// the destructor, stdout and stderr of the process are appended to their log file.
 class RankOutput {
  public:
-  /// Throws InputError when the folder can't be written to.
+  /// Does nothing for an empty `output`. Throws InputError when the folder can't be written to.
   RankOutput(const Meeting& meeting, const std::filesystem::path& output);
   ~RankOutput();
   RankOutput(const RankOutput&) = delete;

@@ -163,8 +163,12 @@ void Watch::talk() {
 
 void Watch::look() {
   std::optional<Moment> proposed;
+  Moment last = Clock::now();
   for (std::unique_lock lock(mutex_); !leaving_ && !accusing_;) {
     const Moment now = Clock::now();
+    // A process that was stopped itself has heard nobody: it listens again before it judges.
+    if (now - last > patience) observed_.store_answered = now;
+    last = now;
     observed_.now = now;
     if (verdict_) {
       const Verdict verdict = *verdict_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 #include <vector>
 
 #include "rrhf/core/error.h"
@@ -28,8 +29,9 @@ std::string sampled_hash(const fs::path& path) {
 }
 
 bool read_by_training(const fs::path& path) {
-  static constexpr std::array kinds{".json", ".safetensors", ".bin", ".pt", ".pth", ".model"};
-  return std::ranges::find(kinds, path.extension()) != kinds.end();
+  static constexpr std::array<std::string_view, 6> kinds{".json", ".safetensors", ".bin", ".pt", ".pth", ".model"};
+  const std::string ending = path.extension().string();
+  return std::ranges::find(kinds, std::string_view(ending)) != kinds.end();
 }
 
 // "train.seed: 42", a line a setting.

@@ -19,7 +19,7 @@ Observed all_well() {
   Observed observed{.rank = 0,
                     .signs = {},
                     .now = at(1000),
-                    .store_answered = at(999.5),
+                    .store_answered = at(1000),
                     .store = "rank 0, which holds the meeting point a:1,",
                     .collectives = 8,
                     .last_collective = at(998),
@@ -42,6 +42,13 @@ TEST(Judge, WaitsForASilentRankAsLongAsTheTimeout) {
   EXPECT_EQ(verdict->rank, 2);
   EXPECT_EQ(verdict->exit_code, 1);
   EXPECT_EQ(verdict->text, "rank 2 on b gave no sign of life for 60 s: hung, stopped or cut off (parallel.timeout_s)");
+}
+
+TEST(Judge, CountsSilenceOnlyWhileItListened) {
+  Observed observed = all_well();
+  observed.store_answered = at(950);
+  for (Sign& sign : observed.signs) sign.seen = at(900);
+  EXPECT_EQ(judge(observed, limits), std::nullopt);
 }
 
 TEST(Judge, NeverLooksAtItsOwnSign) {

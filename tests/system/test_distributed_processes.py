@@ -31,7 +31,7 @@ def probe(build_dir: Path, tmp_path: Path) -> Callable[..., list[str]]:
     """The command line of a probe that writes into tmp_path/out."""
 
     def command(steps: int = 3, ms: int = 10, timeout: int = 60, processes: int = 0, fail: str = "") -> list[str]:
-        words = [build_dir / "rank_probe", tmp_path / "out", steps, ms, timeout]
+        words = [build_dir / "tests" / "rank_probe", tmp_path / "out", steps, ms, timeout]
         if processes:
             words += ["--processes", processes]
         if fail:
@@ -42,7 +42,10 @@ def probe(build_dir: Path, tmp_path: Path) -> Callable[..., list[str]]:
 
 
 def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def descendants(pid: int) -> list[int]:
