@@ -54,7 +54,8 @@ def sharded_peak(fields: dict[str, int], ranks: int) -> float:
     layer, embedding, head = 2 * d * d + 2 * d * kv + 3 * d * f + 2 * d, v * d, v * d + d
     held = 16 * (embedding + fields["num_hidden_layers"] * layer + head) / ranks
     larger = max(layer, head)
-    passing = max(2 * head + layer, 3 * layer + larger + larger / ranks, embedding + 2 * layer + layer / ranks)
+    # The third of three layers is the buffer that Gloo gathers the next one through; so are the second of two heads, ...
+    passing = max(2 * head + 2 * layer, 4 * layer + larger + larger / ranks, embedding + 2 * layer + layer / ranks, 2 * embedding)
     return held + (4 * passing if ranks > 1 else 0)
 
 
