@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "rrhf/distributed/unit_rooms.h"
 #include "rrhf/distributed/world.h"
 
 namespace rrhf::distributed {
@@ -16,7 +17,7 @@ namespace rrhf::distributed {
 class GatheredUnits {
  public:
   /// `parts`: this rank's part of each unit, flat; shared, not copied. `group` must outlive this.
-  GatheredUnits(const World& group, std::vector<at::Tensor> parts) : group_(&group), parts_(std::move(parts)) {}
+  GatheredUnits(const World& group, std::vector<at::Tensor> parts);
 
   /// The whole unit, flat: valid until need() is called for another. Begins to gather `next`.
   at::Tensor need(std::size_t unit, std::optional<std::size_t> next);
@@ -27,13 +28,16 @@ class GatheredUnits {
  private:
   struct OnItsWay {
     std::size_t unit = 0;
-    at::Tensor whole;
+    at::Tensor room;
+    at::Tensor whole;  // of the room, as much as the unit takes
     Pending gather;
   };
-  OnItsWay begin(std::size_t unit) const;
+  OnItsWay begin(std::size_t unit);
+  void leave(std::optional<OnItsWay>& unit);
 
   const World* group_;
   std::vector<at::Tensor> parts_;
+  UnitRooms rooms_;
   std::optional<OnItsWay> current_;
   std::optional<OnItsWay> next_;
 };

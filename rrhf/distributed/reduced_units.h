@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "rrhf/distributed/unit_rooms.h"
 #include "rrhf/distributed/world.h"
 
 namespace rrhf::distributed {
@@ -35,9 +36,11 @@ class ReducedUnits {
   void finish();
 
  private:
+  at::Tensor whole_of(std::size_t unit, const at::Tensor& room) const;
+
   struct Scatter {
     std::size_t unit = 0;
-    at::Tensor whole, part;
+    at::Tensor room, whole;
     bool of_last_pass = false;
     Pending pending;
   };
@@ -47,7 +50,9 @@ class ReducedUnits {
   const World* shards_;
   const World* copies_;
   std::vector<at::Tensor> parts_;
-  std::vector<at::Tensor> open_;    ///< whole buffers being added to
+  UnitRooms rooms_;
+  at::Tensor received_;             ///< room for a part of a sum
+  std::vector<at::Tensor> open_;    ///< rooms of units being added to
   std::optional<Scatter> scatter_;  ///< one at a time
   std::vector<Pending> copy_sums_;
   bool last_pass_ = false;

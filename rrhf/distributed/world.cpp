@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 
 #include "rrhf/distributed/differences.h"
@@ -16,15 +17,17 @@ struct Flight {
   c10::intrusive_ptr<c10d::Work> work;
   std::shared_ptr<Group> group;
   const char* operation;
+  std::function<void()> then;  // what is left to do once the work is done, if anything
 };
 
 namespace {
 
 template <class Start>
-Pending begin(const std::shared_ptr<Group>& group, const char* operation, Start start) {
+Pending begin(const std::shared_ptr<Group>& group, const char* operation, Start start,
+              std::function<void()> then = {}) {
   group->watch->began(operation);
   try {
-    return Pending(std::make_shared<Flight>(Flight{start(*group->backend), group, operation}));
+    return Pending(std::make_shared<Flight>(Flight{start(*group->backend), group, operation, std::move(then)}));
   } catch (const std::exception& failure) {
     group->watch->failed_in(operation, failure.what());
   }
@@ -43,6 +46,7 @@ void Pending::wait() {
   const auto flight = std::exchange(flight_, {});
   try {
     flight->work->wait();
+    if (flight->then) flight->then();
   } catch (const std::exception& failure) {
     flight->group->watch->failed_in(flight->operation, failure.what());
   }
@@ -74,10 +78,20 @@ Pending World::reduce_scatter(at::Tensor& part, const at::Tensor& whole) const {
     if (whole.const_data_ptr() != part.const_data_ptr()) part.view(-1).copy_(whole.view(-1));
     return {};
   }
-  return begin(group_, "reduce_scatter", [&](c10d::Backend& backend) {
-    at::Tensor from = whole.view(-1), into = part.view(-1);
-    return backend._reduce_scatter_base(into, from);
-  });
+  at::Tensor from = whole.view(-1), into = part.view(-1);
+  if (group_->backend->getBackendName() != "gloo") {
+    return begin(group_, "reduce_scatter",
+                 [&](c10d::Backend& backend) { return backend._reduce_scatter_base(into, from); });
+  }
+  // c10d has Gloo sum a copy of the whole and takes the slice of it; in place it needs no memory.
+  const at::Tensor slice = from.narrow(0, rank() * into.numel(), into.numel());
+  return begin(
+      group_, "reduce_scatter",
+      [&](c10d::Backend& backend) {
+        std::vector<at::Tensor> tensors{from};
+        return backend.allreduce(tensors);
+      },
+      [slice, into] { into.copy_(slice); });
 }
 
 Pending World::broadcast(at::Tensor& tensor, int from) const {

@@ -241,15 +241,17 @@ def test_timing_tells_how_the_ranks_fared(ranks: Ranks, twenty_steps: Config, tm
 def test_a_sharded_rank_holds_what_the_formula_says(
     repo: Path, rrhf: Program, ranks: Ranks, make_config: Config, models: Path, tmp_path: Path
 ) -> None:
-    """docs/distributed-memory.md; beyond what the same ranks take for a model of 260K parameters, within 10 %."""
+    """docs/distributed-memory.md, within 10 %. Counted is what the ranks take beyond the same ranks with a model of 260K
+    parameters; activations and the libraries' own memory are taken from the run of one rank, which they must not rule."""
     sys.path.insert(0, str(repo / "tools" / "bench"))
-    from worlds import sharded_peak
+    from worlds import SHAPES, sharded_peak
 
-    fields = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1376, "vocab_size": 8192}
+    fields, _ = SHAPES["134M"]
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 512, "rms_norm_eps": 1e-6}
     (tmp_path / "shape.json").write_text(json.dumps(config | fields))
     rrhf("model", "init", "--config", tmp_path / "shape.json", "--tokenizer", models / "hf", "--out", tmp_path / "large")
     row = write_lines(tmp_path / "row.jsonl", ranked_rows(1))
+    activations = 0.0
     for count in (1, 2, 4):
         peaks = []
         for name, model in (("small", models / "hf"), ("large", tmp_path / "large")):
@@ -258,4 +260,7 @@ def test_a_sharded_rank_holds_what_the_formula_says(
             ranks(count, "train", make_config(run, model={"path": str(model)}, parallel=MODES["sharded"], **settings))
             line = json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1])
             peaks.append(max(line["timing"]["rank_peak_memory"]))
-        assert peaks[1] - peaks[0] == pytest.approx(sharded_peak(fields, count), rel=0.1), count
+            shutil.rmtree(tmp_path / run)
+        assert peaks[1] - peaks[0] - activations == pytest.approx(sharded_peak(fields, count), rel=0.1), count
+        if count == 1:
+            activations = peaks[1] - peaks[0] - sharded_peak(fields, 1)

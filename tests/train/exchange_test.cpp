@@ -1,6 +1,8 @@
 // Figures of several ranks, as forked processes.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "rrhf/train/groups.h"
 #include "rrhf/train/step_work.h"
 #include "rrhf/train/totals.h"

@@ -53,9 +53,9 @@ def sharded_peak(fields: dict[str, int], ranks: int) -> float:
     kv = fields.get("num_key_value_heads", heads) * (d // heads)
     layer, embedding, head = 2 * d * d + 2 * d * kv + 3 * d * f + 2 * d, v * d, v * d + d
     held = 16 * (embedding + fields["num_hidden_layers"] * layer + head) / ranks
-    larger = max(layer, head)
-    passing = max(2 * head + layer, 3 * layer + larger + larger / ranks, embedding + 2 * layer + layer / ranks)
-    return held + (4 * passing if ranks > 1 else 0)
+    # Two rooms for weights, two for gradients, and the buffer that Gloo gathers through; a part of a sum.
+    largest = max(layer, embedding, head)
+    return held + (4 * (5 * largest + largest / ranks) if ranks > 1 else 0)
 
 
 def ranked(shared: Path, name: str) -> list[Row]:
