@@ -10,7 +10,8 @@ namespace rrhf::model {
 namespace {
 
 std::unique_ptr<DecodeForward> make_forward(const Llama& llama, KvCache& cache, Decoder::Path path) {
-  return make_aten_forward(llama, cache);
+  const bool loops = path == Decoder::Path::automatic && has_kernels(llama.weights().embedding_VD);
+  return loops ? make_loop_forward(llama, cache) : make_aten_forward(llama, cache);
 }
 
 // Prompts as a pack: each with one label, which takes no row.
