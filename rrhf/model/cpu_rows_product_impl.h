@@ -1,9 +1,9 @@
 // Products of rows with a large weight matrix, each output a sum of its own. Part of cpu_kernels_impl.h.
 //
-// An output is the sum over k of one register of partial sums, its lanes added by halves, then what is left of k one by
-// one; a new sum is begun every product_depth inputs. That order is the same whether a block of rows or a single one is
-// computed, so a row's outputs do not depend on the rows beside it. A weight comes from memory once for up to
-// product_rows rows, and while they are computed the next weights are fetched.
+// An output is one register of partial sums over k, its lanes added by halves; a new one is begun every product_depth
+// inputs. That order is the same whether a block of rows or a single one is computed, so a row's outputs do not depend
+// on the rows beside it. A weight comes from memory once for up to product_rows rows, and while they are computed the
+// next weights are fetched.
 
 #include <utility>
 
@@ -61,6 +61,14 @@ struct Ahead {
   I step;  // elements from one line asked for to the next
 };
 
+// Fewer elements than a register holds, and zeros.
+template <class T>
+inline Register<T> filled_up(const T* x, I count) {
+  T lanes[register_lanes<T>] = {};
+  for (I i = 0; i < count; ++i) lanes[i] = x[i];
+  return *reinterpret_cast<const Register<T>*>(lanes);
+}
+
 // M rows times N outputs over `depth` inputs.
 template <class T, int M, int N, int Lines>
 inline void output_block(const T* x, I x_stride, const T* w, I w_stride, T* y, I y_stride, I depth, bool accumulate,
@@ -77,17 +85,18 @@ inline void output_block(const T* x, I x_stride, const T* w, I w_stride, T* y, I
       for (int j = 0; j < N; ++j) sum[i * N + j] += input * weight[j];
     }
   }
+  if (k < depth) {
+    for (int i = 0; i < M; ++i) {
+      const Register<T> input = filled_up(x + i * x_stride + k, depth - k);
+      for (int j = 0; j < N; ++j) sum[i * N + j] += input * filled_up(w + j * w_stride + k, depth - k);
+    }
+  }
   T total[count + lanes];
   for (int i = 0; i < count; i += group) {
     *reinterpret_cast<Register<T>*>(total + i) = lane_sums<T, group, lanes / 2>(sum + i);
   }
-  for (int i = 0; i < M; ++i) {
-    for (int j = 0; j < N; ++j) {
-      T out = total[i * N + j];
-      for (I rest = k; rest < depth; ++rest) out += x[i * x_stride + rest] * w[j * w_stride + rest];
-      T* at = y + i * y_stride + j;
-      *at = accumulate ? *at + out : out;
-    }
+  for (int i = 0; i < M; ++i, y += y_stride) {
+    for (int j = 0; j < N; ++j) y[j] = accumulate ? y[j] + total[i * N + j] : total[i * N + j];
   }
 }
 
