@@ -129,7 +129,6 @@ TEST(Generator, EndsAtAStopString) {
 
 TEST(Generator, AnAnswerThatBeginsWithEosIsCounted) {
   const model::Llama llama = chain_llama({{1, 2}, {300, 301}, {301, 2}});
-  std::vector<Answer> answers;
   const std::vector<Request> requests{{{1}, 0}, {{300}, 1}, {{1}, 2}};
   const Totals totals = Generator(llama, tokenizer(), {}, {}).generate(requests, {});
   EXPECT_EQ(totals.requests, 3);

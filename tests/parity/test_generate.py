@@ -105,8 +105,8 @@ def test_beam(models: Path, probe: Callable[..., Answers], folder: str, length_p
 # --- diverse beam search ----------------------------------------------------------------------------------------------
 
 DIVERSE = [
-    {"beams": 4, "groups": 4, "diversity": 1.0, "answers": 4, "max_new_tokens": 128},  # the release's sampling (DP)
-    {"beams": 6, "groups": 3, "diversity": 0.5, "answers": 5, "max_new_tokens": 90},
+    {"beams": 4, "groups": 4, "diversity": 1.0, "answers": 4, "max_new_tokens": 100},  # the release's sampling (DP)
+    {"beams": 6, "groups": 3, "diversity": 0.5, "answers": 5, "max_new_tokens": 70},
     {"beams": 6, "groups": 2, "diversity": 2.0, "answers": 6, "max_new_tokens": 60, "length_penalty": 0.3},
     {"beams": 4, "groups": 2, "diversity": 1.0, "answers": 4, "max_new_tokens": 40, "repetition_penalty": 1.3},
 ]
@@ -123,10 +123,10 @@ def beam_python(repo: Path) -> Path:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_diverse_beam(models: Path, probe: Callable[..., Answers], beam_python: Path, tmp_path: Path, folder: str) -> None:
-    prompts = prompts_of(models / folder)
+    prompts = prompts_of(models / folder)[:5]
     # Where a group has ended, transformers goes on choosing the padding token: EOS, for a model without one.
     settings = [{PEER_NAMES.get(name, name): value for name, value in case.items()} | {"pad_token_id": 2} for case in DIVERSE]
-    beams = [{"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 100, "pad_token_id": 2}]
+    beams = [{"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 60, "pad_token_id": 2}]
     request = tmp_path / "request.json"
     request.write_text(json.dumps({"model": str(models / folder), "prompts": prompts, "settings": settings + beams}))
     peer = subprocess.run(
@@ -134,7 +134,7 @@ def test_diverse_beam(models: Path, probe: Callable[..., Answers], beam_python: 
     )
     assert peer.returncode == 0, peer.stderr[-3000:]
     cases = [{"method": "diverse-beam", **case} for case in DIVERSE]
-    cases.append({"method": "beam", "beams": 4, "answers": 4, "max_new_tokens": 100})
+    cases.append({"method": "beam", "beams": 4, "answers": 4, "max_new_tokens": 60})
     for case, expected in zip(cases, json.loads(peer.stdout), strict=True):
         assert tokens_of(probe(models / folder, prompts, case)) == expected, case
 
@@ -198,11 +198,11 @@ def test_first_tokens_are_drawn_with_their_probabilities(
     assert freedom >= 3
     assert statistic < chi_square_limit(freedom), (statistic, freedom)
     uniform = torch.full_like(probabilities, 1 / len(probabilities))
-    assert chi_square(counts, uniform, SAMPLES)[0] > 100 * chi_square_limit(freedom), "the test can fail"
-    for answer in answers[:50]:
+    assert chi_square(counts, uniform, SAMPLES)[0] > 10 * chi_square_limit(freedom), "the test can fail"
+    plain = first_token_probabilities(model, prompt, {}).log()
+    for answer in answers[:500]:
         token = (answer["tokens"] or [2])[0]
-        plain = first_token_probabilities(model, prompt, {})[token]
-        assert answer["logprob"] == pytest.approx(math.log(plain), rel=1e-4, abs=1e-5)
+        assert answer["logprob"] == pytest.approx(plain[token].item(), rel=1e-4, abs=1e-5)
 
 
 def test_text_is_that_of_the_tokenizer(models: Path, probe: Callable[..., Answers]) -> None:
