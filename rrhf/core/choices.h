@@ -135,9 +135,9 @@ struct Choices<Recompute> {
 
 template <>
 struct Choices<DecodingMethod> {
-  static constexpr std::array names{
-      std::pair{"greedy", DecodingMethod::greedy}, std::pair{"top-p", DecodingMethod::top_p},
-      std::pair{"beam", DecodingMethod::beam}, std::pair{"diverse-beam", DecodingMethod::diverse_beam}};
+  static constexpr std::array names{std::pair{"greedy", DecodingMethod::greedy},
+                                    std::pair{"top-p", DecodingMethod::top_p}, std::pair{"beam", DecodingMethod::beam},
+                                    std::pair{"diverse-beam", DecodingMethod::diverse_beam}};
 };
 
 /// The word for a value.

@@ -23,7 +23,10 @@ std::string_view AnswerText::add(std::int32_t id) {
   const std::size_t before = tokenizer_->decode(std::span(window_).first(known_)).size();
   const std::size_t first_new = text_.size();
   text_ += std::string_view(whole).substr(std::min(before, whole.size()));
-  window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(known_));
+  const bool visible =
+      tokenizer_->decode(std::span(window_).subspan(known_)).find_first_not_of(' ') != std::string::npos;
+  // Spaces at the window's beginning would be dropped as a text's leading ones are.
+  if (visible) window_.erase(window_.begin(), window_.begin() + static_cast<std::ptrdiff_t>(known_));
   known_ = window_.size();
   cut_at_stop(first_new);
   return certain(stopped_ ? text_.size() : text_.size() - undecided());

@@ -29,6 +29,7 @@ struct Beam {
 struct Group {
   std::vector<Beam> beams;
   Hypotheses finished;
+  Ids chosen{};  // the tokens its beams go on with, or would
   bool done = false;
 };
 
@@ -109,7 +110,7 @@ class BeamSearch final : public Search {
         continue;
       }
       advance(group, best_candidates<T>(group, logits_RV, chosen));
-      for (const Beam& beam : group.beams) chosen.push_back(beam.tokens.back());
+      chosen.insert(chosen.end(), group.chosen.begin(), group.chosen.end());
     }
   }
 
@@ -160,6 +161,7 @@ class BeamSearch final : public Search {
 
   void advance(Group& group, const std::vector<Candidate>& candidates) {
     std::vector<Beam> next;
+    group.chosen.clear();
     for (std::size_t rank = 0; rank < candidates.size() && std::ssize(next) < group_size_; ++rank) {
       const Candidate& candidate = candidates[rank];
       const bool counts = static_cast<std::int64_t>(rank) < group_size_;
@@ -177,6 +179,7 @@ class BeamSearch final : public Search {
         if (counts) finish(group, std::move(beam), Ending::stop);
         continue;
       }
+      group.chosen.push_back(candidate.token);
       next.push_back(std::move(beam));
     }
     group.done = next.empty() || group.finished.complete(candidates.front().sum, length_);

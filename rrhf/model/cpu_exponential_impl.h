@@ -1,4 +1,5 @@
 // exp() as a loop the compiler vectorizes. Part of cpu_kernels_impl.h.
+#pragma once
 
 #include <cstdint>
 

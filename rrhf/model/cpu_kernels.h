@@ -17,6 +17,15 @@ struct Strided {
   std::int64_t column_stride;
 };
 
+/// The keys and values of one head of one layer in a paged cache (kv_cache.h).
+template <class T>
+struct PagedHead {
+  const T* keys;              ///< of page 0: [width, 16]
+  const T* values;            ///< of page 0: [16, width]
+  std::int64_t page_stride;   ///< elements from a page to the next, of both
+  const std::int32_t* pages;  ///< of the sequence, in order
+};
+
 /// The loops of one instruction set. D, F, V: widths as in weights.h; H: head_dim / 2.
 template <class T>
 struct Kernels {
@@ -73,6 +82,17 @@ struct Kernels {
   /// For the small products of attention, which a library call apiece would cost more than they take.
   void (*small_product)(Strided<T> a, const T* b, std::int64_t b_row_stride, T* c, std::int64_t c_row_stride,
                         std::int64_t m, std::int64_t k, std::int64_t n, bool accumulate);
+
+  /// y = x w^T, or y += x w^T with `accumulate`. x: [rows, k], w: [outputs, k] without gaps, y: [rows, outputs]. For
+  /// weights that are read once for a few rows; a row's outputs are the same to the last bit whatever rows and outputs
+  /// are computed with it.
+  void (*rows_product)(const T* x, std::int64_t x_row_stride, const T* w, T* y, std::int64_t y_row_stride,
+                       std::int64_t rows, std::int64_t k, std::int64_t outputs, bool accumulate);
+
+  /// The outputs of `group` query heads that share a key/value head, [group, width], of the last of `length` positions.
+  /// `scores`: working memory for group * length elements, the length rounded up to whole pages.
+  void (*attend_pages)(const T* queries, std::int64_t group, std::int64_t width, PagedHead<T> head, std::int64_t length,
+                       T scale, T* scores, T* out);
 };
 
 /// The best loops for this machine: "avx512", "avx2" or "baseline". Chosen once; T is float or double.

@@ -6,7 +6,10 @@
 
 #include "rrhf/model/cpu_exponential_impl.h"
 #include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/cpu_paged_attention_impl.h"
+#include "rrhf/model/cpu_rows_product_impl.h"
 #include "rrhf/model/cpu_small_product_impl.h"
+#include "rrhf/model/cpu_vector_impl.h"
 
 namespace rrhf::model::cpu::RRHF_ISA {
 namespace {
@@ -131,14 +134,6 @@ void swiglu_backward(T* gate_up, T* dy, I rows, I f) {
 }
 
 template <class T>
-inline T row_max(const T* x, I columns) {
-  T most = x[0];
-#pragma omp simd reduction(max : most)
-  for (I j = 0; j < columns; ++j) most = x[j] > most ? x[j] : most;
-  return most;
-}
-
-template <class T>
 void causal_softmax(T* x, I row_stride, I rows, I first, I columns, T scale, T* normalizer) {
   for (I i = 0; i < rows; ++i, x += row_stride) {
     const I seen = first + i;
@@ -230,7 +225,8 @@ constexpr Kernels<T> table = {RRHF_NAME(RRHF_ISA),  rms_norm<T>,        rms_norm
                               rms_norm_backward<T>, rotate<T>,          swiglu<T>,
                               swiglu_backward<T>,   causal_softmax<T>,  causal_softmax_again<T>,
                               softmax_backward<T>,  log_normalizers<T>, scaled_probabilities<T>,
-                              scale_rows<T>,        small_product<T>};
+                              scale_rows<T>,        small_product<T>,   rows_product<T>,
+                              attend_pages<T>};
 
 #undef RRHF_NAME
 #undef RRHF_NAME_OF

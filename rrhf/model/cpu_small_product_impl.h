@@ -1,17 +1,10 @@
 // Products of small matrices, held in registers. Part of cpu_kernels_impl.h.
 
 #include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/cpu_vector_impl.h"
 
 namespace rrhf::model::cpu::RRHF_ISA {
 namespace {
-
-using I = std::int64_t;
-
-// A register of Bytes filled with T, loadable from any address.
-template <class T, int Bytes>
-struct VectorOf {
-  typedef T type __attribute__((vector_size(Bytes), aligned(sizeof(T)), may_alias));
-};
 
 // A block of M rows of c and N registers of columns, held in registers over all of k.
 template <class T, int Bytes, int M, int N>

@@ -9,8 +9,8 @@
 namespace rrhf::model {
 namespace {
 
-std::unique_ptr<DecodeForward> make_forward(const Llama& llama, KvCache& cache, Decoder::Path path) {
-  return make_aten_forward(llama, cache);
+bool takes_loops(const Llama& llama, Decoder::Path path) {
+  return path == Decoder::Path::automatic && has_kernels(llama.weights().embedding_VD);
 }
 
 // Prompts as a pack: each with one label, which takes no row.
@@ -32,8 +32,8 @@ std::int64_t context_length(const LlamaConfig& config) {
 
 Decoder::Decoder(const Llama& llama, Path path)
     : llama_(llama),
-      cache_(llama.config(), llama.weights().embedding_VD.options()),
-      forward_(make_forward(llama, cache_, path)) {}
+      cache_(llama.config(), llama.weights().embedding_VD.options(), /*zeroed=*/!takes_loops(llama, path)),
+      forward_(takes_loops(llama, path) ? make_loop_forward(llama, cache_) : make_aten_forward(llama, cache_)) {}
 
 Decoder::~Decoder() = default;
 

@@ -6,25 +6,19 @@
 #include <utility>
 
 namespace rrhf::model {
-namespace {
+KvCache::KvCache(const LlamaConfig& config, at::TensorOptions options, bool zeroed) : zeroed_(zeroed) {
+  const std::int64_t layers = config.num_hidden_layers, kv = config.num_key_value_heads, h = config.head_dim;
+  keys_PLKHS_ = at::empty({0, layers, kv, h, page_size}, options);
+  values_PLKSH_ = at::empty({0, layers, kv, page_size, h}, options);
+}
 
-// The same tensor with more rows, zeros: what was never written must not be NaN, since a masked score of 0 multiplies
-// it.
-at::Tensor grown(const at::Tensor& old, std::int64_t rows) {
+at::Tensor KvCache::grown(const at::Tensor& old, std::int64_t pages) const {
   std::vector<std::int64_t> shape = old.sizes().vec();
-  shape.front() = rows;
-  at::Tensor result = at::zeros(shape, old.options());
+  shape.front() = pages;
+  at::Tensor result = zeroed_ ? at::zeros(shape, old.options()) : at::empty(shape, old.options());
   result.narrow(0, 0, old.size(0)).copy_(old);
   return result;
 }
-
-}  // namespace
-
-KvCache::KvCache(const LlamaConfig& config, at::TensorOptions options)
-    : keys_PLKHS_(
-          at::zeros({0, config.num_hidden_layers, config.num_key_value_heads, config.head_dim, page_size}, options)),
-      values_PLKSH_(
-          at::zeros({0, config.num_hidden_layers, config.num_key_value_heads, page_size, config.head_dim}, options)) {}
 
 void KvCache::reserve(std::int64_t pages) {
   const std::int64_t old = std::ssize(owners_);

@@ -20,7 +20,8 @@ class KvCache {
  public:
   static constexpr std::int64_t page_size = 16;
 
-  KvCache(const LlamaConfig& config, at::TensorOptions options);
+  /// `zeroed`: places that were never written hold zeros, for readers that multiply them by 0.
+  KvCache(const LlamaConfig& config, at::TensorOptions options, bool zeroed = true);
   KvCache(const KvCache&) = delete;
   KvCache& operator=(const KvCache&) = delete;
 
@@ -42,7 +43,9 @@ class KvCache {
   void release(std::int32_t page) noexcept;
   bool shared(std::int32_t page) const { return owners_[static_cast<std::size_t>(page)] > 1; }
   void copy_page(std::int32_t from, std::int32_t to);
+  at::Tensor grown(const at::Tensor& old, std::int64_t pages) const;
 
+  bool zeroed_;
   at::Tensor keys_PLKHS_, values_PLKSH_;
   std::vector<std::int32_t> owners_;  // of each page
   std::vector<std::int32_t> free_;    // with room for all, so that release() need not allocate

@@ -3,10 +3,11 @@
 // Decodes with the generator and writes what it did, for the parity tests: a line for each request,
 // {"answers": [{"tokens", "text", "ending", "logprob", "score"}]}. REQUESTS.json holds {"options": {...}, "prompts":
 // [[ids]...]}; options are the fields of DecodingOptions, with "dtype", "sequences", "prefill_tokens" and
-// "bos_before_answer" beside them.
+// "bos_before_answer" beside them. Prints the seconds that decoding took.
 
 #include <ATen/ATen.h>
 
+#include <chrono>
 #include <cstdio>
 #include <fstream>
 
@@ -63,8 +64,12 @@ void decode(const std::string& folder, const Json& json, const std::string& out)
   const generate::Resources resources{json.value("sequences", std::int64_t{32}),
                                       json.value("prefill_tokens", std::int64_t{1024})};
   const generate::Generator generator(llama, tokenizer, beginning, options_of(json.at("options")), resources);
+  const auto begin = std::chrono::steady_clock::now();
+  const auto all = generator.generate(requests);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  std::printf("%.6f\n", seconds.count());
   std::ofstream lines(out);
-  for (const auto& answers : generator.generate(requests)) lines << dump_json(to_json(answers)) << "\n";
+  for (const auto& answers : all) lines << dump_json(to_json(answers)) << "\n";
 }
 
 }  // namespace
