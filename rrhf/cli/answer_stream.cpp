@@ -25,7 +25,7 @@ ShownAnswer show_answer(const generate::Generator& generator, const generate::Re
   const auto on_finished = [&](std::size_t, const std::vector<generate::Answer>& answers) {
     const generate::Answer& answer = answers.front();
     if (!streamed) show(answer.text);
-    shown.tokens = std::ssize(answer.tokens);
+    shown.tokens = answer.tokens;
     shown.ending = answer.ending;
     shown.empty_by_eos = answer.empty_by_eos();
   };

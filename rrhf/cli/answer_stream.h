@@ -12,7 +12,7 @@ namespace rrhf::cli {
 
 struct ShownAnswer {
   std::string text;  ///< what was shown; of a cancelled one, what came before
-  std::int64_t tokens = 0;
+  std::vector<std::int32_t> tokens;
   generate::Ending ending = generate::Ending::cancelled;
   bool empty_by_eos = false;
 };

@@ -28,10 +28,11 @@ bool each_turn_alone(const text::PromptTemplate& prompt_template) {
 
 std::string describe_model(const workflow::Answerer& answerer) {
   const model::LlamaConfig& config = answerer.config();
-  return fmt::format("rrhf {}   LLaMA {} ({} x {}, {} heads)   {}, {} threads   context {}", RRHF_VERSION,
+  const int threads = at::get_num_threads();
+  return fmt::format("rrhf {}   LLaMA {} ({} x {}, {} heads)   {}, {} thread{}   context {}", RRHF_VERSION,
                      short_number(static_cast<double>(config.parameter_count())), config.num_hidden_layers,
-                     config.hidden_size, config.num_attention_heads, name_of(answerer.settings().dtype),
-                     at::get_num_threads(), answerer.context_length());
+                     config.hidden_size, config.num_attention_heads, name_of(answerer.settings().dtype), threads,
+                     threads == 1 ? "" : "s", with_commas(answerer.context_length()));
 }
 
 class Chat {
@@ -137,7 +138,13 @@ class Chat {
     fmt::print("\n");
     std::fflush(stdout);
     say_how_it_ended(shown, room);
-    if (!each_turn_alone(template_)) said_ = prompt + shown.text;
+    if (!each_turn_alone(template_)) said_ = prompt + space_before(shown) + shown.text;
+  }
+
+  // A text of its own loses the space that its first word brings; behind the prompt it stands.
+  const char* space_before(const ShownAnswer& shown) const {
+    const bool word = !shown.tokens.empty() && answerer_.tokenizer().piece(shown.tokens.front()).starts_with("▁");
+    return word ? " " : "";
   }
 
   void say_how_it_ended(const ShownAnswer& shown, std::int64_t room) const {

@@ -11,10 +11,11 @@ namespace {
 using Options = DecodingOptions;
 
 constexpr std::array settings{
-    DecodingSetting{"method", "METHOD", "greedy | top-p | beam | diverse-beam", &Options::method},
-    DecodingSetting{"max-new-tokens", "N", "tokens an answer has at most, its EOS included", &Options::max_new_tokens},
-    DecodingSetting{"temperature", "T", "top-p: logits are divided by it", &Options::temperature},
-    DecodingSetting{"top-p", "P", "top-p: draw from the fewest tokens whose probabilities reach it", &Options::top_p},
+    DecodingSetting{"method", "METHOD", "How answers are decoded: greedy | top-p | beam | diverse-beam",
+                    &Options::method},
+    DecodingSetting{"max-new-tokens", "N", "Tokens an answer has at most, its EOS included", &Options::max_new_tokens},
+    DecodingSetting{"temperature", "T", "top-p: what logits are divided by", &Options::temperature},
+    DecodingSetting{"top-p", "P", "top-p: draw from the fewest tokens whose probabilities reach P", &Options::top_p},
     DecodingSetting{"top-k", "N", "top-p: draw from the N likeliest tokens alone; 0: from all", &Options::top_k},
     DecodingSetting{"beams", "N", "beam methods: hypotheses under way", &Options::beams},
     DecodingSetting{"groups", "N", "diverse-beam: groups that the beams are shared out among", &Options::groups},
@@ -22,7 +23,7 @@ constexpr std::array settings{
                     &Options::diversity},
     DecodingSetting{"length-penalty", "X", "beam methods: hypotheses are ordered by log-prob / length^X",
                     &Options::length_penalty},
-    DecodingSetting{"repetition-penalty", "X", "above 1: tokens that were there become less likely",
+    DecodingSetting{"repetition-penalty", "X", "Above 1, tokens that were there become less likely",
                     &Options::repetition_penalty},
     DecodingSetting{"seed", "N", "top-p: the same seed draws the same answers", &Options::seed},
 };

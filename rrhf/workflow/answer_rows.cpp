@@ -46,11 +46,23 @@ void log_counts(const AnswerCounts& counts, const Answerer& answerer) {
            : "; a model trained with the released encoding needs rrhf.json in its folder (docs/generate.md)");
 }
 
+bool with_beams(const generate::DecodingOptions& decoding) {
+  return decoding.method == DecodingMethod::beam || decoding.method == DecodingMethod::diverse_beam;
+}
+
+[[noreturn]] void throw_interrupted(const PartLines& lines, std::string_view operation) {
+  if (lines.finished() == 0) throw Interrupted(operation, "stopped before a row was finished");
+  throw Interrupted(operation,
+                    fmt::format("stopped after {} of {} rows, kept in {}; the same command goes on from there",
+                                with_commas(lines.finished()), with_commas(lines.rows()), lines.part().string()));
+}
+
 // One run over the rows that are still to be answered.
 class Run {
  public:
-  Run(const Prompts& prompts, PartLines& lines, const LineOf& line_of, std::string_view operation)
-      : lines_(lines), line_of_(line_of), operation_(operation) {
+  Run(const Prompts& prompts, const generate::DecodingOptions& decoding, PartLines& lines, const LineOf& line_of,
+      std::string_view operation)
+      : decoding_(decoding), lines_(lines), line_of_(line_of), operation_(operation) {
     for (std::size_t row = 0; row < prompts.requests.size(); ++row) {
       if (lines.has(row)) continue;
       rows_.push_back(row);
@@ -75,20 +87,41 @@ class Run {
  private:
   void finish(std::size_t request, const std::vector<generate::Answer>& answers) {
     counts_.at_limit += std::ranges::count(answers, generate::Ending::length, &generate::Answer::ending);
+    finished_tokens_ += tokens_of(answers);
     lines_.add(rows_[request], line_of_(rows_[request], answers));
+  }
+
+  // As Totals::new_tokens counts them: of all hypotheses that were decoded.
+  std::int64_t tokens_of(const std::vector<generate::Answer>& answers) const {
+    std::int64_t sum = 0, longest = 0;
+    for (const generate::Answer& answer : answers) {
+      sum += std::ssize(answer.tokens);
+      longest = std::max(longest, std::ssize(answer.tokens));
+    }
+    return with_beams(decoding_) ? decoding_.beams * longest : sum;
+  }
+
+  // Requests done; those under way count by their tokens, as if each went on to the length limit.
+  double requests_done(const generate::Totals& so_far) const {
+    const std::int64_t sequences = with_beams(decoding_) ? decoding_.beams : decoding_.answers;
+    const auto under_way = static_cast<double>(so_far.new_tokens - finished_tokens_) /
+                           static_cast<double>(sequences * decoding_.max_new_tokens);
+    const auto done = static_cast<double>(so_far.requests), all = static_cast<double>(requests_.size());
+    return std::clamp(done + under_way, done, all);
   }
 
   void show(const generate::Totals& so_far) {
     progress_.update([&] {
-      const double seconds = seconds_since(start_), done = static_cast<double>(so_far.requests);
-      const double share = static_cast<double>(lines_.finished()) / static_cast<double>(lines_.rows());
-      const double left = (static_cast<double>(requests_.size()) - done) * seconds / std::max(done, 1.0);
-      return fmt::format("{} {}/{}  {}  {} tok/s  ETA {}", operation_, lines_.finished(), lines_.rows(), bar(share),
+      const double seconds = seconds_since(start_), done = requests_done(so_far);
+      const double all = static_cast<double>(requests_.size()), rows = static_cast<double>(lines_.rows());
+      return fmt::format("{} {}/{}  {}  {} tok/s  ETA {}", operation_, lines_.finished(), lines_.rows(),
+                         bar((rows - all + done) / rows),
                          short_number(static_cast<double>(so_far.new_tokens) / seconds),
-                         done > 0 ? clock_time(left) : "--:--");
+                         clock_time((all - done) * seconds / std::max(done, 1e-6)));
     });
   }
 
+  const generate::DecodingOptions& decoding_;
   PartLines& lines_;
   const LineOf& line_of_;
   std::string_view operation_;
@@ -96,6 +129,7 @@ class Run {
   std::vector<generate::Request> requests_;
   Clock::time_point start_ = Clock::now();
   AnswerCounts counts_;
+  std::int64_t finished_tokens_ = 0;
   Progress progress_;
 };
 
@@ -109,13 +143,9 @@ AnswerCounts answer_rows(Answerer& answerer, const Prompts& prompts, PartLines& 
   AnswerCounts counts;
   if (lines.finished() < lines.rows()) {
     answerer.load_weights();
-    counts = Run(prompts, lines, line_of, operation).work(answerer.generator());
+    counts = Run(prompts, answerer.settings().decoding, lines, line_of, operation).work(answerer.generator());
   }
-  if (lines.finished() < lines.rows()) {
-    throw Interrupted(operation,
-                      fmt::format("stopped after {} of {} rows, kept in {}; the same command goes on from there",
-                                  lines.finished(), lines.rows(), lines.part().string()));
-  }
+  if (lines.finished() < lines.rows()) throw_interrupted(lines, operation);
   lines.complete();
   log_counts(counts, answerer);
   return counts;

@@ -23,7 +23,7 @@ namespace rrhf::workflow {
 struct AnswerSettings {
   std::filesystem::path model;
   std::string template_name = "none";
-  generate::DecodingOptions decoding;
+  generate::DecodingOptions decoding;  ///< its stop strings as they are: default_stops() where a user names none
   std::optional<std::int64_t> max_prompt_tokens;  ///< of longer prompts the last are kept, behind the BOS; none: all
   Dtype dtype = Dtype::float32;
   DeviceChoice device = DeviceChoice::automatic;
@@ -68,6 +68,7 @@ class Answerer {
 
   const AnswerSettings& settings() const noexcept { return settings_; }
   const text::PromptTemplate& prompt_template() const noexcept { return template_; }
+  const text::Tokenizer& tokenizer() const noexcept { return tokenizer_; }
   const generate::Beginning& beginning() const noexcept { return beginning_; }
   const model::LlamaConfig& config() const noexcept { return config_; }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
@@ -48,7 +49,9 @@ void PartLines::read() {
     while (std::getline(lines, line)) {
       if (finished_ == 0) require_same(then);
       const Json json = parse_json_row(line);
-      std::string& place = lines_.at(json.at("row").get<std::size_t>());
+      const auto row = json.at("row").get<std::size_t>();
+      if (row >= lines_.size()) break;
+      std::string& place = lines_[row];
       finished_ += place.empty();
       place = dump_json(json.at("line"));
     }
