@@ -219,6 +219,10 @@ LlamaConfig llama_config_from_json(const Json& json, std::string_view where) {
   config.hidden_size = reader.size("hidden_size", std::nullopt);
   config.intermediate_size = reader.size("intermediate_size", std::nullopt);
   config.num_hidden_layers = reader.size("num_hidden_layers", std::nullopt);
+  constexpr std::int64_t most_layers = 4096;  // many times what any model has, few enough to list their shapes
+  if (config.num_hidden_layers > most_layers) {
+    reader.mistake("num_hidden_layers must be at most {}, is {}", most_layers, config.num_hidden_layers);
+  }
   config.num_attention_heads = reader.size("num_attention_heads", std::nullopt);
   config.num_key_value_heads = reader.size("num_key_value_heads", config.num_attention_heads);
   config.head_dim = reader.size("head_dim", std::max<std::int64_t>(1, config.hidden_size / config.num_attention_heads));

@@ -124,6 +124,29 @@ TEST(StagedFolder, RefusesAFullDestinationUnlessItIsToBeReplaced) {
   EXPECT_EQ(folder.entries(), 1);
 }
 
+TEST(StagedFolder, LeavesAloneWhatAppearsWhileItIsWritten) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "model";
+  StagedFolder staged(target);
+  fs::create_directory(target);
+  folder.write("model/precious", "mine");
+  EXPECT_THROW(staged.publish(), Error);
+  EXPECT_EQ(read_file(target / "precious"), "mine");
+}
+
+TEST(StagedFolder, FollowsALinkAndRefusesOneToNowhere) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder.path() / "real");
+  fs::create_directory_symlink("real", folder.path() / "link");
+  StagedFolder staged(folder.path() / "link");
+  std::ofstream(staged.path() / "a") << "1";
+  staged.publish();
+  EXPECT_TRUE(fs::is_symlink(folder.path() / "link"));
+  EXPECT_EQ(read_file(folder.path() / "real" / "a"), "1");
+  fs::create_directory_symlink("nowhere", folder.path() / "dangling");
+  EXPECT_TRUE(holds(error_of([&] { StagedFolder dangling(folder.path() / "dangling"); }), "is a link to nowhere"));
+}
+
 // A process id that nothing has: the child is waited for, so it is gone.
 pid_t dead_process() {
   const pid_t child = ::fork();

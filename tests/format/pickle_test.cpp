@@ -20,6 +20,21 @@ std::string refusal(const std::string& pickle) {
 // Of opcodes between PROTO and STOP.
 std::string refusal_of_ops(const std::string& ops) { return refusal(pickle_of(ops)); }
 
+TEST(Pickle, TakesNoMoreMemoryThanItIsGiven) {
+  // Each of these asks for some ten times its own bytes or more: tuples of a tuple, items of a dict, slots of the memo.
+  for (const char* repeated : {"\x85", "}a", "\x94"}) {
+    std::string ops = repeated[0] == '}' ? "]" : ")";
+    for (int i = 0; i < 100'000; ++i) ops += repeated;
+    const std::string file = pickle_of(ops);
+    const auto within = [&](std::size_t memory) {
+      return refusal_of([&] { parse_pickle(bytes_of(file), globals, "data.pkl", memory); });
+    };
+    EXPECT_NE(within(1'000'000).find("takes more memory than a file of this size warrants"), std::string::npos)
+        << repeated;
+    EXPECT_EQ(within(32'000'000), "accepted") << repeated;
+  }
+}
+
 TEST(Pickle, ReadsPlainValues) {
   // (1, 300, -2, 2**40, "né", None, True, [1.5], {"k": False})
   const std::string file =

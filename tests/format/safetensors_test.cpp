@@ -133,6 +133,16 @@ TEST(Safetensors, ClaimsOfSizeAllocateNothing) {
   expect_refused(file_with(entry("[99999999999999999999999]", "[0,4]"), 4), "whole number from 0");
 }
 
+TEST(Safetensors, CountsExtentsBeforeItKeepsThem) {
+  std::string extents;
+  for (int i = 0; i < 65; ++i) extents += i == 0 ? "1" : ",1";
+  expect_refused(file_with(R"({"x":{"dtype":"F32","shape":[)" + extents + R"(],"data_offsets":[0,4]}})", 4),
+                 "more numbers in its shape");
+  std::string metadata;
+  for (int i = 0; i < 10'001; ++i) metadata += (i == 0 ? "\"k" : ",\"k") + std::to_string(i) + "\":\"v\"";
+  expect_refused(file_with(R"({"__metadata__":{)" + metadata + "}}", 0), "more than 10000 entries");
+}
+
 TEST(Safetensors, SaysWhatStandsInItsPlace) {
   expect_refused("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer");
   expect_refused("<html><body>404</body></html>", "web page");

@@ -40,6 +40,11 @@ TEST(LlamaConfig, TakesDefaultsOfTheLibraryItComesFrom) {
   EXPECT_FALSE(config.tie_word_embeddings);
 }
 
+TEST(LlamaConfig, RefusesMoreLayersThanAnyModelHas) {
+  EXPECT_EQ(mistake(small(), "num_hidden_layers", 4096), "accepted");
+  EXPECT_NE(mistake(small(), "num_hidden_layers", 4097).find("must be at most 4096, is 4097"), std::string::npos);
+}
+
 TEST(LlamaConfig, RefusesWhatWouldChangeTheResult) {
   const std::pair<const char*, Json> changes[] = {{"hidden_act", "gelu"},
                                                   {"attention_bias", true},
