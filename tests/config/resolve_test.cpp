@@ -151,8 +151,8 @@ TEST(ResolveFile, RefusesAMissingFile) {
 bool change(const Option& option) {
   const Json before = option.value.write();
   const Json samples = Json::parse(
-      R"([true, false, 7, 0.5, [0.5, 0.25], ["a", "b c"], "none", "paper", "cpu", "bfloat16", "hh", "released", "eos",
-          "plain", "sampled", "padded", "linear", "carry", "sum", "sharded", "layer", "apart", "some text"])");
+      R"([true, false, 7, 700, 0.5, [0.5, 0.25], ["a", "b c"], "none", "paper", "cpu", "bfloat16", "hh", "released", "eos",
+          "plain", "sampled", "padded", "linear", "carry", "sum", "sharded", "layer", "gloo", "apart", "some text"])");
   for (const Json& sample : samples) {
     if (option.value.read(sample) && option.value.write() != before) return true;
   }
