@@ -99,11 +99,11 @@ def test_tokens_are_counted_with_a_tokenizer(rrhf: Program, repo: Path, tmp_path
         ({"rule": "length", "maxx": 3, "min": 0}, ('"maxx" is not a key of rule length; nearest: max',)),
         ({"rule": "regex", "pattern": "(a"}, ("is not a regular expression", "missing closing parenthesis")),
         ({"rule": "exact", "field": "gold"}, ('data.jsonl:1: response 0: rule exact: the row has no "gold"',)),
-        ({"rule": "regex", "pattern": "(o*o*)*x"}, ("data.jsonl:2: response 0", "gave up on a text")),
+        ({"rule": "regex", "pattern": "(o+)+$"}, ("data.jsonl:2: response 0", "gave up on a text")),
     ],
 )
 def test_a_rule_that_is_wrong(rule: Any, words: tuple[str, ...], rrhf: Program, tmp_path: Path) -> None:
-    rows = [{"query": "q", "responses": ["a"]}, {"query": "q", "responses": ["o" * 400]}]
+    rows = [{"query": "q", "responses": ["a"]}, {"query": "q", "responses": ["o" * 60 + "b"]}]
     data = write_lines(tmp_path / "data.jsonl", rows)
     refused(rrhf, tmp_path, "--rule", write_rule(tmp_path / "r.json", rule), "--data", data, words=words)
 
