@@ -8,8 +8,6 @@
 
 #include <optional>
 
-#include "rrhf/model/cpu_kernels.h"
-
 namespace rrhf::model {
 namespace {
 
@@ -202,39 +200,6 @@ TEST(KvCache, PagesComeBackAndAreSharedUntilWritten) {
     EXPECT_EQ(cache.pages_in_use(), 2);
   }
   EXPECT_EQ(cache.pages_in_use(), 0);
-}
-
-template <class T>
-void expect_products(const char* isa, double limit) {
-  const auto* loops = cpu::kernels_named<T>(isa);
-  if (loops == nullptr) return;
-  const auto options = at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value);
-  for (const auto& [rows, k, outputs] :
-       {std::tuple{1, 1, 1}, {1, 48, 9}, {2, 33, 4}, {3, 64, 5}, {4, 17, 8}, {7, 1029, 6}, {67, 2100, 11}}) {
-    const at::Tensor x = at::randn({rows, k}, options), w = at::randn({outputs, k}, options);
-    at::Tensor y = at::full({rows, outputs}, 2.0, options);
-    loops->rows_product(x.const_data_ptr<T>(), k, w.const_data_ptr<T>(), y.mutable_data_ptr<T>(), outputs, rows, k,
-                        outputs, true);
-    const at::Tensor expected = at::mm(x.to(at::kDouble), w.t().to(at::kDouble)) + 2.0;
-    EXPECT_LE(difference(y.to(at::kDouble), expected), limit) << isa << " " << rows << "x" << k << "x" << outputs;
-    const at::Tensor one = at::empty({1, outputs}, options);
-    for (int row = 0; row < rows; ++row) {
-      loops->rows_product(x[row].const_data_ptr<T>(), k, w.const_data_ptr<T>(), one.mutable_data_ptr<T>(), outputs, 1,
-                          k, outputs, false);
-      at::Tensor again = at::empty({rows, outputs}, options);
-      loops->rows_product(x.const_data_ptr<T>(), k, w.const_data_ptr<T>(), again.mutable_data_ptr<T>(), outputs, rows,
-                          k, outputs, false);
-      ASSERT_TRUE(at::equal(one[0], again[row])) << isa << " row " << row << " of " << rows;
-    }
-  }
-}
-
-TEST(RowsProduct, IsTheProductAndTheSameForEachRowAlone) {
-  at::manual_seed(3);
-  for (const char* isa : {"baseline", "avx2", "avx512"}) {
-    expect_products<float>(isa, 1e-5);
-    expect_products<double>(isa, 1e-13);
-  }
 }
 
 }  // namespace
