@@ -46,8 +46,9 @@ Pass::Step Pass::plan(std::span<const data::EncodedQuery* const> queries) const 
     for (Positions& pack : packs) {
       for (std::size_t& item : pack) item = shares[rank][item];
     }
-    // The largest last: the sums over ranks, taken during the last pass, have its whole length to hide behind.
-    std::ranges::reverse(packs);
+    // The largest first, which lets the heap settle, and the smallest not last: the sums over ranks, taken during the
+    // last pass, need its length to hide behind.
+    if (packs.size() > 2) std::rotate(packs.begin() + 1, packs.end() - 1, packs.end());
     step.passes = std::max(step.passes, packs.size());
     if (rank == static_cast<std::size_t>(world_->rank())) step.packs = std::move(packs);
   }
