@@ -40,8 +40,11 @@ def long_config(make_config: Config, tmp_path: Path) -> Config:
     return make
 
 
-def weights(run_folder: Path) -> bytes:
-    return (run_folder / "model" / "model.safetensors").read_bytes()
+def weights(run_folder: Path) -> dict[str, bytes]:
+    """The files of the final model: each rank has written one."""
+    files = {path.name: path.read_bytes() for path in (run_folder / "model").glob("*.safetensors")}
+    assert files, f"{run_folder} holds no model"
+    return files
 
 
 def steps_of(run_folder: Path) -> int:
