@@ -74,7 +74,10 @@ std::optional<Verdict> judge(const Observed& observed, const Limits& limits) {
                                     names(observed, ranks), seconds(limits.timeout)));
   }
   if (observed.now - observed.last_collective > limits.timeout) {
-    const auto late = others_that(observed, [&](const Sign& sign) { return sign.collectives < observed.collectives; });
+    // Of a rank that can't be heard nothing is known but an old count: behind a cut link it is not to blame.
+    const auto late = others_that(observed, [&](const Sign& sign) {
+      return sign.collectives < observed.collectives && observed.now - sign.seen <= 5 * limits.beat;
+    });
     if (!late.empty()) {
       return blame(late, fmt::format("{} hung: the others have waited for it in {} for {:.0f} s (parallel.timeout_s; "
                                      "a longer one if it was only slow)",

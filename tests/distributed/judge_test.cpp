@@ -63,6 +63,14 @@ TEST(Judge, ARankThatLeftMayBeSilent) {
   EXPECT_EQ(judge(observed, limits), std::nullopt);
 }
 
+TEST(Judge, DoesNotTakeTheOldCountOfARankItCantHearForAHang) {
+  Observed observed = all_well();
+  observed.signs[3].collectives = 7;
+  observed.signs[3].seen = at(994);
+  observed.last_collective = at(939);
+  EXPECT_EQ(judge(observed, limits), std::nullopt);
+}
+
 TEST(Judge, BlamesTheRankThatTheOthersWaitFor) {
   Observed observed = all_well();
   observed.signs[3].collectives = 7;
