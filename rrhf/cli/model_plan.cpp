@@ -24,9 +24,15 @@ void print_line(const char* part, std::int64_t bytes, const std::string& note = 
   fmt::print("  {:<14}{:>9}{}{}\n", part, bytes_text(bytes), note.empty() ? "" : "   ", note);
 }
 
+// Plans for GPUs are made where there are none.
+bool on_cpu(DeviceChoice device) {
+  return device == DeviceChoice::cpu || (device == DeviceChoice::automatic && !at::hasCUDA());
+}
+
 // Devices and how they share: flags, and where there are none the config.
 train::Sharing sharing_of(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
-  train::Sharing sharing{.devices = arguments["devices"].as<std::int64_t>(), .mode = config.parallel.mode};
+  train::Sharing sharing{
+      .devices = arguments["devices"].as<std::int64_t>(), .mode = config.parallel.mode, .cpu = on_cpu(config.device)};
   if (arguments.count("sharding") == 0) return sharing;
   const auto mode = choice_named<ParallelMode>(arguments["sharding"].as<std::string>());
   if (!mode) throw_input("usage", "--sharding must be one of {}", choice_list<ParallelMode>());
@@ -69,11 +75,6 @@ void print_step(const train::StepShape& shape, bool from_data, const train::Shar
 std::int64_t program_bytes(const config::RunConfig& config) {
   train::measure_matrix_rate(at::kCPU, model::scalar_type(config.model.dtype));
   return train::peak_memory();
-}
-
-// Plans for GPUs are made where there are none.
-bool on_cpu(DeviceChoice device) {
-  return device == DeviceChoice::cpu || (device == DeviceChoice::automatic && !at::hasCUDA());
 }
 
 void print_memory(const train::MemoryPlan& plan, std::optional<std::int64_t> program) {
@@ -121,17 +122,16 @@ void model_plan(int argc, const char* const* argv) {
   const train::Sharing sharing = sharing_of(*arguments, config);
   if (config.model.path.empty()) throw_input("config", "model.path is not set: name a folder with config.json");
   const model::LlamaConfig model = checkpoint::load_config(config.model.path);
-  const bool cpu = on_cpu(config.device);
   const std::optional<train::StepShape> measured = shape_of_data(config);
   const train::StepShape shape = measured.value_or(train::full_packs(config));
   const train::MemoryPlan plan = train::plan_memory(model, config, shape.largest_pack, sharing);
 
   fmt::print("model  LLaMA {} ({} x {}, {} heads), {} on {}; {} device{}{}\n",
              short_number(static_cast<double>(model.parameter_count())), model.num_hidden_layers, model.hidden_size,
-             model.num_attention_heads, name_of(config.model.dtype), cpu ? "cpu" : "cuda", sharing.devices,
+             model.num_attention_heads, name_of(config.model.dtype), sharing.cpu ? "cpu" : "cuda", sharing.devices,
              sharing.devices == 1 ? "" : "s", sharing.devices == 1 ? "" : fmt::format(", {}", name_of(sharing.mode)));
   print_step(shape, measured.has_value(), sharing);
-  const std::optional<std::int64_t> program = cpu ? std::optional(program_bytes(config)) : std::nullopt;
+  const std::optional<std::int64_t> program = sharing.cpu ? std::optional(program_bytes(config)) : std::nullopt;
   print_memory(plan, program);
   if (memory) print_largest_pack(*memory, program.value_or(0), model, config, sharing);
 }

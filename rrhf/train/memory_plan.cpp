@@ -44,17 +44,14 @@ std::vector<std::int64_t> unit_sizes(const model::LlamaConfig& config) {
   return sizes;
 }
 
-// Bytes of whole units on their way through a rank that keeps a part of each: at most two sets of weights, the unit in
-// use and the next, and two of gradients, the one added to and the one being summed, with the part that comes back. The
-// most are needed at the head, at the last layer or at the embedding (docs/distributed-memory.md).
-std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow, std::int64_t wide,
-                           std::int64_t parts) {
-  const std::vector<std::int64_t> sizes = unit_sizes(config);
-  const std::int64_t embedding = sizes.front(), layer = sizes[1];
-  const std::int64_t head = sizes[model::Units(config).head()], larger = std::max(layer, head);
-  return std::max({narrow * (head + layer) + wide * head,
-                   2 * narrow * layer + wide * (layer + larger) + wide * larger / parts,
-                   narrow * layer + wide * (embedding + layer) + wide * layer / parts});
+// Bytes of the rooms in which units are made whole on their way through a rank that keeps a part of each: two for
+// weights, two for gradients (three with a tied head, whose gradient stays open), one for a part of a sum, and on CPUs
+// one that Gloo gathers through. All fit the largest unit (docs/distributed-memory.md).
+std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow, std::int64_t wide, std::int64_t parts,
+                           bool cpu) {
+  const std::int64_t unit = std::ranges::max(unit_sizes(config));
+  const std::int64_t gradients = config.tie_word_embeddings ? 3 : 2, weights = cpu ? 3 : 2;
+  return unit * (weights * narrow + gradients * wide) + unit * wide / parts;
 }
 
 }  // namespace
@@ -107,7 +104,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   return {.weights = share * bytes_of(narrow),
           .gradients = share * bytes_of(wide),
           .optimizer = share * bytes_of(wide) * (narrow == wide ? 2 : 3),
-          .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(wide), parts) : 0,
+          .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(wide), parts, sharing.cpu) : 0,
           .activations = pass.activations,
           .logits = pass.logits,
           .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};

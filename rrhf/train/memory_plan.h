@@ -43,6 +43,7 @@ struct MemoryPlan {
 struct Sharing {
   std::int64_t devices = 1;
   ParallelMode mode = ParallelMode::replicated;
+  bool cpu = true;
 };
 
 /// Throws InputError for fewer than one device.

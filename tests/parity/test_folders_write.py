@@ -51,6 +51,20 @@ def variant(models: Path, tmp_path: Path, tied: bool) -> Path:
 # --- convert ----------------------------------------------------------------------------------------------------------
 
 
+def test_adapters_of_peft_sit_on_a_folder_written_here(rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """A LoRA trained by others on such a folder is saved, and found again on the folder alone."""
+    peft = pytest.importorskip("peft")
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    rrhf("model", "convert", models / "hf", "--out", base, "--dtype", "bfloat16", "--shard-size", "150KB")
+    torch.manual_seed(5)
+    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(load(base, torch.float32), settings).eval()
+    model.save_pretrained(adapter)
+    again = peft.PeftModel.from_pretrained(load(base, torch.float32), adapter).eval()
+    assert torch.equal(logits(again), logits(model))
+    assert not torch.equal(logits(again), logits(load(base, torch.float32)))
+
+
 @pytest.mark.parametrize("shard_size", ["5GB", "150KB"])
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("dtype", DTYPES)
