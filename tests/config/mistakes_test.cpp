@@ -58,7 +58,7 @@ TEST(Mistakes, NamesNoNearestForAnotherWord) {
   EXPECT_EQ(
       mistakes_of(R"({"quux_zyxwvut": {"a": 1}})"),
       "[config] run.json:1: quux_zyxwvut is not a section. Sections: model, data, objective, optimizer, schedule, "
-      "train, checkpoint, eval");
+      "train, checkpoint, eval, parallel, score");
 }
 
 TEST(Mistakes, ListsSettingsOutsideASectionWithTheSections) {

@@ -51,10 +51,9 @@ TEST_F(Problems, ScoresThatAreNotFiniteNumbers) {
 }
 
 TEST_F(Problems, SeveralResponsesThatAreNotScoredYet) {
-  EXPECT_EQ(
-      of(R"({"query": "q", "responses": ["a", "b", "c"], "scores": [1, null, null]})"),
-      Strings{"error: \"scores\"[1] is null: not scored yet; rrhf score gives every response a score (and 1 "
-              "more of them)"});
+  EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b", "c"], "scores": [1, null, null]})"),
+            Strings{"error: \"scores\"[1] is null: not scored yet; rrhf score gives every response a score (and 1 "
+                    "more of them)"});
   EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [null]})"),
             (Strings{"error: \"scores\"[0] is null: not scored yet; rrhf score gives every response a score",
                      "error: \"scores\" has 1 number for 2 responses; every response needs one"}));
@@ -71,8 +70,11 @@ TEST_F(Problems, AllMistakesOfARowAtOnce) {
 TEST_F(Problems, OptionalKeysMayBeNull) {
   EXPECT_EQ(of(R"({"query": "q", "responses": ["a", "b"], "scores": [0, 1], "group": null, "writers": null})"),
             Strings{});
-  EXPECT_EQ(of(R"({"query": "q", "responses": ["a"], "scores": [null]})"),
-            Strings{"error: \"scores\"[0] is null; a finite number is needed"});  // this one is not optional
+  EXPECT_EQ(
+      of(R"({"query": "q", "responses": ["a"], "scores": [null]})"),
+      Strings{
+          "error: \"scores\"[0] is null: not scored yet; rrhf score gives every response a score"});  // this one is not
+                                                                                                      // optional
 }
 
 TEST_F(Problems, AKeyGivenTwice) {

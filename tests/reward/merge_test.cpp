@@ -90,7 +90,7 @@ TEST(Merge, NamesEverythingThatDoesNotFit) {
           "s:5: no row with this query has the response \"z\"",
           "s:6: row 1 has the query \"r\", not \"q\"",
           "s:7: response 0 of row 0 is \"a\", not \"b\"",
-          "s:8: \"score\": null (or NaN) is no finite number",
+          "s:8: \"score\": NaN is no finite number",
           "s:9: has no \"score\": its keys are row, response_index",
           "s:10: names no row: \"row\" or \"query\" is needed",
           "s:11: names no response: \"response_index\" or \"response\" is needed",
