@@ -15,8 +15,8 @@ bool note_unscored(RowFields& fields) {
     ++at;
   }
   if (unscored == 0) return false;
-  fields.note(fmt::format("\"scores\"[{}] is null: not scored yet; rrhf score gives every response a score{}",
-                          first, unscored == 1 ? "" : fmt::format(" (and {} more of them)", unscored - 1)));
+  fields.note(fmt::format("\"scores\"[{}] is null: not scored yet; rrhf score gives every response a score{}", first,
+                          unscored == 1 ? "" : fmt::format(" (and {} more of them)", unscored - 1)));
   return true;
 }
 

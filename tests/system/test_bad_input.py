@@ -307,7 +307,7 @@ USAGE = [
 
 @pytest.mark.parametrize("arguments,words", USAGE, ids=[" ".join(case[0]) or "nothing" for case in USAGE])
 def test_usage(arguments: tuple[str, ...], words: tuple[str, ...], refuse: Refuse) -> None:
-    refuse(*arguments, words=words, lines=14)
+    refuse(*arguments, words=words, lines=20)
 
 
 COMMANDS = ["train", "eval", "data", "data validate", "data inspect", "data stats", "data convert", "report"]
