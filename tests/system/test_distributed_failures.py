@@ -19,7 +19,7 @@ from test_distributed_processes import (Started, alive, cut_link, ends, free_por
                                         on_machine, rank_environment, ranks_of, run, started, torchrun, wait_for)
 
 HOST = socket.gethostname()
-KILLS = int(os.environ.get("RRHF_KILLS", "3"))  # of test_any_rank_may_be_killed_at_any_step
+KILLS = int(os.environ.get("RRHF_KILLS", "20"))  # of test_any_rank_may_be_killed_at_any_step
 Config = Callable[..., Path]
 
 
