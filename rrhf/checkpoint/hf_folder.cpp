@@ -68,8 +68,10 @@ model::LlamaConfig load_config(const fs::path& folder) {
   return model::read_llama_config(folder / "config.json");
 }
 
-WeightReader::WeightReader(const fs::path& folder, const model::LlamaConfig& config) : source_(folder) {
-  const std::vector<const TensorInfo*> found = match_tensors(source_, config);
+WeightReader::WeightReader(const fs::path& folder, const model::LlamaConfig& config,
+                           std::span<const std::string_view> beside)
+    : source_(folder) {
+  const std::vector<const TensorInfo*> found = match_tensors(source_, config, beside);
   auto next = found.begin();
   const auto shapes = model::tensor_shapes(config);
   for (std::size_t i = 0; i < shapes.size(); ++i) {
@@ -100,8 +102,8 @@ void WeightReader::read_part(const Part& part, std::int64_t begin, const at::Ten
 }
 
 model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
-                            at::Device device) {
-  const WeightReader reader(folder, config);
+                            at::Device device, std::span<const std::string_view> beside) {
+  const WeightReader reader(folder, config, beside);
   model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(dtype).device(device));
   const std::vector<at::Tensor> tensors = weights.tensors();
   for (std::size_t i = 0; i < tensors.size(); ++i) reader.read(i, 0, tensors[i].view({-1}));

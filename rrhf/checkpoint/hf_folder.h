@@ -6,7 +6,9 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "rrhf/checkpoint/folder_writer.h"
@@ -27,8 +29,10 @@ model::LlamaConfig load_config(const std::filesystem::path& folder);
 /// ties.
 class WeightReader {
  public:
-  /// Throws InputError naming all missing, unexpected and wrongly shaped tensors together.
-  WeightReader(const std::filesystem::path& folder, const model::LlamaConfig& config);
+  /// Throws InputError naming all missing, unexpected and wrongly shaped tensors together. Tensors named in `beside`
+  /// may be there too.
+  WeightReader(const std::filesystem::path& folder, const model::LlamaConfig& config,
+               std::span<const std::string_view> beside = {});
 
   /// Copies elements [begin, begin + values.numel()), in row-major order, of tensor number `tensor` of
   /// Weights::tensors() into the flat `values`, converted to its dtype.
@@ -47,7 +51,7 @@ class WeightReader {
 
 /// All weights of a folder in `dtype` on `device`. Throws InputError as WeightReader does.
 model::Weights load_weights(const std::filesystem::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
-                            at::Device device);
+                            at::Device device, std::span<const std::string_view> beside = {});
 
 /// The `rrhf.json` that a model trained with the released encoding carries: how sequences begin.
 struct EncodingNote {

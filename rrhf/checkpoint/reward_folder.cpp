@@ -9,7 +9,6 @@
 
 #include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/checkpoint/name_list.h"
-#include "rrhf/checkpoint/tensor_match.h"
 #include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
@@ -78,8 +77,8 @@ model::LlamaConfig load_reward_config(const fs::path& folder) {
 RewardModelParts load_reward_model(const fs::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
                                    at::Device device) {
   const auto options = at::TensorOptions().dtype(dtype).device(device);
+  model::Weights weights = load_weights(folder, config, dtype, device, beside);
   const TensorSource source(folder);
-  model::Weights weights = read_weights(source, config, options, beside);
   at::Tensor head = at::empty({1, config.hidden_size}, options);
   head.copy_(source.tensor(*source.find(head_name)));
   return {model::Llama(config, std::move(weights)), model::ScoreHead(std::move(head))};

@@ -7,6 +7,7 @@
 
 #include "rrhf/checkpoint/name_list.h"
 #include "rrhf/core/error.h"
+#include "rrhf/model/weights.h"
 
 namespace rrhf::checkpoint {
 
@@ -50,19 +51,6 @@ std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const m
     throw_input("checkpoint", "{}: tensors and config.json do not fit:{}", source.path().string(), problems);
   }
   return found;
-}
-
-model::Weights read_weights(const TensorSource& source, const model::LlamaConfig& config, at::TensorOptions options,
-                            std::span<const std::string_view> beside) {
-  const std::vector<const TensorInfo*> found = match_tensors(source, config, beside);
-  model::Weights weights = model::empty_weights(config, options);
-  const std::vector<model::NamedTensor> places = model::named_tensors(weights, config);
-  for (std::size_t i = 0; i < places.size(); ++i) {
-    at::Tensor place = places[i].view;
-    place.copy_(source.tensor(*found[i]));
-    source.release(*found[i]);  // else the file stays resident beside the weights
-  }
-  return weights;
 }
 
 }  // namespace rrhf::checkpoint

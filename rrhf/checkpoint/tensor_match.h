@@ -7,7 +7,6 @@
 
 #include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/model/llama_config.h"
-#include "rrhf/model/weights.h"
 
 namespace rrhf::checkpoint {
 
@@ -19,9 +18,5 @@ bool has_vocabulary_rows(std::string_view name);
 /// together. Tensors named in `beside` may be there too.
 std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config,
                                              std::span<const std::string_view> beside = {});
-
-/// The matched tensors, each copied once into its place. Throws as match_tensors() does.
-model::Weights read_weights(const TensorSource& source, const model::LlamaConfig& config, at::TensorOptions options,
-                            std::span<const std::string_view> beside = {});
 
 }  // namespace rrhf::checkpoint

@@ -18,6 +18,21 @@ std::string to_line(std::size_t row, const Json& result) {
 
 }  // namespace
 
+std::string differing_keys(const Json& then, const Json& now) {
+  std::string differing;
+  const auto compare = [&](const std::string& key) {
+    const auto value = [&](const Json& json) {
+      return json.is_object() && json.contains(key) ? json.at(key).dump() : "nothing";
+    };
+    if (value(then) != value(now)) differing += fmt::format("\n  {}: {} then, {} now", key, value(then), value(now));
+  };
+  for (const auto& [key, value] : now.items()) compare(key);
+  for (const auto& [key, value] : then.items()) {
+    if (!now.contains(key)) compare(key);
+  }
+  return differing;
+}
+
 PartFile::PartFile(std::string operation, const fs::path& out, const Json& identity, bool restart)
     : operation_(std::move(operation)), path_(out) {
   path_ += ".part";
@@ -47,15 +62,7 @@ void PartFile::read(const Json& identity) {
 }
 
 void PartFile::require_same(const Json& then, const Json& now) const {
-  std::string differing;
-  const auto compare = [&](const std::string& key) {
-    const auto value = [&](const Json& json) { return json.contains(key) ? json.at(key).dump() : "nothing"; };
-    if (value(then) != value(now)) differing += fmt::format("\n  {}: {} then, {} now", key, value(then), value(now));
-  };
-  for (const auto& [key, value] : now.items()) compare(key);
-  for (const auto& [key, value] : then.items()) {
-    if (!now.contains(key)) compare(key);
-  }
+  const std::string differing = differing_keys(then, now);
   if (differing.empty()) return;
   throw_input(operation_,
               "{}: holds what other work had finished, which can't be gone on with (--restart begins anew):{}",

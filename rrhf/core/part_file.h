@@ -12,6 +12,9 @@
 
 namespace rrhf {
 
+/// The keys in which two objects differ, a line each: "\n  seed: 1 then, 2 now". Empty where there is none.
+std::string differing_keys(const Json& then, const Json& now);
+
 class PartFile {
  public:
   /// Opens or creates `OUT.part`. `identity`, an object, says what is computed from what: a file of another identity is

@@ -4,12 +4,12 @@
 
 #include <cerrno>
 #include <cstring>
-#include <set>
 #include <sstream>
 #include <utility>
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/part_file.h"
 
 namespace rrhf::workflow {
 namespace fs = std::filesystem;
@@ -74,18 +74,7 @@ void PartLines::open() {
 }
 
 void PartLines::require_same(const Json& then) const {
-  std::string differing;
-  const auto value = [](const Json& json, const std::string& key) {
-    return json.is_object() && json.contains(key) ? json.at(key).dump() : "nothing";
-  };
-  std::set<std::string> keys;
-  for (const Json* json : {&then, &identity_}) {
-    for (const auto& [key, ignored] : json->items()) keys.insert(key);
-  }
-  for (const std::string& key : keys) {
-    if (value(then, key) == value(identity_, key)) continue;
-    differing += fmt::format("\n  {}: {} then, {} now", key, value(then, key), value(identity_, key));
-  }
+  const std::string differing = differing_keys(then, identity_);
   if (differing.empty()) return;
   throw_input(
       "output",

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <cstdlib>
@@ -14,41 +13,20 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/data/reader.h"
+#include "tests/core/support.h"
 
 namespace rrhf::data::testing {
 
 /// A folder that lives as long as the object.
-class ScratchFolder {
+class ScratchFolder : public rrhf::testing::TemporaryFolder {
  public:
-  ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "rrhf-data-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  std::filesystem::path write(std::string_view name, std::string_view content) const {
-    const auto path = path_ / name;
-    std::ofstream(path, std::ios::binary) << content;
-    return path;
-  }
-
   std::filesystem::path write_gzip(std::string_view name, std::string_view content) const {
-    const auto path = path_ / name;
+    const auto path = this->path() / name;
     gzFile file = ::gzopen(path.c_str(), "wb");
     ::gzwrite(file, content.data(), static_cast<unsigned>(content.size()));
     ::gzclose(file);
     return path;
   }
-
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
 };
 
 /// Real data: $RRHF_SHARED, else ../shared beside the source folder.
