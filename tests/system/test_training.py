@@ -11,20 +11,14 @@ import struct
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import pytest
 
-from program import ENVIRONMENT, Program
+from program import ENVIRONMENT, Program, metrics
 from safetensors_file import read_file, write_file
 
 Config = Callable[..., Path]
-
-
-def metrics(run: Path, event: str | None = None) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, steps or evaluations, without what differs from run to run."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "timing"} for line in lines if line.get("event") == event]
 
 
 def metrics_so_far(run: Path) -> list[str]:
