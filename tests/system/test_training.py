@@ -206,6 +206,24 @@ def test_checkpoints_that_stay(keep: int, kept: list[int], rrhf: Program, make_c
     assert names == [f"step-{step:06}" for step in kept]
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "training_state.safetensors", "training_state.json"])
+def test_a_damaged_checkpoint_names_the_one_before_it(file: str, rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    run, config = tmp_path / "run", make_config(checkpoint={"every_steps": 2, "keep": 2})
+    rrhf("train", config)
+    whole = weights(run)
+    shutil.rmtree(run / "model")  # as if the run had ended before its last step
+    newest = run / "checkpoints" / "step-000004"
+    newest.chmod(0o755)
+    damaged = newest / file
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    result = rrhf("train", config, "--resume", check=False)
+    assert result.returncode == 2
+    assert f"{newest} can't be read; remove it to go on from step-000002" in result.stderr and str(damaged) in result.stderr
+    shutil.rmtree(newest)
+    assert f"resumed  from {run / 'checkpoints' / 'step-000002'}" in rrhf("train", config, "--resume").stderr
+    assert weights(run) == whole
+
+
 # --- steps and outputs ------------------------------------------------------------------------------------------------
 
 
