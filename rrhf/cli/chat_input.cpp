@@ -1,6 +1,7 @@
 #include "rrhf/cli/chat_input.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,6 +11,10 @@
 
 namespace rrhf::cli {
 namespace {
+
+// A Ctrl-C just before a read(), or one that another thread is given, would leave the read() waiting: the flag is
+// looked at this often.
+constexpr int look_ms = 50;
 
 // A signal handler reaches nothing but static storage.
 volatile std::sig_atomic_t interrupt_seen = 0;
@@ -22,7 +27,7 @@ ChatInput::ChatInput() {
   struct sigaction action {};
   action.sa_handler = on_interrupt;
   ::sigemptyset(&action.sa_mask);
-  action.sa_flags = 0;  // no SA_RESTART: Ctrl-C ends a read() that waits
+  action.sa_flags = SA_RESTART;  // an answer that is being printed loses nothing
   ::sigaction(SIGINT, &action, &before_);
   forget();
 }
@@ -42,14 +47,17 @@ ChatInput::Typed ChatInput::read(std::string_view prompt) {
       rest_.erase(0, end + 1);
       return typed;
     }
-    std::array<char, 4096> bytes{};
-    const ssize_t count = ::read(STDIN_FILENO, bytes.data(), bytes.size());
-    if (count < 0 && errno == EINTR) {
-      if (!interrupted()) continue;
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    const int ready = ::poll(&input, 1, look_ms);
+    if (interrupted()) {
       forget();
       rest_.clear();
       return {Kind::interrupt, {}};
     }
+    if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
+    std::array<char, 4096> bytes{};
+    const ssize_t count = ::read(STDIN_FILENO, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
     if (count <= 0) {
       if (rest_.empty()) return {Kind::end, {}};
       return {Kind::line, std::exchange(rest_, {})};

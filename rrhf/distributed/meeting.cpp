@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
@@ -74,6 +75,8 @@ std::string store_prefix(int restarts) { return fmt::format("rrhf/{}", restarts)
 World join(const Meeting& meeting, const WorldOptions& options) {
   const Place& place = meeting.place;
   if (place.size == 1) return World(place);
+  // Writing to a rank that died is to be an error of that write: neither Gloo nor the store asks for it.
+  std::signal(SIGPIPE, SIG_IGN);
   auto group = std::make_shared<Group>();
   group->place = place;
   group->options = {

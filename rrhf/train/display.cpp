@@ -1,8 +1,10 @@
 #include "rrhf/train/display.h"
 
 #include <ATen/Parallel.h>
-#include <sys/resource.h>
 #include <unistd.h>
+
+#include <fstream>
+#include <string>
 
 namespace rrhf::train {
 namespace {
@@ -79,9 +81,12 @@ void StepDisplay::update(std::int64_t steps_done, const Json& metrics) {
 }
 
 std::int64_t peak_memory() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;
+  // Not getrusage's ru_maxrss, which a process inherits from whatever started it.
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;
+  }
+  return 0;
 }
 
 }  // namespace rrhf::train

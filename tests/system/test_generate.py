@@ -435,7 +435,7 @@ def test_ctrl_c_stops_the_answer_not_the_program(chat) -> None:
     terminal.wait("(Ctrl-C once more leaves)")
     terminal.wait("> ")
     terminal.press("\x03")
-    assert terminal.end() == 0
+    assert terminal.end() == 0, terminal.screen
 
 
 def test_a_full_context_is_said(chat) -> None:

@@ -47,6 +47,16 @@ def parameter_bytes(shape: str) -> int:
     return 4 * (fields["num_hidden_layers"] * layer + 2 * v * d + d)
 
 
+UNITS = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def planned(program: Path, arguments: list[str]) -> float:
+    """Bytes a device by `rrhf model plan ARGUMENTS...`: its line "sum"."""
+    out = subprocess.run([program, "model", "plan", *arguments], check=True, capture_output=True, text=True).stdout
+    word = next(line.split()[1] for line in out.splitlines() if line.strip().startswith("sum"))
+    return float(word.rstrip("BkMG")) * UNITS[word.rstrip("B").lstrip("0123456789.")]
+
+
 def sharded_peak(fields: dict[str, int], ranks: int) -> float:
     """Bytes a rank holds at the peak of a float32 step, activations aside: the formula of docs/distributed-memory.md."""
     d, f, v, heads = fields["hidden_size"], fields["intermediate_size"], fields["vocab_size"], fields["num_attention_heads"]
