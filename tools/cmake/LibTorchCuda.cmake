@@ -16,7 +16,7 @@ get_filename_component(site_packages "${TORCH_INSTALL_PREFIX}" DIRECTORY)
 find_path(CUDA_INCLUDE cuda_runtime_api.h HINTS ENV CUDA_HOME PATHS /usr/local/cuda PATH_SUFFIXES include
           targets/x86_64-linux/include REQUIRED)
 
-# The toolkit first: its headers and nvcc are of one release. What it lacks comes from the packages beside torch.
+# The toolkit first: its headers are of one release. What it lacks comes from the packages beside torch.
 set(TORCH_INCLUDE_DIRS "${CUDA_INCLUDE}" "${TORCH_INSTALL_PREFIX}/include"
                        "${TORCH_INSTALL_PREFIX}/include/torch/csrc/api/include")
 file(GLOB packaged "${site_packages}/nvidia/cu*/include" "${site_packages}/nvidia/nccl/include")
