@@ -12,6 +12,7 @@
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/staged_folder.h"
 #include "rrhf/model/weights.h"
 #include "rrhf/text/pad_token.h"
 #include "rrhf/text/tokenizer.h"

@@ -11,7 +11,7 @@
 #include "rrhf/checkpoint/padded_rows.h"
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
+#include "rrhf/core/staged_folder.h"
 #include "rrhf/model/weights.h"
 
 namespace rrhf::checkpoint {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "rrhf/checkpoint/tensor_file_writer.h"
-#include "rrhf/core/file.h"
+#include "rrhf/core/staged_folder.h"
 
 namespace rrhf::checkpoint {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "rrhf/core/file.h"
+#include "rrhf/core/mapped_file.h"
 #include "rrhf/format/safetensors.h"
 #include "rrhf/model/weights.h"
 

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "rrhf/core/file.h"
+#include "rrhf/core/mapped_file.h"
 #include "rrhf/format/torch_archive.h"
 
 namespace rrhf::checkpoint {

@@ -3,8 +3,8 @@
 #include "rrhf/cli/model_verbs.h"
 #include "rrhf/cli/verbs.h"
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
+#include "rrhf/core/staged_folder.h"
 #include "rrhf/core/stop.h"
 #include "rrhf/text/tokenizer.h"
 
