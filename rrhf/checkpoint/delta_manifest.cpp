@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <string>
 
-#include "rrhf/checkpoint/name_list.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/format/bytes.h"
+#include "rrhf/format/name_list.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
@@ -110,7 +110,7 @@ std::string file_list(const std::vector<FileHash>& files) {
   for (const FileHash& file : files) {
     names.push_back(fmt::format("{} ({}B)", file.name, short_number(static_cast<double>(file.bytes))));
   }
-  return name_list(names);
+  return format::name_list(names);
 }
 
 }  // namespace rrhf::checkpoint

@@ -8,6 +8,7 @@
 #include "rrhf/checkpoint/tensor_match.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/format/weight_files.h"
 #include "rrhf/text/tokenizer.h"
 
 namespace rrhf::checkpoint {
@@ -64,7 +65,11 @@ void write_small_files(const fs::path& folder, const model::LlamaConfig& config,
 
 model::LlamaConfig load_config(const fs::path& folder) {
   if (!is_folder(folder)) throw_input("checkpoint", "{}: no such model folder", folder.string());
-  if (!path_exists(folder / "config.json")) throw_input("checkpoint", "{}: has no config.json", folder.string());
+  if (!path_exists(folder / "config.json")) {
+    format::refuse_meta_layout(folder);
+    throw_input("checkpoint", "{}: has no config.json", folder.string());
+  }
+  require_regular_file(folder / "config.json");
   return model::read_llama_config(folder / "config.json");
 }
 

@@ -21,7 +21,8 @@
 
 namespace rrhf::checkpoint {
 
-/// The config of a folder. Throws InputError when the folder or its config.json is missing or not a LLaMA.
+/// The config of a folder. Throws InputError when the folder or its config.json is missing (with the way out for a
+/// folder in Meta's layout) or not a LLaMA.
 model::LlamaConfig load_config(const std::filesystem::path& folder);
 
 /// The weights of a folder, any range of any tensor. Files are mapped and each element is copied once, into its place.

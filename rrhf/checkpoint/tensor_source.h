@@ -2,7 +2,7 @@
 //
 // Understood, in this order: model.safetensors, model.safetensors.index.json, pytorch_model.bin,
 // pytorch_model.bin.index.json; else every *.safetensors or every *.bin of the folder ("raw names"), which must not
-// repeat a tensor. Also a single file. (checkpoint/weight_files.h)
+// repeat a tensor. Also a single file. (format/weight_files.h)
 #pragma once
 
 #include <ATen/core/Tensor.h>
