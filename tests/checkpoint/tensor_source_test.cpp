@@ -249,6 +249,18 @@ TEST_F(TensorSources, ReleaseEmptiesTheResidentSet) {
   EXPECT_LT(resident() - before, read / 4);
 }
 
+TEST_F(TensorSources, AFileThatIsCutShortMeanwhileIsRefused) {
+  bin("x.bin", {{"a", {1, 2}}, {"b", {3}}});
+  safetensors("x.safetensors", {{"a", {1, 2}}, {"b", {3}}});
+  for (const char* name : {"x.bin", "x.safetensors"}) {
+    const auto path = folder_.path() / name;
+    const TensorSource source(path);
+    EXPECT_EQ(values_of(source, "a"), (std::vector<float>{1, 2}));
+    std::filesystem::resize_file(path, 0);  // as a copy onto it begins
+    EXPECT_TRUE(holds(error_of([&] { source.tensor(*source.find("b")); }), "it was cut short or written anew")) << name;
+  }
+}
+
 TEST_F(TensorSources, MovedSourcesGoOn) {
   bin("m.bin", {{"a", {1}}});
   TensorSource first(folder_.path());
