@@ -129,6 +129,10 @@ std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
   return EncodingNote{*encoding, *bos_token};
 }
 
+std::int64_t model_bytes(const model::LlamaConfig& config, Dtype dtype) {
+  return config.parameter_count() * static_cast<std::int64_t>(at::elementSize(model::scalar_type(dtype)));
+}
+
 void save_model(const fs::path& folder, const TensorUnits& weights, const model::LlamaConfig& config,
                 const SaveOptions& options, const Writers& writers) {
   if (writers.rank() == 0) write_small_files(folder, config, options);

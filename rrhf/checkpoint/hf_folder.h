@@ -78,6 +78,9 @@ struct TensorUnits {
   std::function<std::vector<at::Tensor>(std::size_t unit)> whole;
 };
 
+/// What the tensors of a model take in files.
+std::int64_t model_bytes(const model::LlamaConfig& config, Dtype dtype);
+
 /// Writes the model into `folder`, which must be where a StagedFolder or a JointFolder builds: nothing here renames.
 /// Throws Error when a file can't be written.
 void save_model(const std::filesystem::path& folder, const TensorUnits& weights, const model::LlamaConfig& config,

@@ -266,7 +266,8 @@ void Trainer::save_final_model() const {
   }
   const RankWriters writers(*world_);
   const checkpoint::TrainingTensors tensors = model_->tensors();
-  checkpoint::JointFolder folder(output_.path() / "model", writers);
+  checkpoint::JointFolder folder(output_.path() / "model",
+                                 checkpoint::model_bytes(folder_->config, config_.checkpoint.dtype), writers);
   checkpoint::save_model(folder.path(), tensors.masters, folder_->config, save_options(config_.checkpoint.dtype),
                          writers);
   folder.publish();

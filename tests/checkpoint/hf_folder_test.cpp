@@ -233,6 +233,22 @@ TEST_F(HfFolder, SeveralProcessesWriteOneCheckpointThatAnyNumberReads) {
   expect_equal(load_weights(folder, config_, at::kFloat, at::kCPU));
 }
 
+TEST_F(HfFolder, ACheckpointThatDoesNotFitOnTheDiskIsNotBegun) {
+  model::LlamaConfig huge = config_;
+  huge.vocab_size = std::int64_t{1} << 47;
+  const auto save = [&] { save_checkpoint(root_, {}, huge, {}, {.step = 1, .data_fingerprint = "abc"}, 1); };
+  try {
+    save();
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    // Two embeddings of 2^47 x 8, two layers of 352 and a norm of 8; model and two moments, 4 bytes each.
+    EXPECT_NE(std::string(error.what()).find("checkpoints: 27,021,597,764,231,520 bytes are to be written there"),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_TRUE(fs::is_empty(root_ / "checkpoints"));
+}
+
 TEST_F(HfFolder, ReadsAnyRangeOfATensor) {
   const fs::path folder = saved("ranges", {.tokenizer_from = {}, .encoding_note = {}});
   const WeightReader reader(folder, config_);

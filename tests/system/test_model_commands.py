@@ -15,7 +15,7 @@ from typing import Any, Callable
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from program import Program, refused  # noqa: E402
+from program import ENVIRONMENT, Program, refused  # noqa: E402
 from safetensors_file import read_file, read_folder, write_file  # noqa: E402
 
 Folder = Callable[[str], Path]
@@ -224,6 +224,19 @@ def test_places_that_can_not_be_used(verb: str, rrhf: Program, model: Path, tmp_
         result = rrhf("model", verb, model, "--out", out, *flags, check=False)
         assert result.returncode == 2 and words in result.stderr and result.stdout == "", result.stderr
         assert before == {path.name: path.read_bytes() for path in model.iterdir()}
+
+
+def test_a_disk_without_room(build_dir: Path, models: Path, tmp_path: Path) -> None:
+    """The model has 1.17 MB: on a disk of 1 MiB nothing is begun."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && "$@"; code=$?; ls -A "$0"; exit $code', disk]
+    if subprocess.run([*mounted, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no disk of that size can be mounted here (root may)")
+    command = [build_dir / "rrhf", "model", "convert", models / "hf", "--out", disk / "out", "--shard-size", "100KB"]
+    result = subprocess.run([*mounted, *command], capture_output=True, text=True, env=ENVIRONMENT)
+    assert result.returncode == 1 and f"{disk}: 1,171,200 bytes are to be written there, its disk has 1,0" in result.stderr, result.stderr
+    assert result.stdout == ""
 
 
 def test_verbs(rrhf: Program) -> None:
