@@ -116,9 +116,9 @@ class Applier {
     const BaseCheck checked = check_.contents(base.wait(), delta.wait());
     const auto sum = checked_sum();
     refuse_or_warn_of_odd_weights();
-    write_config(folder.path(), pair_.other_config(), dtype_choice(stored_dtype(embedding_)));
     if (tokenizer_ != settings_.delta) carry_over(tokenizer_, folder.path());
-    carry_over(settings_.delta, folder.path());
+    carry_over_with_note(settings_.delta, folder.path());
+    write_configs(folder.path(), pair_.other_config(), dtype_choice(stored_dtype(embedding_)));
     write_json(folder.path() / delta_manifest_file, manifest(base.wait(), delta.wait(), files, checked));
     folder.publish();
     return {.parameters = parameters_,

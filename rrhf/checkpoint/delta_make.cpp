@@ -38,8 +38,8 @@ class Maker {
     const std::vector<FileHash> files = writer.finish();
     if (not_finite_.count > 0) refuse_overflow();
     wait_for({&base, &target});
-    write_config(folder.path(), pair_.other_config(), dtype_choice(dtype_of(embedding_)));
-    carry_over(settings_.target, folder.path());
+    carry_over_with_note(settings_.target, folder.path());
+    write_configs(folder.path(), pair_.other_config(), dtype_choice(dtype_of(embedding_)));
     write_json(folder.path() / delta_manifest_file, manifest(base.wait(), target.wait(), files));
     folder.publish();
     return {.parameters = rounding_.elements,

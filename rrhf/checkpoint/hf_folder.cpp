@@ -9,7 +9,6 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/format/weight_files.h"
-#include "rrhf/text/tokenizer.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
@@ -44,17 +43,8 @@ std::vector<TensorBatch> weight_batches(const TensorUnits& weights, const model:
 }
 
 void write_small_files(const fs::path& folder, const model::LlamaConfig& config, const SaveOptions& options) {
-  const Json json = model::to_json(config);
-  write_config(folder, config, options.dtype);
-  Json generation = {{"_from_model_config", true}};
-  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
-    if (json.contains(key) && !json[key].is_null()) generation[key] = json[key];
-  }
-  write_json(folder / "generation_config.json", generation);
-  if (!options.tokenizer_from.empty()) {
-    for (const fs::path& file : text::tokenizer_files(options.tokenizer_from))
-      fs::copy_file(file, folder / file.filename());
-  }
+  if (!options.made_from.empty()) carry_over(options.made_from, folder);
+  write_configs(folder, config, options.dtype);
   if (options.encoding_note) {
     write_json(folder / note_file, {{"encoding", name_of(options.encoding_note->encoding)},
                                     {"bos_token", name_of(options.encoding_note->bos_token)}});

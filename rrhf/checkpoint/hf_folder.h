@@ -66,7 +66,7 @@ std::optional<EncodingNote> load_encoding_note(const std::filesystem::path& fold
 struct SaveOptions {
   Dtype dtype = Dtype::float32;
   std::int64_t shard_bytes = default_shard_bytes;
-  std::filesystem::path tokenizer_from;       ///< folder whose tokenizer files are carried along; may be empty
+  std::filesystem::path made_from;  ///< folder whose tokenizer and generation config are carried along; may be empty
   std::optional<EncodingNote> encoding_note;  ///< written for the released encoding
 };
 

@@ -45,7 +45,7 @@ void model_init(int argc, const char* const* argv) {
   model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(at::kFloat));
   model::initialize(weights, config, (*arguments)["seed"].as<std::uint64_t>());
   checkpoint::save_model(folder.path(), weights, config,
-                         {.dtype = *dtype, .tokenizer_from = tokenizer_folder, .encoding_note = {}});
+                         {.dtype = *dtype, .made_from = tokenizer_folder, .encoding_note = {}});
   if (StopSignals::requested()) throw Interrupted("model", "stopped; nothing is written");
   folder.publish();
   log("made {}: LLaMA with {} parameters", out, with_commas(config.parameter_count()));

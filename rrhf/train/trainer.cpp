@@ -242,7 +242,7 @@ void Trainer::evaluate_and_log(std::int64_t steps_done) {
 std::string Trainer::profile() const { return profile_table(work_, matrix_rate_); }
 
 checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
-  checkpoint::SaveOptions options{.dtype = dtype, .tokenizer_from = folder_->path, .encoding_note = {}};
+  checkpoint::SaveOptions options{.dtype = dtype, .made_from = folder_->path, .encoding_note = {}};
   if (config_.data.encoding == Encoding::released) {
     options.encoding_note = checkpoint::EncodingNote{config_.data.encoding, config_.data.bos_token};
   }
