@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "rrhf/checkpoint/folder_files.h"
+#include "rrhf/checkpoint/initial_model.h"
 #include "rrhf/checkpoint/tensor_file.h"
 #include "rrhf/checkpoint/training_state.h"
 #include "rrhf/core/error.h"
@@ -69,6 +70,20 @@ TEST_F(HfFolder, GivesBackWhatWasSaved) {
   EXPECT_EQ(config.num_key_value_heads, 2);
   expect_equal(load_weights(folder, config, at::kFloat, at::kCPU));
   EXPECT_FALSE(load_encoding_note(folder).has_value());
+}
+
+TEST_F(HfFolder, RandomWeightsAreWrittenAsTheyAreDrawn) {
+  // weights_ is the same seed's, drawn into memory.
+  for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16}) {
+    const fs::path out = root_ / std::string(name_of(dtype));
+    init_model({.config = config_, .tokenizer = root_, .out = out, .seed = 1, .dtype = dtype});
+    const model::Weights got = load_weights(out, load_config(out), at::kFloat, at::kCPU);
+    const auto a = got.tensors(), b = weights_.tensors();
+    for (std::size_t i = 0; i < b.size(); ++i) {
+      EXPECT_TRUE(at::equal(a[i], b[i].to(model::scalar_type(dtype)).to(at::kFloat))) << i;
+    }
+    EXPECT_EQ(TensorSource(out).tensors().front().dtype, model::scalar_type(dtype));
+  }
 }
 
 TEST_F(HfFolder, SplitsIntoShardsWithAnIndex) {
