@@ -7,10 +7,13 @@ RRHF_TEST_THREADS  threads of the program and of torch [1]
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
+import time
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
@@ -68,3 +71,29 @@ def models(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no models at {folder}")
     return folder
+
+
+# --- what tests of several files do
+
+
+def wait_for(what: Callable[[], object], seconds: float = 60) -> object:
+    """What the condition gives once it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"{what} did not come true in {seconds} s")
+
+
+def copy_of(model: Path, folder: Path) -> Path:
+    shutil.copytree(model, folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)
+    return folder
+
+
+def metrics(run: Path, event: str | None = None) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl, steps or evaluations, without what differs from run to run."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "timing"} for line in lines if line.get("event") == event]

@@ -92,6 +92,15 @@ std::optional<fs::path> latest_checkpoint(const fs::path& output) {
   return all.empty() ? std::nullopt : std::optional(all.rbegin()->second);
 }
 
+std::optional<fs::path> checkpoint_before(const fs::path& checkpoint) {
+  std::optional<fs::path> before;
+  for (const auto& [step, path] : checkpoints(checkpoint.parent_path().parent_path())) {
+    if (path.filename() == checkpoint.filename()) break;
+    before = path;
+  }
+  return before;
+}
+
 TrainingStateReader::TrainingStateReader(const fs::path& checkpoint, const model::LlamaConfig& config)
     : path_(checkpoint), facts_(read_facts(checkpoint / facts_file)) {
   for (const auto& entry : fs::directory_iterator(checkpoint)) {

@@ -44,6 +44,9 @@ void save_checkpoint(const std::filesystem::path& output, const TrainingTensors&
 /// The newest complete checkpoint of an output folder, if there is one.
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& output);
 
+/// The newest of the output folder's checkpoints that is older than `checkpoint`, if there is one.
+std::optional<std::filesystem::path> checkpoint_before(const std::filesystem::path& checkpoint);
+
 /// What a checkpoint holds besides weights: any range of any moment, whatever processes wrote it.
 class TrainingStateReader {
  public:

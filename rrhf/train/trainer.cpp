@@ -120,11 +120,7 @@ void Trainer::load_model(at::Device device) {
   const auto options = at::TensorOptions().dtype(model::scalar_type(config_.model.dtype)).device(device);
   model_ = std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_.optimizer), groups_);
   if (resumed_from_) {
-    const checkpoint::TrainingFacts facts = model_->resume(*resumed_from_);
-    if (facts.data_fingerprint != fingerprint(train_)) {
-      throw_input("resume", "{}: was trained on other data than data.train holds now", resumed_from_->string());
-    }
-    first_step_ = facts.step;
+    resume_model();
   } else if (config_.model.random_init) {
     model_->initialize(static_cast<std::uint64_t>(config_.train.seed));
   } else {
@@ -134,6 +130,22 @@ void Trainer::load_model(at::Device device) {
     throw_input("model", "{}: holds weights that are not finite numbers",
                 (resumed_from_ ? *resumed_from_ : folder_->path).string());
   }
+}
+
+void Trainer::resume_model() {
+  checkpoint::TrainingFacts facts;
+  try {
+    facts = model_->resume(*resumed_from_);
+  } catch (const InputError& broken) {
+    const auto older = checkpoint::checkpoint_before(*resumed_from_);
+    if (!older) throw;
+    throw_input("resume", "{} can't be read; remove it to go on from {}, the one before it\n  {}",
+                resumed_from_->string(), older->filename().string(), broken.what());
+  }
+  if (facts.data_fingerprint != fingerprint(train_)) {
+    throw_input("resume", "{}: was trained on other data than data.train holds now", resumed_from_->string());
+  }
+  first_step_ = facts.step;
 }
 
 void Trainer::run() {

@@ -46,6 +46,7 @@ class Trainer {
 
  private:
   void load_model(at::Device device);
+  void resume_model();
   Json train_step(std::int64_t k);
   std::vector<SkippedRow> skipped_rows() const;
   bool evaluation_due(std::int64_t steps_done) const;

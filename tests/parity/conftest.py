@@ -5,16 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Optional
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from program import THREADS, Program, build_dir, models, repo, rrhf, run_program, shared  # noqa: E402,F401 (fixtures)
-from reference import Row, read_rows, write_rows  # noqa: E402
+from program import THREADS, Program, build_dir, models, repo, rrhf, run_program, shared  # noqa: F401 (fixtures)
+from reference import Row, read_rows, write_rows
 
 torch.set_num_threads(int(THREADS))
 

@@ -15,11 +15,11 @@ from typing import Any, Callable, Mapping
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
+from evaluation import LOGPROB_LIMIT, compare_evaluation, evaluate
 from program import Program
 from reference import Row, Tokens, encode_all, load_model, model_variant, recipe
-from test_model import LOGPROB_LIMIT, compare_evaluation, evaluate
 
 WORDS = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
 TensorDict = Mapping[str, torch.Tensor]

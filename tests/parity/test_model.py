@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from evaluation import LOGPROB_LIMIT, LOSS_SCALE, compare_evaluation, evaluate, run_config
 from program import Program
 from reference import (
     Encoded,
@@ -28,7 +29,6 @@ from reference import (
     accumulate_step,
     encode_all,
     load_model,
-    losses,
     model_variant,
     read_rows,
     recipe,
@@ -39,9 +39,6 @@ from reference import (
 )
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
-LOGPROB_LIMIT = {"float64": 1e-10, "float32": 1e-5}
-# A difference of two nearly equal log-probs keeps their absolute error: losses are compared against 1 at least.
-LOSS_SCALE = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,44 +80,6 @@ CASES = [
     Case("theta", "hf", recipe("paper", max_length=192), {"rope_theta": 500.0, "rms_norm_eps": 0.01}),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-
-
-def run_config(model: Path, settings: Settings, dtype: str) -> dict[str, Any]:
-    return {"device": "cpu", "model": {"path": str(model), "dtype": dtype}, **settings.config()}
-
-
-def evaluate(rrhf: Program, tmp_path: Path, model: Path, data: Path, settings: Settings, dtype: str) -> list[Row]:
-    """The lines of `rrhf eval --per-response`."""
-    config = write_config(tmp_path / "eval.json", run_config(model, settings, dtype), {"data": {"eval": str(data)}})
-    output = tmp_path / f"per_response_{dtype}.jsonl"
-    rrhf("eval", config, "--per-response", output)
-    return read_rows(output)
-
-
-def compare_evaluation(
-    lines: list[Row], queries: list[Optional[Encoded]], model: Any, settings: Settings, limit: float, what: str
-) -> None:
-    logprobs, scores, parts = (Worst(f"{what} {name}", limit) for name in ("log-probs", "scores", "losses"))
-    assert [line["index"] for line in lines] == list(range(len(queries)))
-    for line, query in zip(lines, queries):
-        assert ("skipped" in line) == (query is None), line
-        if query is None:
-            continue
-        where = f"row {query.index}"
-        with torch.no_grad():
-            sums = response_logprobs(model, query)
-        expected = losses(query, sums, settings)
-        assert line["prompt_tokens"] == len(query.prompt), where
-        assert [response["tokens"] for response in line["responses"]] == list(map(len, query.responses)), where
-        for place, response in enumerate(line["responses"]):
-            logprobs.see(response["logprob"], sums[place].item(), f"{where} response {place}")
-            scores.see(response["score"], expected.scores[place].item(), f"{where} response {place}")
-        scale = max(LOSS_SCALE, expected.scores.abs().max().item())
-        for name in ("rank_loss", "sft_loss", "loss"):
-            weight = max(1.0, settings.rank_weight) if name == "loss" else 1.0
-            parts.see(line[name], getattr(expected, name).item(), f"{where} {name}", at_least=scale * weight)
-    for worst in (logprobs, scores, parts):
-        worst.check()
 
 
 class NarrowOperations(TorchDispatchMode):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from made_rows import ranked_rows, write_lines  # noqa: E402
-from program import build_dir, models, repo, rrhf, shared  # noqa: E402,F401 (fixtures)
+from made_rows import ranked_rows, write_lines
+from program import build_dir, models, repo, rrhf, shared  # noqa: F401 (fixtures)
+from ranks import machines  # noqa: F401 (fixture)
 
 
 @pytest.fixture

@@ -9,16 +9,14 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from program import ENVIRONMENT, Program, refused  # noqa: E402
-from safetensors_file import read_folder, read_file, write_file  # noqa: E402
+from program import ENVIRONMENT, Program, refused
+from safetensors_file import read_folder, read_file, write_file
 
 SHAPE = {
     "model_type": "llama",

@@ -14,9 +14,10 @@ from typing import Callable
 
 import pytest
 
-from conftest import ranked_rows, write_lines
-from test_distributed_processes import (Started, alive, cut_link, ends, free_port, machines, message,  # noqa: F401
-                                        on_machine, rank_environment, ranks_of, run, started, torchrun, wait_for)
+from made_rows import ranked_rows, write_lines
+from program import wait_for
+from ranks import (Started, alive, cut_link, ends, free_port, message, on_machine, rank_environment,
+                   ranks_of, run, started, torchrun)
 
 HOST = socket.gethostname()
 KILLS = int(os.environ.get("RRHF_KILLS", "20"))  # of test_any_rank_may_be_killed_at_any_step

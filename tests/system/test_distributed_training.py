@@ -10,7 +10,6 @@ import json
 import shutil
 import socket
 import subprocess
-import sys
 from array import array
 from pathlib import Path
 from typing import Any, Callable
@@ -18,9 +17,8 @@ from typing import Any, Callable
 import pytest
 
 import safetensors_file
-from conftest import ranked_rows, write_lines
-from program import ENVIRONMENT, Program
-from test_training import metrics
+from made_rows import ranked_rows, write_lines
+from program import ENVIRONMENT, Program, metrics
 
 Config = Callable[..., Path]
 Ranks = Callable[..., list[subprocess.CompletedProcess]]
@@ -243,7 +241,6 @@ def test_a_sharded_rank_holds_what_the_formula_says(
 ) -> None:
     """docs/distributed-memory.md, within 10 %. Counted is what the ranks take beyond the same ranks with a model of 260K
     parameters; activations and the libraries' own memory are taken from the run of one rank, which they must not rule."""
-    sys.path.insert(0, str(repo / "tools" / "bench"))
     from worlds import SHAPES, sharded_peak
 
     fields, _ = SHAPES["134M"]

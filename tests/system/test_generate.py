@@ -19,7 +19,7 @@ from typing import Iterator
 
 import pytest
 
-from program import ENVIRONMENT, Program, refused
+from program import ENVIRONMENT, Program, copy_of, refused, wait_for
 
 STORY = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, "
@@ -43,13 +43,6 @@ def prompts(tmp_path: Path) -> Path:
 
 def lines_of(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
-
-
-def copy_of(model: Path, folder: Path) -> Path:
-    shutil.copytree(model, folder)
-    for file in folder.iterdir():
-        file.chmod(0o644)
-    return folder
 
 
 # --- one prompt -------------------------------------------------------------------------------------------------------
@@ -291,13 +284,6 @@ def test_folders_that_lack_something(rrhf: Program, model: Path, tmp_path: Path)
 
 
 # --- the chat ---------------------------------------------------------------------------------------------------------
-
-
-def wait_for(condition, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
 
 
 class Terminal:

@@ -7,16 +7,13 @@ import json
 import math
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from program import ENVIRONMENT, Program, refused  # noqa: E402
-from safetensors_file import read_file, read_folder, write_file  # noqa: E402
+from program import ENVIRONMENT, Program, refused
+from safetensors_file import read_file, read_folder, write_file
 
 Folder = Callable[[str], Path]
 

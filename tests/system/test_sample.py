@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from conftest import write_lines
-from program import ENVIRONMENT, Program, refused
-from test_generate import copy_of, wait_for
+from made_rows import write_lines
+from program import ENVIRONMENT, Program, copy_of, refused, wait_for
 
 ROWS: list[dict[str, Any]] = [
     {"query": "Once upon a time", "responses": ["a", "b"], "scores": [1, 0.5], "id": "x1", "group": "g"},

@@ -9,17 +9,15 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from program import ENVIRONMENT, Program  # noqa: E402
-from safetensors_file import read_file, write_file  # noqa: E402
-from made_rows import ranked_rows, write_lines  # noqa: E402
+from program import ENVIRONMENT, Program
+from safetensors_file import read_file, write_file
+from made_rows import ranked_rows, write_lines
 
 Row = dict[str, Any]
 

@@ -11,20 +11,14 @@ import struct
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import pytest
 
-from program import ENVIRONMENT, Program
+from program import ENVIRONMENT, Program, metrics
 from safetensors_file import read_file, write_file
 
 Config = Callable[..., Path]
-
-
-def metrics(run: Path, event: str | None = None) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, steps or evaluations, without what differs from run to run."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "timing"} for line in lines if line.get("event") == event]
 
 
 def metrics_so_far(run: Path) -> list[str]:
@@ -210,6 +204,24 @@ def test_checkpoints_that_stay(keep: int, kept: list[int], rrhf: Program, make_c
     rrhf("train", make_config(checkpoint={"every_steps": 2, "keep": keep}))
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == [f"step-{step:06}" for step in kept]
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "training_state.safetensors", "training_state.json"])
+def test_a_damaged_checkpoint_names_the_one_before_it(file: str, rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    run, config = tmp_path / "run", make_config(checkpoint={"every_steps": 2, "keep": 2})
+    rrhf("train", config)
+    whole = weights(run)
+    shutil.rmtree(run / "model")  # as if the run had ended before its last step
+    newest = run / "checkpoints" / "step-000004"
+    newest.chmod(0o755)
+    damaged = newest / file
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    result = rrhf("train", config, "--resume", check=False)
+    assert result.returncode == 2
+    assert f"{newest} can't be read; remove it to go on from step-000002" in result.stderr and str(damaged) in result.stderr
+    shutil.rmtree(newest)
+    assert f"resumed  from {run / 'checkpoints' / 'step-000002'}" in rrhf("train", config, "--resume").stderr
+    assert weights(run) == whole
 
 
 # --- steps and outputs ------------------------------------------------------------------------------------------------
