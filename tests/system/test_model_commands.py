@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any, Callable
 
