@@ -62,7 +62,7 @@ TEST(StreamedLlama, RefusesTensorsThatDoNotFitTheConfig) {
   const SaveOptions options{.made_from = {}, .encoding_note = {}};
   const auto saved_under = [&](const model::LlamaConfig& config, const model::LlamaConfig& other) {
     save_model(folder.path(), model::zero_weights(config, at::TensorOptions().dtype(at::kFloat)), config, options);
-    write_config(folder.path(), other, Dtype::float32);
+    write_configs(folder.path(), other, Dtype::float32);
   };
   saved_under(small_config(false), small_config(true));
   EXPECT_NO_THROW(StreamedLlama{folder.path()});
