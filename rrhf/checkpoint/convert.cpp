@@ -12,6 +12,7 @@
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/staged_folder.h"
 #include "rrhf/model/weights.h"
 #include "rrhf/text/pad_token.h"
 #include "rrhf/text/tokenizer.h"
@@ -109,8 +110,8 @@ Converted convert_model(const ConvertModel& settings) {
   const std::int64_t rows = rewriter.config().vocab_size;
   Converted result{.parameters = rewriter.config().parameter_count(), .files = {}};
   result.files = rewriter.write(folder.path(), settings.dtype, rows, RowFill::zero, settings.shard_bytes, "converting");
-  write_config(folder.path(), rewriter.config(), settings.dtype.value_or(rewriter.dtype()));
-  carry_over(settings.from, folder.path());
+  carry_over_with_note(settings.from, folder.path());
+  write_configs(folder.path(), rewriter.config(), settings.dtype.value_or(rewriter.dtype()));
   folder.publish();
   return result;
 }
@@ -125,12 +126,12 @@ void resize_model(const ResizeModel& settings) {
   model::LlamaConfig config = rewriter.config();
   config.vocab_size = settings.rows;
   rewriter.write(folder.path(), std::nullopt, settings.rows, settings.fill, settings.shard_bytes, "resizing");
-  carry_over(settings.from, folder.path());
+  carry_over_with_note(settings.from, folder.path());
   if (settings.add_pad) {
     config.pad_token_id = text::add_pad_token(folder.path());
     set_pad_token_id(folder.path() / "generation_config.json", *config.pad_token_id);
   }
-  write_config(folder.path(), config, rewriter.dtype());
+  write_configs(folder.path(), config, rewriter.dtype());
   folder.publish();
 }
 

@@ -1,8 +1,9 @@
 // Deltas: a model released as its difference from a base that may not be passed on.
 //
-//   target = base + delta, tensor by tensor, in one dtype.
+//   target = base + delta, tensor by tensor, each in one dtype.
 //
-// Wombat's deltas are float16, Alpaca-7B's is float32. A fine-tuned vocabulary has rows that the base lacks ([PAD]):
+// Wombat's deltas are float16, Alpaca-7B's is float32; a target whose tensors differ in dtype has a delta of the same
+// dtypes. A fine-tuned vocabulary has rows that the base lacks ([PAD]):
 // the base's two embeddings first get such rows, zeros for Wombat, the mean of the old rows for Alpaca-7B. A base that
 // has as many rows as the delta gets none, whatever its tokens are called.
 //
@@ -24,15 +25,15 @@ namespace rrhf::checkpoint {
 
 struct MakeDelta {
   std::filesystem::path base, target, out;
-  std::optional<Dtype> dtype;  ///< of the delta and the sums; the target's
+  std::optional<Dtype> dtype;  ///< of the delta and the sums; each tensor's own in the target
   RowFill pad_row = RowFill::zero;
   std::int64_t shard_bytes = default_shard_bytes;
 };
 
 struct DeltaMade {
   std::int64_t parameters = 0;
-  Dtype dtype = Dtype::float16;
-  std::int64_t new_rows = 0;  ///< rows of vocabulary beyond the base's
+  Dtype dtype = Dtype::float16;  ///< of the embedding
+  std::int64_t new_rows = 0;     ///< rows of vocabulary beyond the base's
   Rounding rounding;
 };
 
@@ -43,7 +44,7 @@ DeltaMade make_delta(const MakeDelta& settings);
 
 struct ApplyDelta {
   std::filesystem::path base, delta, out;
-  std::optional<Dtype> dtype;      ///< of the sums and the result; what the delta says, else its own
+  std::optional<Dtype> dtype;      ///< of the sums and the result; what the delta says, else its embedding's
   std::optional<RowFill> pad_row;  ///< what the delta says, else zero
   std::optional<double> expected_sum;
   bool any_base = false;  ///< take a base other than the one the delta names
@@ -59,7 +60,7 @@ enum class BaseCheck {
 
 struct DeltaApplied {
   std::int64_t parameters = 0;
-  Dtype dtype = Dtype::float16;  ///< of the result
+  Dtype dtype = Dtype::float16;  ///< of the result's embedding
   std::int64_t new_rows = 0;
   RowFill pad_row = RowFill::zero;
   bool replaced_pad_row = false;  ///< the base had [PAD] already; its row was set aside for pad_row

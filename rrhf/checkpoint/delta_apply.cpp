@@ -12,6 +12,7 @@
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/staged_folder.h"
 #include "rrhf/model/weights.h"
 #include "rrhf/text/tokenizer.h"
 
@@ -93,13 +94,10 @@ class Applier {
       : settings_(settings),
         manifest_(read_delta_manifest(settings.delta)),
         pair_(settings.base, settings.delta, "delta"),
+        embedding_(*pair_.other().find("model.embed_tokens.weight")),
         tokenizer_(tokenizer_folder(settings, pair_)),
         check_(settings, manifest_) {
     check_.sizes(pair_.base().files(), pair_.other().files());
-    const at::ScalarType own = pair_.other().find("model.embed_tokens.weight")->dtype;
-    const Dtype said = manifest_ ? manifest_->dtype : dtype_choice(own);
-    sum_dtype_ = model::scalar_type(settings.dtype.value_or(said));
-    stored_dtype_ = settings.dtype || !manifest_ ? sum_dtype_ : model::scalar_type(manifest_->target_dtype);
     pad_row_ = settings.pad_row.value_or(manifest_ ? manifest_->pad_row : RowFill::zero);
     if (manifest_ && pad_row_ != manifest_->pad_row) {
       throw_input("delta", "{} was made with --pad-row {}", settings.delta.string(), name_of(manifest_->pad_row));
@@ -118,13 +116,13 @@ class Applier {
     const BaseCheck checked = check_.contents(base.wait(), delta.wait());
     const auto sum = checked_sum();
     refuse_or_warn_of_odd_weights();
-    write_config(folder.path(), pair_.other_config(), dtype_choice(stored_dtype_));
     if (tokenizer_ != settings_.delta) carry_over(tokenizer_, folder.path());
-    carry_over(settings_.delta, folder.path());
+    carry_over_with_note(settings_.delta, folder.path());
+    write_configs(folder.path(), pair_.other_config(), dtype_choice(stored_dtype(embedding_)));
     write_json(folder.path() / delta_manifest_file, manifest(base.wait(), delta.wait(), files, checked));
     folder.publish();
     return {.parameters = parameters_,
-            .dtype = dtype_choice(stored_dtype_),
+            .dtype = dtype_choice(stored_dtype(embedding_)),
             .new_rows = pair_.other_rows() - pair_.base_rows(),
             .pad_row = pad_row_,
             .replaced_pad_row = replaces_pad_row_,
@@ -147,6 +145,19 @@ class Applier {
     return last_is_pad(settings_.base) && last_is_pad(settings_.delta);
   }
 
+  // What a tensor's sum is taken in. A delta made here has each tensor in the dtype of its sum; a released one is
+  // summed in one dtype.
+  at::ScalarType sum_dtype(const TensorInfo& delta) const {
+    if (settings_.dtype) return model::scalar_type(*settings_.dtype);
+    return manifest_ ? delta.dtype : embedding_.dtype;
+  }
+
+  // What it is stored in.
+  at::ScalarType stored_dtype(const TensorInfo& delta) const {
+    if (settings_.dtype || !manifest_) return sum_dtype(delta);
+    return model::scalar_type(manifest_->dtype_of_target(delta.name));
+  }
+
   // The rows of the base that the delta was made over.
   at::Tensor base_tensor(const TensorPair& pair) const {
     const at::Tensor whole = pair_.base().tensor(*pair.base);
@@ -155,7 +166,9 @@ class Applier {
 
   std::vector<TensorSpec> specs() const {
     std::vector<TensorSpec> specs;
-    for (const TensorPair& pair : pair_.pairs()) specs.push_back({pair.other->name, stored_dtype_, pair.other->shape});
+    for (const TensorPair& pair : pair_.pairs()) {
+      specs.push_back({pair.other->name, stored_dtype(*pair.other), pair.other->shape});
+    }
     return specs;
   }
 
@@ -174,14 +187,15 @@ class Applier {
   void add(const TensorPair& pair, FolderWriter& writer, WalkProgress& progress) {
     const at::Tensor delta = pair_.other().tensor(*pair.other);
     const std::int64_t rows = delta.dim() == 0 ? 1 : delta.size(0);
-    const PaddedRows base_rows(base_tensor(pair), rows, sum_dtype_, pad_row_);
-    const PaddedRows delta_rows(delta, rows, sum_dtype_, RowFill::zero);
+    const at::ScalarType summed = sum_dtype(*pair.other), stored = stored_dtype(*pair.other);
+    const PaddedRows base_rows(base_tensor(pair), rows, summed, pad_row_);
+    const PaddedRows delta_rows(delta, rows, summed, RowFill::zero);
     at::Tensor whole;  // only where its sum is asked for
-    if (settings_.expected_sum) whole = at::empty(delta.sizes(), at::TensorOptions().dtype(stored_dtype_));
-    const auto element = static_cast<std::int64_t>(at::elementSize(sum_dtype_));
+    if (settings_.expected_sum) whole = at::empty(delta.sizes(), at::TensorOptions().dtype(stored));
+    const auto element = static_cast<std::int64_t>(at::elementSize(summed));
     for_row_blocks(delta.sizes(), element, [&](std::int64_t first, std::int64_t count) {
       const at::Tensor base = base_rows.block(first, count), difference = delta_rows.block(first, count);
-      const at::Tensor sum = at::add(base, difference).to(stored_dtype_);
+      const at::Tensor sum = at::add(base, difference).to(stored);
       look_at(pair.other->name, base, difference, sum);
       writer.write_part(sum);
       if (whole.defined()) whole.narrow(0, first, count).copy_(sum);
@@ -231,7 +245,7 @@ class Applier {
                 const std::vector<FileHash>& files, BaseCheck checked) const {
     return {{"what", "recovered"},
             {"made_by", "rrhf " RRHF_VERSION},
-            {"dtype", name_of(dtype_choice(sum_dtype_))},
+            {"dtype", name_of(dtype_choice(sum_dtype(embedding_)))},
             {"pad_row", name_of(pad_row_)},
             {"base_verified", checked == BaseCheck::verified},
             {"base", to_json(base)},
@@ -242,10 +256,9 @@ class Applier {
   const ApplyDelta& settings_;
   const std::optional<DeltaManifest> manifest_;
   const CheckpointPair pair_;
+  const TensorInfo& embedding_;  // of the delta
   const fs::path tokenizer_;
   FileCheck check_;
-  at::ScalarType sum_dtype_ = at::kHalf;
-  at::ScalarType stored_dtype_ = at::kHalf;
   RowFill pad_row_ = RowFill::zero;
   bool replaces_pad_row_ = false;
   WeightSum sum_;

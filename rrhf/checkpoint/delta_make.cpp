@@ -11,7 +11,7 @@
 #include "rrhf/checkpoint/padded_rows.h"
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
+#include "rrhf/core/staged_folder.h"
 #include "rrhf/model/weights.h"
 
 namespace rrhf::checkpoint {
@@ -22,8 +22,7 @@ class Maker {
   explicit Maker(const MakeDelta& settings)
       : settings_(settings),
         pair_(settings.base, settings.target, "target"),
-        target_dtype_(pair_.other().find("model.embed_tokens.weight")->dtype),
-        dtype_(settings.dtype ? model::scalar_type(*settings.dtype) : target_dtype_) {}
+        embedding_(*pair_.other().find("model.embed_tokens.weight")) {}
 
   DeltaMade run() {
     const ThreadsBeside threads(3);  // base, the other and the result are hashed
@@ -37,22 +36,36 @@ class Maker {
       pair_.other().release(*pair.other);
     }
     const std::vector<FileHash> files = writer.finish();
-    if (not_finite_ > 0) refuse_overflow();
+    if (not_finite_.count > 0) refuse_overflow();
     wait_for({&base, &target});
-    write_config(folder.path(), pair_.other_config(), dtype_choice(dtype_));
-    carry_over(settings_.target, folder.path());
+    carry_over_with_note(settings_.target, folder.path());
+    write_configs(folder.path(), pair_.other_config(), dtype_choice(dtype_of(embedding_)));
     write_json(folder.path() / delta_manifest_file, manifest(base.wait(), target.wait(), files));
     folder.publish();
     return {.parameters = rounding_.elements,
-            .dtype = dtype_choice(dtype_),
+            .dtype = dtype_choice(dtype_of(embedding_)),
             .new_rows = pair_.other_rows() - pair_.base_rows(),
             .rounding = rounding_};
   }
 
  private:
+  // Differences that no number stands for.
+  struct NotFinite {
+    std::int64_t count = 0;
+    std::string first;  // the tensor of the first
+    at::ScalarType dtype = at::kHalf;
+  };
+
+  // Of a tensor's delta and its sum: the one asked for, else the target's own, tensor by tensor.
+  at::ScalarType dtype_of(const TensorInfo& target) const {
+    return settings_.dtype ? model::scalar_type(*settings_.dtype) : target.dtype;
+  }
+
   std::vector<TensorSpec> specs() const {
     std::vector<TensorSpec> specs;
-    for (const TensorPair& pair : pair_.pairs()) specs.push_back({pair.other->name, dtype_, pair.other->shape});
+    for (const TensorPair& pair : pair_.pairs()) {
+      specs.push_back({pair.other->name, dtype_of(*pair.other), pair.other->shape});
+    }
     return specs;
   }
 
@@ -64,18 +77,19 @@ class Maker {
 
   void subtract(const TensorPair& pair, FolderWriter& writer, WalkProgress& progress) {
     const std::int64_t rows = pair.other->shape.empty() ? 1 : pair.other->shape[0];
-    const PaddedRows base(pair_.base().tensor(*pair.base), rows, dtype_, settings_.pad_row);
+    const at::ScalarType dtype = dtype_of(*pair.other);
+    const PaddedRows base(pair_.base().tensor(*pair.base), rows, dtype, settings_.pad_row);
     // Rows as they are in the file, and as the sums see them.
     const PaddedRows given(pair_.other().tensor(*pair.other), rows, pair.other->dtype, RowFill::zero);
     const auto element =
-        static_cast<std::int64_t>(std::max(at::elementSize(dtype_), at::elementSize(pair.other->dtype)));
+        static_cast<std::int64_t>(std::max(at::elementSize(dtype), at::elementSize(pair.other->dtype)));
     for_row_blocks(pair.other->shape, element, [&](std::int64_t first, std::int64_t count) {
       const at::Tensor target = given.block(first, count);
-      const Difference difference = restoring_difference(target.to(dtype_), base.block(first, count));
+      const Difference difference = restoring_difference(target.to(dtype), base.block(first, count));
       rounding_.add_block(pair.other->name, difference.restored.to(target.scalar_type()), target);
       const std::int64_t beyond = count_not_finite(difference.delta);
-      if (beyond > 0 && not_finite_ == 0) not_finite_in_ = pair.other->name;
-      not_finite_ += beyond;
+      if (beyond > 0 && not_finite_.count == 0) not_finite_ = {.first = pair.other->name, .dtype = dtype};
+      not_finite_.count += beyond;
       writer.write_part(difference.delta);
       progress.advance(static_cast<std::int64_t>(difference.delta.nbytes()));
     });
@@ -85,7 +99,7 @@ class Maker {
     throw_input("delta",
                 "{} differences are not finite in {} (the first in {}): the base or the target holds such weights, or "
                 "they are beyond that dtype; --dtype float32 holds more",
-                not_finite_, name_of(dtype_choice(dtype_)), not_finite_in_);
+                not_finite_.count, name_of(dtype_choice(not_finite_.dtype)), not_finite_.first);
   }
 
   Json manifest(const std::vector<FileHash>& base, const std::vector<FileHash>& target,
@@ -95,10 +109,17 @@ class Maker {
       rounding["largest_absolute"] = rounding_.largest_absolute;
       rounding["largest_relative"] = rounding_.largest_relative;
     }
+    Json other_dtypes = Json::object();
+    for (const TensorPair& pair : pair_.pairs()) {
+      if (pair.other->dtype != embedding_.dtype) {
+        other_dtypes[pair.other->name] = name_of(dtype_choice(pair.other->dtype));
+      }
+    }
     return {{"what", "delta"},
             {"made_by", "rrhf " RRHF_VERSION},
-            {"dtype", name_of(dtype_choice(dtype_))},
-            {"target_dtype", name_of(dtype_choice(target_dtype_))},
+            {"dtype", name_of(dtype_choice(dtype_of(embedding_)))},
+            {"target_dtype", name_of(dtype_choice(embedding_.dtype))},
+            {"other_dtypes", other_dtypes},
             {"pad_row", name_of(settings_.pad_row)},
             {"base", to_json(base)},
             {"target", to_json(target)},
@@ -108,11 +129,9 @@ class Maker {
 
   const MakeDelta& settings_;
   const CheckpointPair pair_;
-  const at::ScalarType target_dtype_;
-  const at::ScalarType dtype_;
+  const TensorInfo& embedding_;  // of the target
   Rounding rounding_;
-  std::int64_t not_finite_ = 0;
-  std::string not_finite_in_;
+  NotFinite not_finite_;
 };
 
 }  // namespace

@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <string>
 
-#include "rrhf/checkpoint/name_list.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
+#include "rrhf/format/bytes.h"
+#include "rrhf/format/name_list.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
@@ -28,6 +29,20 @@ E choice_at(const Json& json, const char* key, const fs::path& path) {
   const auto value = choice_named<E>(word_at(json, key));
   if (!value) broken(path, fmt::format("\"{}\" must be {}", key, choice_list<E>()));
   return *value;
+}
+
+std::map<std::string, Dtype, std::less<>> other_dtypes(const Json& json, const fs::path& path) {
+  std::map<std::string, Dtype, std::less<>> dtypes;
+  const auto object = json.find("other_dtypes");
+  if (object == json.end()) return dtypes;
+  if (!object->is_object()) broken(path, "\"other_dtypes\" must be an object");
+  for (const auto& [tensor, word] : object->items()) {
+    const auto dtype = word.is_string() ? choice_named<Dtype>(word.get<std::string>()) : std::nullopt;
+    if (!dtype)
+      broken(path, fmt::format("\"other_dtypes\": {} must be {}", format::shown(tensor), choice_list<Dtype>()));
+    dtypes[tensor] = *dtype;
+  }
+  return dtypes;
 }
 
 std::vector<FileHash> files_at(const Json& json, const char* key, const fs::path& path) {
@@ -54,11 +69,16 @@ std::optional<DeltaManifest> read_delta_manifest(const fs::path& folder) {
     throw_input("delta", "{}: holds a recovered model, not a delta", folder.string());
   }
   if (word_at(json, "what") != "delta") broken(path, "\"what\" must be delta");
-  return DeltaManifest{.dtype = choice_at<Dtype>(json, "dtype", path),
-                       .target_dtype = choice_at<Dtype>(json, "target_dtype", path),
+  return DeltaManifest{.target_dtype = choice_at<Dtype>(json, "target_dtype", path),
+                       .other_dtypes = other_dtypes(json, path),
                        .pad_row = choice_at<RowFill>(json, "pad_row", path),
                        .base = files_at(json, "base", path),
                        .files = files_at(json, "files", path)};
+}
+
+Dtype DeltaManifest::dtype_of_target(std::string_view tensor) const {
+  const auto other = other_dtypes.find(tensor);
+  return other == other_dtypes.end() ? target_dtype : other->second;
 }
 
 Json to_json(const std::vector<FileHash>& files) {
@@ -90,7 +110,7 @@ std::string file_list(const std::vector<FileHash>& files) {
   for (const FileHash& file : files) {
     names.push_back(fmt::format("{} ({}B)", file.name, short_number(static_cast<double>(file.bytes))));
   }
-  return name_list(names);
+  return format::name_list(names);
 }
 
 }  // namespace rrhf::checkpoint

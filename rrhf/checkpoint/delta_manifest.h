@@ -1,14 +1,18 @@
 // rrhf-delta.json: what a delta was made from, or a recovered model came from, by content.
 //
-//   {"what": "delta", "made_by": "rrhf 0.1.0", "dtype": "float16", "target_dtype": "float16", "pad_row": "zero",
+//   {"what": "delta", "made_by": "rrhf 0.1.0", "dtype": "float16", "target_dtype": "float16",
+//    "other_dtypes": {"model.norm.weight": "float32"}, "pad_row": "zero",
 //    "base":   [{"name": "model-00001-of-00002.safetensors", "bytes": 9976576392, "sha256": "..."}, ...],
 //    "target": [...], "files": [...], "rounding": {...}}
 //
-// "files" are the files beside it. A recovered model's says "what": "recovered" and has "delta" for "target".
+// "files" are the files beside it. "dtype" is that of the delta's embedding, for people: each tensor is summed in the
+// dtype it has there. A recovered model's says "what": "recovered" and has "delta" for "target".
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,11 +26,14 @@ inline constexpr std::string_view delta_manifest_file = "rrhf-delta.json";
 
 /// What a delta says of itself.
 struct DeltaManifest {
-  Dtype dtype = Dtype::float16;         ///< the sums'
-  Dtype target_dtype = Dtype::float16;  ///< what the sums are stored in
+  Dtype target_dtype = Dtype::float16;                     ///< what the sums are stored in
+  std::map<std::string, Dtype, std::less<>> other_dtypes;  ///< where that is another: tensors of the target by name
   RowFill pad_row = RowFill::zero;
   std::vector<FileHash> base;   ///< the files it was made from
   std::vector<FileHash> files;  ///< its own
+
+  /// What the sum of the tensor of this name is stored in.
+  Dtype dtype_of_target(std::string_view tensor) const;
 };
 
 /// The manifest of a delta's folder, or nothing when there is none: the released deltas have none.

@@ -4,10 +4,11 @@
 #include <string>
 
 #include "rrhf/checkpoint/hf_folder.h"
-#include "rrhf/checkpoint/name_list.h"
+#include "rrhf/checkpoint/shape_text.h"
 #include "rrhf/checkpoint/tensor_match.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
+#include "rrhf/format/name_list.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
@@ -53,10 +54,10 @@ class Matcher {
   void finish() const {
     std::string problems;
     if (!only_base_.empty())
-      problems += fmt::format("\n  in the base, not in the {}: {}", word_, name_list(only_base_));
+      problems += fmt::format("\n  in the base, not in the {}: {}", word_, format::name_list(only_base_));
     if (!only_other_.empty())
-      problems += fmt::format("\n  in the {}, not in the base: {}", word_, name_list(only_other_));
-    if (!shapes_.empty()) problems += fmt::format("\n  shapes: {}", name_list(shapes_));
+      problems += fmt::format("\n  in the {}, not in the base: {}", word_, format::name_list(only_other_));
+    if (!shapes_.empty()) problems += fmt::format("\n  shapes: {}", format::name_list(shapes_));
     if (problems.empty()) return;
     if (base_has_more_rows_) {
       problems += fmt::format(

@@ -1,6 +1,7 @@
 #include "rrhf/checkpoint/folder_writer.h"
 
 #include "rrhf/checkpoint/file_plan.h"
+#include "rrhf/core/disk_room.h"
 
 namespace rrhf::checkpoint {
 
@@ -11,9 +12,12 @@ struct FolderWriter::State {
 };
 
 FolderWriter::FolderWriter(std::filesystem::path folder, std::vector<TensorSpec> tensors, Options options) {
+  std::int64_t bytes = 0;
+  for (const TensorSpec& tensor : tensors) bytes += tensor.bytes();
   std::vector<std::vector<TensorSpec>> by_writer(1);
   by_writer.front() = std::move(tensors);
   std::vector<PlannedFile> planned = plan_files("model", std::move(by_writer), options.shard_bytes);
+  require_room(folder, bytes);
   FileSequence files(folder, planned, options.sha256);
   state_ = std::make_unique<State>(State{std::move(folder), std::move(planned), std::move(files)});
 }

@@ -26,7 +26,8 @@ class FolderWriter {
 
   /// One model.safetensors if everything fits in a shard, otherwise model-NNNNN-of-NNNNN.safetensors and the index.
   /// Tensors fill shards in the order of the specs; one larger than a shard is a shard of its own.
-  /// Throws Error when two specs have the same name, a file can't be created or the disk has no room for it.
+  /// Throws Error when two specs have the same name, the disk has no room for all of them (core/disk_room.h), or a file
+  /// can't be created.
   FolderWriter(std::filesystem::path folder, std::vector<TensorSpec> tensors, Options options);
   ~FolderWriter();
 

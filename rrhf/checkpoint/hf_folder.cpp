@@ -8,7 +8,7 @@
 #include "rrhf/checkpoint/tensor_match.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
-#include "rrhf/text/tokenizer.h"
+#include "rrhf/format/weight_files.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
@@ -43,17 +43,8 @@ std::vector<TensorBatch> weight_batches(const TensorUnits& weights, const model:
 }
 
 void write_small_files(const fs::path& folder, const model::LlamaConfig& config, const SaveOptions& options) {
-  const Json json = model::to_json(config);
-  write_config(folder, config, options.dtype);
-  Json generation = {{"_from_model_config", true}};
-  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
-    if (json.contains(key) && !json[key].is_null()) generation[key] = json[key];
-  }
-  write_json(folder / "generation_config.json", generation);
-  if (!options.tokenizer_from.empty()) {
-    for (const fs::path& file : text::tokenizer_files(options.tokenizer_from))
-      fs::copy_file(file, folder / file.filename());
-  }
+  if (!options.made_from.empty()) carry_over(options.made_from, folder);
+  write_configs(folder, config, options.dtype);
   if (options.encoding_note) {
     write_json(folder / note_file, {{"encoding", name_of(options.encoding_note->encoding)},
                                     {"bos_token", name_of(options.encoding_note->bos_token)}});
@@ -64,7 +55,11 @@ void write_small_files(const fs::path& folder, const model::LlamaConfig& config,
 
 model::LlamaConfig load_config(const fs::path& folder) {
   if (!is_folder(folder)) throw_input("checkpoint", "{}: no such model folder", folder.string());
-  if (!path_exists(folder / "config.json")) throw_input("checkpoint", "{}: has no config.json", folder.string());
+  if (!path_exists(folder / "config.json")) {
+    format::refuse_meta_layout(folder);
+    throw_input("checkpoint", "{}: has no config.json", folder.string());
+  }
+  require_regular_file(folder / "config.json");
   return model::read_llama_config(folder / "config.json");
 }
 
@@ -122,6 +117,10 @@ std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
   const auto bos_token = choice_named<BosToken>(word("bos_token"));
   if (!encoding || !bos_token) throw_input("checkpoint", "{}: needs encoding and bos_token", path.string());
   return EncodingNote{*encoding, *bos_token};
+}
+
+std::int64_t model_bytes(const model::LlamaConfig& config, Dtype dtype) {
+  return config.parameter_count() * static_cast<std::int64_t>(at::elementSize(model::scalar_type(dtype)));
 }
 
 void save_model(const fs::path& folder, const TensorUnits& weights, const model::LlamaConfig& config,

@@ -21,7 +21,8 @@
 
 namespace rrhf::checkpoint {
 
-/// The config of a folder. Throws InputError when the folder or its config.json is missing or not a LLaMA.
+/// The config of a folder. Throws InputError when the folder or its config.json is missing (with the way out for a
+/// folder in Meta's layout) or not a LLaMA.
 model::LlamaConfig load_config(const std::filesystem::path& folder);
 
 /// The weights of a folder, any range of any tensor. Files are mapped and each element is copied once, into its place.
@@ -65,7 +66,7 @@ std::optional<EncodingNote> load_encoding_note(const std::filesystem::path& fold
 struct SaveOptions {
   Dtype dtype = Dtype::float32;
   std::int64_t shard_bytes = default_shard_bytes;
-  std::filesystem::path tokenizer_from;       ///< folder whose tokenizer files are carried along; may be empty
+  std::filesystem::path made_from;  ///< folder whose tokenizer and generation config are carried along; may be empty
   std::optional<EncodingNote> encoding_note;  ///< written for the released encoding
 };
 
@@ -76,6 +77,9 @@ struct TensorUnits {
   /// The tensors of a unit. Called once for each, in order, by every process.
   std::function<std::vector<at::Tensor>(std::size_t unit)> whole;
 };
+
+/// What the tensors of a model take in files.
+std::int64_t model_bytes(const model::LlamaConfig& config, Dtype dtype);
 
 /// Writes the model into `folder`, which must be where a StagedFolder or a JointFolder builds: nothing here renames.
 /// Throws Error when a file can't be written.

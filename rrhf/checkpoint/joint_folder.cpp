@@ -1,6 +1,7 @@
 #include "rrhf/checkpoint/joint_folder.h"
 
 #include "rrhf/checkpoint/file_plan.h"
+#include "rrhf/core/disk_room.h"
 
 namespace rrhf::checkpoint {
 namespace {
@@ -25,8 +26,12 @@ std::vector<std::size_t> writers_of(const std::vector<TensorBatch>& batches, std
 
 }  // namespace
 
-JointFolder::JointFolder(const std::filesystem::path& destination, const Writers& writers) : writers_(&writers) {
-  if (writers.rank() == 0) staged_ = std::make_unique<StagedFolder>(destination, StagedFolder::IfPresent::replace);
+JointFolder::JointFolder(const std::filesystem::path& destination, std::int64_t bytes, const Writers& writers)
+    : writers_(&writers) {
+  if (writers.rank() == 0) {
+    staged_ = std::make_unique<StagedFolder>(destination, StagedFolder::IfPresent::replace);
+    require_room(staged_->path(), bytes);
+  }
   path_ = writers.meet(staged_ ? staged_->path().string() : "").front();
 }
 

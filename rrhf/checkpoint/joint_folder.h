@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "rrhf/checkpoint/tensor_file_writer.h"
-#include "rrhf/core/file.h"
+#include "rrhf/core/staged_folder.h"
 
 namespace rrhf::checkpoint {
 
@@ -31,8 +31,9 @@ class Writers {
 /// replaced. Every process makes the same calls.
 class JointFolder {
  public:
-  /// Throws Error when nothing can be written there.
-  JointFolder(const std::filesystem::path& destination, const Writers& writers);
+  /// `bytes` is what all processes will write. Throws Error when nothing can be written there, or the disk has no room
+  /// for it.
+  JointFolder(const std::filesystem::path& destination, std::int64_t bytes, const Writers& writers);
 
   /// Where to write until publish().
   const std::filesystem::path& path() const noexcept { return path_; }

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "rrhf/checkpoint/hf_folder.h"
-#include "rrhf/checkpoint/name_list.h"
+#include "rrhf/checkpoint/shape_text.h"
 #include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"

@@ -13,6 +13,7 @@ TensorFile::TensorFile(const std::filesystem::path& path)
     : name_(path.string()), file_(path), content_(format::parse_safetensors(file_.bytes(), name_)) {}
 
 at::Tensor TensorFile::tensor(const format::SafetensorsEntry& entry) const {
+  file_.require_whole();
   return mapped_tensor(
       {.name = entry.name, .dtype = entry.dtype, .shape = entry.shape, .strides = c10::contiguous_strides(entry.shape)},
       entry.data, name_);

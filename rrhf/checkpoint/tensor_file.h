@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "rrhf/core/file.h"
+#include "rrhf/core/mapped_file.h"
 #include "rrhf/format/safetensors.h"
 #include "rrhf/model/weights.h"
 
@@ -25,7 +25,7 @@ class TensorFile {
   const std::map<std::string, std::string>& metadata() const noexcept { return content_.metadata; }
 
   /// The tensor of an entry, sharing the mapping. Must not be written to. Throws InputError for a dtype torch lacks
-  /// here.
+  /// here, and when the file was cut short since it was opened.
   at::Tensor tensor(const format::SafetensorsEntry& entry) const;
 
   /// Gives the pages of a tensor back to the system; they are read again when next touched.

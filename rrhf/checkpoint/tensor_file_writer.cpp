@@ -12,7 +12,7 @@
 #include <span>
 
 #include "rrhf/checkpoint/dtypes.h"
-#include "rrhf/checkpoint/name_list.h"
+#include "rrhf/checkpoint/shape_text.h"
 #include "rrhf/core/error.h"
 #include "rrhf/format/safetensors.h"
 

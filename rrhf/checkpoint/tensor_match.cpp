@@ -5,8 +5,9 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "rrhf/checkpoint/name_list.h"
+#include "rrhf/checkpoint/shape_text.h"
 #include "rrhf/core/error.h"
+#include "rrhf/format/name_list.h"
 #include "rrhf/model/weights.h"
 
 namespace rrhf::checkpoint {
@@ -45,8 +46,8 @@ std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const m
     const bool known = std::ranges::find(beside, info.name) != beside.end();
     if (!wanted.contains(info.name) && !tied_head && !known) unexpected.push_back(info.name);
   }
-  if (!missing.empty()) problems += "\n  missing: " + name_list(missing);
-  if (!unexpected.empty()) problems += "\n  not part of a LLaMA of this config: " + name_list(unexpected);
+  if (!missing.empty()) problems += "\n  missing: " + format::name_list(missing);
+  if (!unexpected.empty()) problems += "\n  not part of a LLaMA of this config: " + format::name_list(unexpected);
   if (!problems.empty()) {
     throw_input("checkpoint", "{}: tensors and config.json do not fit:{}", source.path().string(), problems);
   }

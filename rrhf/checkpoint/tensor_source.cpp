@@ -8,11 +8,11 @@
 #include <variant>
 
 #include "rrhf/checkpoint/dtypes.h"
-#include "rrhf/checkpoint/name_list.h"
 #include "rrhf/checkpoint/tensor_file.h"
 #include "rrhf/checkpoint/torch_file.h"
-#include "rrhf/checkpoint/weight_files.h"
 #include "rrhf/core/error.h"
+#include "rrhf/format/name_list.h"
+#include "rrhf/format/weight_files.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
@@ -46,7 +46,7 @@ struct TensorSource::State {
 
   void list_tensors(std::size_t file, std::vector<std::string>& not_floating);
   void check_names() const;
-  void check_index(const WeightFiles& found) const;
+  void check_index(const format::WeightFiles& found) const;
   const Place& place_of(const TensorInfo& info) const;
   std::string file_name(std::size_t file) const { return files[file].filename().string(); }
 };
@@ -79,11 +79,12 @@ void TensorSource::State::check_names() const {
         fmt::format("{} (in {} and {})", tensors[i].name, file_name(tensors[other].file), file_name(tensors[i].file)));
   }
   if (!twice.empty()) {
-    throw_input("checkpoint", "{}: a tensor must stand in one file; in two: {}", path.string(), name_list(twice));
+    throw_input("checkpoint", "{}: a tensor must stand in one file; in two: {}", path.string(),
+                format::name_list(twice));
   }
 }
 
-void TensorSource::State::check_index(const WeightFiles& found) const {
+void TensorSource::State::check_index(const format::WeightFiles& found) const {
   std::vector<std::string> absent, elsewhere, unlisted;
   for (const auto& [name, shard] : found.shard_of) {
     if (is_rotary_buffer(name)) continue;
@@ -99,9 +100,9 @@ void TensorSource::State::check_index(const WeightFiles& found) const {
       unlisted.push_back(fmt::format("{} ({})", info.name, file_name(info.file)));
   }
   std::string problems;
-  if (!absent.empty()) problems += "\n  in the index, in no file: " + name_list(absent);
-  if (!elsewhere.empty()) problems += "\n  in another file than the index says: " + name_list(elsewhere);
-  if (!unlisted.empty()) problems += "\n  in a file, not in the index: " + name_list(unlisted);
+  if (!absent.empty()) problems += "\n  in the index, in no file: " + format::name_list(absent);
+  if (!elsewhere.empty()) problems += "\n  in another file than the index says: " + format::name_list(elsewhere);
+  if (!unlisted.empty()) problems += "\n  in a file, not in the index: " + format::name_list(unlisted);
   if (!problems.empty()) throw_input("checkpoint", "{}: index and files disagree:{}", found.index.string(), problems);
 }
 
@@ -120,7 +121,7 @@ std::int64_t TensorInfo::numel() const {
 std::int64_t TensorInfo::bytes() const { return numel() * static_cast<std::int64_t>(at::elementSize(dtype)); }
 
 TensorSource::TensorSource(const fs::path& path) : state_(std::make_unique<State>()) {
-  WeightFiles found = find_weight_files(path);
+  format::WeightFiles found = format::find_weight_files(path);
   state_->path = path;
   state_->files = std::move(found.files);
   std::vector<std::string> not_floating;
@@ -130,7 +131,7 @@ TensorSource::TensorSource(const fs::path& path) : state_(std::make_unique<State
   }
   if (!not_floating.empty()) {
     throw_input("checkpoint", "{}: tensors of F32, F16, BF16 or F64 are needed; these are not: {}", path.string(),
-                name_list(not_floating));
+                format::name_list(not_floating));
   }
   for (std::size_t i = 0; i < state_->tensors.size(); ++i) state_->index_of.emplace(state_->tensors[i].name, i);
   state_->check_names();

@@ -2,7 +2,7 @@
 //
 // Understood, in this order: model.safetensors, model.safetensors.index.json, pytorch_model.bin,
 // pytorch_model.bin.index.json; else every *.safetensors or every *.bin of the folder ("raw names"), which must not
-// repeat a tensor. Also a single file. (checkpoint/weight_files.h)
+// repeat a tensor. Also a single file. (format/weight_files.h)
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -48,8 +48,9 @@ class TensorSource {
   const TensorInfo* find(std::string_view name) const;
 
   /// The tensor itself: a view of the mapped file, possibly not contiguous. Must not be written to; valid while the
-  /// source lives. Throws InputError for damaged bytes where the file has checksums (.bin, checked when first read),
-  /// Error for a tensor of another source.
+  /// source lives. Throws InputError for damaged bytes where the file has checksums (.bin, checked when first read) and
+  /// when its file was cut short since it was opened, Error for a tensor of another source. A file that is cut while
+  /// the view is in use still ends the process (core/mapped_file.h).
   at::Tensor tensor(const TensorInfo& info) const;
 
   /// Tells the system that the pages of this tensor are not needed any more, so that a walk over a checkpoint larger

@@ -22,6 +22,7 @@ TorchFile::TorchFile(const std::filesystem::path& path)
       verified_(std::make_unique<std::atomic<bool>[]>(archive_.storages.size())) {}
 
 at::Tensor TorchFile::tensor(const format::TorchEntry& entry) const {
+  file_.require_whole();
   verify(entry);
   return mapped_tensor({.name = entry.name, .dtype = entry.dtype, .shape = entry.shape, .strides = entry.strides},
                        touched(archive_, entry), name_);

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "rrhf/core/file.h"
+#include "rrhf/core/mapped_file.h"
 #include "rrhf/format/torch_archive.h"
 
 namespace rrhf::checkpoint {
@@ -25,7 +25,8 @@ class TorchFile {
   const std::vector<format::TorchEntry>& entries() const noexcept { return archive_.tensors; }
 
   /// The tensor of an entry, sharing the mapping. Must not be written to. The first use of a storage checks its CRC-32,
-  /// which reads it once. Throws InputError for a damaged storage, or a dtype other than F32, F16, BF16, F64.
+  /// which reads it once. Throws InputError for a damaged storage, a dtype other than F32, F16, BF16, F64, and when the
+  /// file was cut short since it was opened.
   /// Safe from several threads.
   at::Tensor tensor(const format::TorchEntry& entry) const;
 

@@ -71,7 +71,10 @@ void remove_oldest(const fs::path& output, std::int64_t keep) {
 void save_checkpoint(const fs::path& output, const TrainingTensors& tensors, const model::LlamaConfig& config,
                      const SaveOptions& options, const TrainingFacts& facts, std::int64_t keep,
                      const Writers& writers) {
-  JointFolder folder(output / "checkpoints" / fmt::format("{}{:06}", prefix, facts.step), writers);
+  const std::int64_t bytes =
+      model_bytes(config, options.dtype) +
+      2 * config.parameter_count() * static_cast<std::int64_t>(at::elementSize(tensors.moment_type));
+  JointFolder folder(output / "checkpoints" / fmt::format("{}{:06}", prefix, facts.step), bytes, writers);
   save_model(folder.path(), tensors.masters, config, options, writers);
   std::vector<TensorBatch> batches;
   add_batches(tensors.first_moments, first_name, config, tensors.moment_type, batches);

@@ -36,6 +36,7 @@ struct TrainingTensors {
 };
 
 /// Writes output/checkpoints/step-NNNNNN and removes the oldest beyond `keep`. Called by all processes.
+/// Throws Error when the disk has no room for all of it, before anything is written, or a file can't be written.
 void save_checkpoint(const std::filesystem::path& output, const TrainingTensors& tensors,
                      const model::LlamaConfig& config, const SaveOptions& options, const TrainingFacts& facts,
                      std::int64_t keep, const Writers& writers = {});

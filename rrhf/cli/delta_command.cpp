@@ -59,7 +59,7 @@ std::string new_rows_text(std::int64_t rows, RowFill fill) {
 
 void make(int argc, const char* const* argv) {
   cxxopts::Options options("rrhf delta make", "Write a model as its difference from a base: target - base.");
-  add_flags(options, "Dtype of the delta and of the sums [the target's]",
+  add_flags(options, "Dtype of the delta and of the sums [each tensor's own in the target]",
             "What the base's missing rows of vocabulary are taken for [zero]");
   options.add_options()("target", "Model folder to be written as a delta", cxxopts::value<std::string>(), "DIR");
   const auto arguments = parse(options, argc, argv);

@@ -6,7 +6,7 @@
 
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/hf_folder.h"
-#include "rrhf/checkpoint/name_list.h"
+#include "rrhf/checkpoint/shape_text.h"
 #include "rrhf/checkpoint/tensor_match.h"
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/cli/command.h"

@@ -1,9 +1,8 @@
-#include "rrhf/checkpoint/hf_folder.h"
+#include "rrhf/checkpoint/initial_model.h"
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/model_verbs.h"
 #include "rrhf/cli/verbs.h"
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/stop.h"
 #include "rrhf/text/tokenizer.h"
@@ -41,13 +40,11 @@ void model_init(int argc, const char* const* argv) {
   }
   take_special_ids(config, tokenizer);
   const StopSignals signals;
-  StagedFolder folder(out);
-  model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(at::kFloat));
-  model::initialize(weights, config, (*arguments)["seed"].as<std::uint64_t>());
-  checkpoint::save_model(folder.path(), weights, config,
-                         {.dtype = *dtype, .tokenizer_from = tokenizer_folder, .encoding_note = {}});
-  if (StopSignals::requested()) throw Interrupted("model", "stopped; nothing is written");
-  folder.publish();
+  checkpoint::init_model({.config = config,
+                          .tokenizer = tokenizer_folder,
+                          .out = out,
+                          .seed = (*arguments)["seed"].as<std::uint64_t>(),
+                          .dtype = *dtype});
   log("made {}: LLaMA with {} parameters", out, with_commas(config.parameter_count()));
 }
 

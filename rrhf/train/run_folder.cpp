@@ -10,6 +10,7 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/staged_folder.h"
 
 namespace rrhf::train {
 namespace fs = std::filesystem;

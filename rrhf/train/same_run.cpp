@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
 #include "rrhf/core/json.h"
+#include "rrhf/core/mapped_file.h"
 #include "rrhf/core/sha256.h"
 
 namespace rrhf::train {

@@ -254,7 +254,7 @@ void Trainer::evaluate_and_log(std::int64_t steps_done) {
 std::string Trainer::profile() const { return profile_table(work_, matrix_rate_); }
 
 checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
-  checkpoint::SaveOptions options{.dtype = dtype, .tokenizer_from = folder_->path, .encoding_note = {}};
+  checkpoint::SaveOptions options{.dtype = dtype, .made_from = folder_->path, .encoding_note = {}};
   if (config_.data.encoding == Encoding::released) {
     options.encoding_note = checkpoint::EncodingNote{config_.data.encoding, config_.data.bos_token};
   }
@@ -278,7 +278,8 @@ void Trainer::save_final_model() const {
   }
   const RankWriters writers(*world_);
   const checkpoint::TrainingTensors tensors = model_->tensors();
-  checkpoint::JointFolder folder(output_.path() / "model", writers);
+  checkpoint::JointFolder folder(output_.path() / "model",
+                                 checkpoint::model_bytes(folder_->config, config_.checkpoint.dtype), writers);
   checkpoint::save_model(folder.path(), tensors.masters, folder_->config, save_options(config_.checkpoint.dtype),
                          writers);
   folder.publish();

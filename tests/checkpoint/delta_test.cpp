@@ -186,8 +186,8 @@ TEST(WeightSum, AddsFloat32InTheOrderOfTheStateDict) {
   EXPECT_TRUE(holds(error_of<Error>([&] { sum.result(config); }), "model.layers.2.self_attn.q_proj.weight"));
 }
 
-constexpr const char* good_manifest = R"({"what": "delta", "dtype": "float16", "target_dtype": "float32",
-  "pad_row": "mean", "base": [HASHED], "files": [HASHED, HASHED]})";
+constexpr const char* good_manifest = R"({"what": "delta", "dtype": "float16", "target_dtype": "float16",
+  "other_dtypes": {"model.norm.weight": "float32"}, "pad_row": "mean", "base": [HASHED], "files": [HASHED, HASHED]})";
 
 std::string with_files(std::string text) {
   const std::string file = R"({"name": "x", "bytes": 3, "sha256": ")" + std::string(64, 'a') + "\"}";
@@ -202,8 +202,8 @@ TEST(DeltaManifest, SaysWhatADeltaWasMadeFrom) {
   folder.write("rrhf-delta.json", with_files(good_manifest));
   const auto manifest = read_delta_manifest(folder.path());
   ASSERT_TRUE(manifest.has_value());
-  EXPECT_EQ(manifest->dtype, Dtype::float16);
-  EXPECT_EQ(manifest->target_dtype, Dtype::float32);
+  EXPECT_EQ(manifest->dtype_of_target("lm_head.weight"), Dtype::float16);
+  EXPECT_EQ(manifest->dtype_of_target("model.norm.weight"), Dtype::float32);
   EXPECT_EQ(manifest->pad_row, RowFill::mean);
   EXPECT_EQ(manifest->base, (std::vector<FileHash>{{"x", 3, std::string(64, 'a')}}));
   EXPECT_EQ(manifest->files.size(), 2u);
@@ -219,7 +219,10 @@ TEST(DeltaManifest, IsRefusedWhenItIsBroken) {
   };
   EXPECT_TRUE(holds(refusal("\"delta\"", "\"recovered\""), "holds a recovered model, not a delta"));
   EXPECT_TRUE(holds(refusal("\"delta\"", "\"other\""), "\"what\" must be delta"));
-  EXPECT_TRUE(holds(refusal("float16", "int8"), "\"dtype\" must be float32 |"));
+  EXPECT_TRUE(holds(refusal("\"target_dtype\": \"float16\"", "\"target_dtype\": \"int8\""),
+                    "\"target_dtype\" must be float32 |"));
+  EXPECT_TRUE(holds(refusal("\"float32\"", "7"), "\"other_dtypes\": model.norm.weight must be float32 |"));
+  EXPECT_TRUE(holds(refusal("{\"model.norm.weight\": \"float32\"}", "[]"), "\"other_dtypes\" must be an object"));
   EXPECT_TRUE(holds(refusal("\"mean\"", "7"), "\"pad_row\" must be zero | mean"));
   EXPECT_TRUE(holds(refusal("\"bytes\": 3", "\"bytes\": -3"), "lacks its name, bytes or sha256"));
   EXPECT_TRUE(holds(refusal("aaaa", ""), "lacks its name, bytes or sha256"));

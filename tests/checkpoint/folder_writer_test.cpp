@@ -157,6 +157,15 @@ TEST(FolderWriter, BeginsAShardWhereTheNextTensorWouldPassItsSize) {
   EXPECT_EQ(TensorSource(folder.path()).tensors().size(), 4u);
 }
 
+TEST(FolderWriter, SeesAFullDiskBeforeItWrites) {
+  const TemporaryFolder folder;
+  // The first shard would fit, all together would not: 8 + 2^50 bytes.
+  const std::vector<TensorSpec> specs{{"a", at::kFloat, {2}}, {"b", at::kFloat, {1 << 24, 1 << 24}}};
+  const std::string message = error_of<Error>([&] { FolderWriter(folder.path(), specs, {.shard_bytes = 8}); });
+  EXPECT_TRUE(holds(message, "1,125,899,906,842,632 bytes are to be written there, its disk has "));
+  EXPECT_EQ(folder.entries(), 0);
+}
+
 TEST(FolderWriter, RefusesRepeatedNamesAndUnfinishedFolders) {
   const TemporaryFolder folder;
   const std::vector<TensorSpec> twice{{"a", at::kFloat, {2}}, {"a", at::kFloat, {2}}};

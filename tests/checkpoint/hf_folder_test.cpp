@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <thread>
 
+#include "rrhf/checkpoint/folder_files.h"
+#include "rrhf/checkpoint/initial_model.h"
 #include "rrhf/checkpoint/tensor_file.h"
 #include "rrhf/checkpoint/training_state.h"
 #include "rrhf/core/error.h"
@@ -63,15 +65,29 @@ class HfFolder : public testing::Test {
 };
 
 TEST_F(HfFolder, GivesBackWhatWasSaved) {
-  const fs::path folder = saved("one", {.tokenizer_from = {}, .encoding_note = {}});
+  const fs::path folder = saved("one", {.made_from = {}, .encoding_note = {}});
   const model::LlamaConfig config = load_config(folder);
   EXPECT_EQ(config.num_key_value_heads, 2);
   expect_equal(load_weights(folder, config, at::kFloat, at::kCPU));
   EXPECT_FALSE(load_encoding_note(folder).has_value());
 }
 
+TEST_F(HfFolder, RandomWeightsAreWrittenAsTheyAreDrawn) {
+  // weights_ is the same seed's, drawn into memory.
+  for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16}) {
+    const fs::path out = root_ / std::string(name_of(dtype));
+    init_model({.config = config_, .tokenizer = root_, .out = out, .seed = 1, .dtype = dtype});
+    const model::Weights got = load_weights(out, load_config(out), at::kFloat, at::kCPU);
+    const auto a = got.tensors(), b = weights_.tensors();
+    for (std::size_t i = 0; i < b.size(); ++i) {
+      EXPECT_TRUE(at::equal(a[i], b[i].to(model::scalar_type(dtype)).to(at::kFloat))) << i;
+    }
+    EXPECT_EQ(TensorSource(out).tensors().front().dtype, model::scalar_type(dtype));
+  }
+}
+
 TEST_F(HfFolder, SplitsIntoShardsWithAnIndex) {
-  const fs::path folder = saved("shards", {.shard_bytes = 600, .tokenizer_from = {}, .encoding_note = {}});
+  const fs::path folder = saved("shards", {.shard_bytes = 600, .made_from = {}, .encoding_note = {}});
   EXPECT_FALSE(fs::exists(folder / "model.safetensors"));
   const Json index = parse_json(read_file(folder / "model.safetensors.index.json"), "test", "index");
   EXPECT_EQ(index["weight_map"].size(), 2 + 2 * 9 + 1u);
@@ -81,15 +97,49 @@ TEST_F(HfFolder, SplitsIntoShardsWithAnIndex) {
 
 TEST_F(HfFolder, CarriesTheEncodingNote) {
   const fs::path folder =
-      saved("note", {.tokenizer_from = {}, .encoding_note = EncodingNote{Encoding::released, BosToken::eos}});
+      saved("note", {.made_from = {}, .encoding_note = EncodingNote{Encoding::released, BosToken::eos}});
   const auto note = load_encoding_note(folder);
   ASSERT_TRUE(note.has_value());
   EXPECT_EQ(note->encoding, Encoding::released);
   EXPECT_EQ(note->bos_token, BosToken::eos);
 }
 
+TEST_F(HfFolder, KeepsTheTokenizerAndTheGenerationConfigOfTheModelItWasMadeFrom) {
+  const fs::path from = root_ / "from";
+  fs::create_directories(from);
+  config_.eos_token_id = 2;
+  write_file_atomically(from / "tokenizer.model", "pieces");
+  write_file_atomically(from / "rrhf.json", "of another encoding");
+  const auto saved_from = [&](const char* name) { return saved(name, {.made_from = from, .encoding_note = {}}); };
+  const fs::path fresh = saved_from("fresh");
+  EXPECT_EQ(read_file(fresh / "tokenizer.model"), "pieces");
+  EXPECT_FALSE(fs::exists(fresh / "rrhf.json"));
+  const Json generation = parse_json(read_file(fresh / "generation_config.json"), "test", "generation config");
+  EXPECT_EQ(generation, Json({{"_from_model_config", true}, {"eos_token_id", 2}}));
+  const std::string own = R"({"temperature": 0.25,  "eos_token_id": [2, 3]})";
+  write_file_atomically(from / "generation_config.json", own);
+  EXPECT_EQ(read_file(saved_from("carried") / "generation_config.json"), own);
+}
+
+TEST_F(HfFolder, NamesATokenizerClassThatTransformersHas) {
+  const auto carried = [&](const std::string& text) {
+    const fs::path from = root_ / "from", to = root_ / "to";
+    for (const fs::path& folder : {from, to}) fs::create_directories(folder);
+    write_file_atomically(from / "tokenizer_config.json", text);
+    carry_tokenizer(from, to);
+    return read_file(to / "tokenizer_config.json");
+  };
+  const Json old = parse_json(carried(R"({"tokenizer_class": "LLaMATokenizer", "bos_token": ""})"), "test", "config");
+  EXPECT_EQ(old, Json({{"tokenizer_class", "LlamaTokenizer"}, {"bos_token", ""}}));
+  // All else is copied byte for byte.
+  for (const char* text : {R"({"tokenizer_class":  "LlamaTokenizer"})", R"({"name":  "LLaMATokenizer"})",
+                           R"({"tokenizer_class":  "MyLLaMATokenizer"})", R"(["LLaMATokenizer"])", "{}"}) {
+    EXPECT_EQ(carried(text), text);
+  }
+}
+
 TEST_F(HfFolder, LoadedWeightsAreNotTheFile) {
-  const fs::path folder = saved("copy", {.tokenizer_from = {}, .encoding_note = {}});
+  const fs::path folder = saved("copy", {.made_from = {}, .encoding_note = {}});
   const std::string before = read_file(folder / "model.safetensors");
   for (at::Tensor& tensor : load_weights(folder, config_, at::kFloat, at::kCPU).tensors()) tensor.fill_(3);
   EXPECT_EQ(read_file(folder / "model.safetensors"), before);
@@ -165,7 +215,7 @@ void expect_moments(const fs::path& checkpoint, const model::LlamaConfig& config
 }
 
 TEST_F(HfFolder, CheckpointsKeepTheNewestAndGiveMomentsBack) {
-  const SaveOptions options{.tokenizer_from = {}, .encoding_note = {}};
+  const SaveOptions options{.made_from = {}, .encoding_note = {}};
   const TrainingTensors tensors{.masters = units_of(weights_),
                                 .first_moments = filled_units(config_, 1, 0.5),
                                 .second_moments = filled_units(config_, 1, 200)};
@@ -219,7 +269,7 @@ TEST_F(HfFolder, SeveralProcessesWriteOneCheckpointThatAnyNumberReads) {
       const TrainingTensors tensors{.masters = units_of(weights_),
                                     .first_moments = filled_units(config_, 4, 0.5),
                                     .second_moments = filled_units(config_, 4, 200)};
-      save_checkpoint(root_, tensors, config_, {.tokenizer_from = {}, .encoding_note = {}},
+      save_checkpoint(root_, tensors, config_, {.made_from = {}, .encoding_note = {}},
                       {.step = 15, .data_fingerprint = "abc"}, 2, ThreadWriters(shared, rank));
     });
   }
@@ -233,8 +283,24 @@ TEST_F(HfFolder, SeveralProcessesWriteOneCheckpointThatAnyNumberReads) {
   expect_equal(load_weights(folder, config_, at::kFloat, at::kCPU));
 }
 
+TEST_F(HfFolder, ACheckpointThatDoesNotFitOnTheDiskIsNotBegun) {
+  model::LlamaConfig huge = config_;
+  huge.vocab_size = std::int64_t{1} << 47;
+  const auto save = [&] { save_checkpoint(root_, {}, huge, {}, {.step = 1, .data_fingerprint = "abc"}, 1); };
+  try {
+    save();
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    // Two embeddings of 2^47 x 8, two layers of 352 and a norm of 8; model and two moments, 4 bytes each.
+    EXPECT_NE(std::string(error.what()).find("checkpoints: 27,021,597,764,231,520 bytes are to be written there"),
+              std::string::npos)
+        << error.what();
+  }
+  EXPECT_TRUE(fs::is_empty(root_ / "checkpoints"));
+}
+
 TEST_F(HfFolder, ReadsAnyRangeOfATensor) {
-  const fs::path folder = saved("ranges", {.tokenizer_from = {}, .encoding_note = {}});
+  const fs::path folder = saved("ranges", {.made_from = {}, .encoding_note = {}});
   const WeightReader reader(folder, config_);
   const std::vector<at::Tensor> tensors = weights_.tensors();
   for (std::size_t i = 0; i < tensors.size(); ++i) {

@@ -41,7 +41,7 @@ TEST_P(StreamedLlamaOf, GivesTheLogitsOfTheWholeModel) {
   model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(at::kFloat));
   model::initialize(weights, config, 1);
   save_model(folder.path(), weights, config,
-             {.dtype = Dtype::float16, .shard_bytes = 300, .tokenizer_from = {}, .encoding_note = {}});
+             {.dtype = Dtype::float16, .shard_bytes = 300, .made_from = {}, .encoding_note = {}});
   const at::Tensor expected = whole_model_logits(config, load_weights(folder.path(), config, at::kFloat, at::kCPU));
 
   const StreamedLlama streamed(folder.path());
@@ -59,10 +59,10 @@ INSTANTIATE_TEST_SUITE_P(Heads, StreamedLlamaOf, ::testing::Bool(),
 
 TEST(StreamedLlama, RefusesTensorsThatDoNotFitTheConfig) {
   const testing::TemporaryFolder folder;
-  const SaveOptions options{.tokenizer_from = {}, .encoding_note = {}};
+  const SaveOptions options{.made_from = {}, .encoding_note = {}};
   const auto saved_under = [&](const model::LlamaConfig& config, const model::LlamaConfig& other) {
     save_model(folder.path(), model::zero_weights(config, at::TensorOptions().dtype(at::kFloat)), config, options);
-    write_config(folder.path(), other, Dtype::float32);
+    write_configs(folder.path(), other, Dtype::float32);
   };
   saved_under(small_config(false), small_config(true));
   EXPECT_NO_THROW(StreamedLlama{folder.path()});

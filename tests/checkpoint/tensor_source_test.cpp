@@ -187,26 +187,6 @@ TEST_F(TensorSources, ADamagedStorageIsFoundWhenItIsRead) {
   }
 }
 
-TEST_F(TensorSources, AnIndexStaysInItsFolder) {
-  safetensors("model-1.safetensors", {{"a", {1}}});
-  for (const char* name : {"../model-1.safetensors", "..", ".", "", "sub/x.safetensors", "/etc/passwd", "a\\u0000b"}) {
-    index("model.safetensors.index.json", R"("a": ")" + std::string(name) + "\"");
-    EXPECT_TRUE(holds(refusal(), "the name of a file in the same folder is needed")) << name;
-  }
-  index("model.safetensors.index.json", R"("a": 1)");
-  EXPECT_TRUE(holds(refusal(), "a is mapped to 1"));
-  index("model.safetensors.index.json", "");
-  EXPECT_TRUE(holds(refusal(), "the weight_map is empty"));
-  write("model.safetensors.index.json", "[]");
-  EXPECT_TRUE(holds(refusal(), "has no weight_map"));
-}
-
-TEST_F(TensorSources, NamesTheShardsThatAreNotThere) {
-  bin("s1.bin", {{"a", {1}}});
-  index("pytorch_model.bin.index.json", R"("a": "s1.bin", "b": "s2.bin", "c": "s3.bin")");
-  EXPECT_TRUE(holds(refusal(), "2 of the 3 files it names are not there: s2.bin, s3.bin"));
-}
-
 TEST_F(TensorSources, NamesAllThatIndexAndFilesDisagreeOn) {
   bin("s1.bin", {{"a", {1}}, {"extra", {1}}});
   bin("s2.bin", {{"moved", {1}}});
@@ -267,6 +247,18 @@ TEST_F(TensorSources, ReleaseEmptiesTheResidentSet) {
   source.release(source.tensors()[0]);
   EXPECT_GT(read, std::int64_t{48} << 20);
   EXPECT_LT(resident() - before, read / 4);
+}
+
+TEST_F(TensorSources, AFileThatIsCutShortMeanwhileIsRefused) {
+  bin("x.bin", {{"a", {1, 2}}, {"b", {3}}});
+  safetensors("x.safetensors", {{"a", {1, 2}}, {"b", {3}}});
+  for (const char* name : {"x.bin", "x.safetensors"}) {
+    const auto path = folder_.path() / name;
+    const TensorSource source(path);
+    EXPECT_EQ(values_of(source, "a"), (std::vector<float>{1, 2}));
+    std::filesystem::resize_file(path, 0);  // as a copy onto it begins
+    EXPECT_TRUE(holds(error_of([&] { source.tensor(*source.find("b")); }), "it was cut short or written anew")) << name;
+  }
 }
 
 TEST_F(TensorSources, MovedSourcesGoOn) {

@@ -149,6 +149,17 @@ def test_a_tokenizer_with_pad_loads(name: str, rrhf: Program, models: Path, tmp_
     assert tokenizer("[PAD]", add_special_tokens=False).input_ids == [512]
 
 
+def test_the_tokenizer_of_an_old_conversion_loads(rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """The first conversions of LLaMA name a class that transformers never released."""
+    source, out = model_variant(models / "hf", tmp_path / "source", {}), tmp_path / "out"
+    (source / "tokenizer_config.json").write_text('{"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": "", "unk_token": ""}')
+    with pytest.raises(ValueError, match="LLaMATokenizer"):
+        AutoTokenizer.from_pretrained(source, use_fast=False)
+    rrhf("model", "convert", source, "--out", out)
+    tokenizer = AutoTokenizer.from_pretrained(out, use_fast=False)
+    assert len(tokenizer("Once upon a time").input_ids) > 3
+
+
 # --- deltas -----------------------------------------------------------------------------------------------------------
 
 

@@ -115,6 +115,31 @@ def test_a_wider_delta_brings_everything_back(rrhf: Program, world: World, apply
     assert read_folder(tmp_path / "out") == read_folder(world.target)
 
 
+@pytest.mark.parametrize("dtype", [None, "float16", "float32"])
+def test_a_target_of_two_dtypes(dtype: str | None, rrhf: Program, world: World, tmp_path: Path) -> None:
+    """Norms in float32 in a float16 model come back as float32: all of them where the difference is taken in it, those
+    that float16 can hold where it is not."""
+    target, delta, out = copy(world.base, tmp_path / "target"), tmp_path / "delta", tmp_path / "out"
+    tensors = read_file(target / "model.safetensors")
+    norms = {name for name in tensors if name.endswith("norm.weight")}
+    steps = [2**-20, 0.5, 0, 0.25]  # from 1 in the base; float16 can't tell 1 + 2^-20 from it
+    for name in norms:
+        tensors[name] = ("F32", [32], struct.pack("<32f", *[1 + step for step in steps * 8]))
+    write_file(target / "model.safetensors", tensors)
+    made = rrhf("delta", "make", "--base", world.base, "--target", target, "--out", delta, *(("--dtype", dtype) if dtype else ()))
+    expected = {None: lambda name: "F32" if name in norms else "F16", "float16": lambda _: "F16", "float32": lambda _: "F32"}
+    assert all(word == expected[dtype](name) for name, (word, _, _) in read_folder(delta).items())
+    rrhf("delta", "apply", "--base", world.base, "--delta", delta, "--out", out, "--no-answer")
+    recovered = read_folder(out)
+    if dtype == "float16":
+        assert f"{8 * len(norms)} of" in made.stdout and f"in {len(norms)} of" in made.stdout
+        lost = {name: ("F32", [32], struct.pack("<32f", *[1, 1.5, 1, 1.25] * 8)) for name in norms}
+        assert recovered == {**tensors, **lost}
+    else:
+        assert "exact" in made.stdout
+        assert recovered == tensors
+
+
 def test_config_tokenizer_and_notes_come_from_the_delta(world: World, apply: Any, tmp_path: Path) -> None:
     apply()
     names = {path.name for path in world.target.iterdir()} | {"rrhf-delta.json"}

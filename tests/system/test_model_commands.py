@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-from program import Program, refused
+from program import ENVIRONMENT, Program, refused
 from safetensors_file import read_file, read_folder, write_file
 
 Folder = Callable[[str], Path]
@@ -74,6 +76,25 @@ def test_info_says_what_is_odd(rrhf: Program, model: Path, repo: Path) -> None:
     assert "no tokenizer.model in the folder" in rrhf("model", "info", model).stdout
     (model / "rrhf.json").write_text('{"encoding": "released", "bos_token": "eos"}')
     assert "with the released encoding, BOS: eos" in rrhf("model", "info", model).stdout
+
+
+@pytest.mark.parametrize("verb", ["info", "convert"])
+def test_folders_of_other_kinds(verb: str, rrhf: Program, model: Path, tmp_path: Path) -> None:
+    """Meta's layout, and a FIFO where weights should be, which nothing ever writes into."""
+    meta = tmp_path / "meta"
+    meta.mkdir()
+    for name in ("consolidated.00.pth", "params.json"):
+        (meta / name).write_text("{}")
+    out = () if verb == "info" else ("--out", tmp_path / "out")
+    refused(rrhf("model", verb, meta, *out, check=False), tmp_path, "Meta's layout", "convert_llama_weights_to_hf.py")
+    shutil.copy(model / "config.json", meta / "config.json")
+    refused(rrhf("model", verb, meta, *out, check=False), tmp_path, "Meta's layout")
+    (model / "model.safetensors").unlink()
+    os.mkfifo(model / "model.safetensors")
+    refused(rrhf("model", verb, model, *out, check=False), tmp_path, "holds no weights", "model.safetensors is a FIFO")
+    (model / "config.json").unlink()
+    os.mkfifo(model / "config.json")
+    refused(rrhf("model", verb, model, *out, check=False), tmp_path, "config.json: is a FIFO; a regular file is needed")
 
 
 def test_info_of_what_does_not_fit(rrhf: Program, model: Path, tmp_path: Path) -> None:
@@ -213,6 +234,26 @@ def test_add_pad_needs_a_tokenizer(rrhf: Program, model: Path, tmp_path: Path) -
 # --- all --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("present", [True, False], ids=["present", "absent"])
+def test_generation_config(
+    present: bool, rrhf: Program, make_config: Callable[..., Path], model: Path, tmp_path: Path
+) -> None:
+    """Every model made from another keeps its generation config; without one it gets one of its config's special ids."""
+    if present:
+        (model / "generation_config.json").write_text('{"max_new_tokens":  7}')
+    rrhf("model", "convert", model, "--out", tmp_path / "converted")
+    rrhf("model", "resize", model, "--vocab", 515, "--out", tmp_path / "resized")
+    rrhf("delta", "make", "--base", model, "--target", model, "--out", tmp_path / "delta")
+    rrhf("delta", "apply", "--base", model, "--delta", tmp_path / "delta", "--out", tmp_path / "recovered", "--no-answer")
+    rrhf("train", make_config("run", model={"path": str(model)}, train={"max_steps": 1}))
+    for folder in ("converted", "resized", "delta", "recovered", "run/model"):
+        text = (tmp_path / folder / "generation_config.json").read_text()
+        if present:
+            assert text == '{"max_new_tokens":  7}', folder
+        else:
+            assert json.loads(text) == {"_from_model_config": True, "bos_token_id": 1, "eos_token_id": 2}, folder
+
+
 @pytest.mark.parametrize("verb", ["convert", "resize"])
 def test_places_that_can_not_be_used(verb: str, rrhf: Program, model: Path, tmp_path: Path) -> None:
     flags = ("--vocab", "512") if verb == "resize" else ()
@@ -221,6 +262,19 @@ def test_places_that_can_not_be_used(verb: str, rrhf: Program, model: Path, tmp_
         result = rrhf("model", verb, model, "--out", out, *flags, check=False)
         assert result.returncode == 2 and words in result.stderr and result.stdout == "", result.stderr
         assert before == {path.name: path.read_bytes() for path in model.iterdir()}
+
+
+def test_a_disk_without_room(build_dir: Path, models: Path, tmp_path: Path) -> None:
+    """The model has 1.17 MB: on a disk of 1 MiB nothing is begun."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && "$@"; code=$?; ls -A "$0"; exit $code', disk]
+    if subprocess.run([*mounted, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no disk of that size can be mounted here (root may)")
+    command = [build_dir / "rrhf", "model", "convert", models / "hf", "--out", disk / "out", "--shard-size", "100KB"]
+    result = subprocess.run([*mounted, *command], capture_output=True, text=True, env=ENVIRONMENT)
+    assert result.returncode == 1 and f"{disk}: 1,171,200 bytes are to be written there, its disk has 1,0" in result.stderr, result.stderr
+    assert result.stdout == ""
 
 
 def test_verbs(rrhf: Program) -> None:

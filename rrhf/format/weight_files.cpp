@@ -1,20 +1,29 @@
-#include "rrhf/checkpoint/weight_files.h"
+#include "rrhf/format/weight_files.h"
 
 #include <algorithm>
-#include <optional>
+#include <array>
 #include <set>
+#include <string_view>
 
-#include "rrhf/checkpoint/name_list.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/json.h"
 #include "rrhf/format/bytes.h"
+#include "rrhf/format/name_list.h"
 
-namespace rrhf::checkpoint {
+namespace rrhf::format {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* index_suffix = ".index.json";
+// In the order of transformers.
+constexpr std::array named{"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                           "pytorch_model.bin.index.json"};
+
+// Links are followed.
+bool is_regular(const fs::path& path) {
+  std::error_code failure;
+  return path_exists(path) && fs::is_regular_file(path, failure);
+}
 
 // A name that can only mean a file of the same folder.
 bool is_plain_name(const std::string& name) {
@@ -30,7 +39,7 @@ std::map<std::string, std::string> read_weight_map(const fs::path& path) {
   for (const auto& [tensor, file] : index["weight_map"].items()) {
     if (!file.is_string() || !is_plain_name(file.get<std::string>())) {
       throw_input("checkpoint", "{}: {} is mapped to {}; the name of a file in the same folder is needed",
-                  path.string(), format::shown(tensor), dump_json(file));
+                  path.string(), shown(tensor), dump_json(file));
     }
     shard_of[tensor] = file.get<std::string>();
   }
@@ -42,52 +51,76 @@ WeightFiles indexed_files(const fs::path& index) {
   WeightFiles found{.files = {}, .index = index, .shard_of = read_weight_map(index)};
   std::set<std::string> names;
   for (const auto& [tensor, file] : found.shard_of) names.insert(file);
-  std::vector<std::string> absent;
+  std::vector<std::string> absent, odd;
   for (const std::string& name : names) {
-    found.files.push_back(index.parent_path() / name);
-    if (!path_exists(found.files.back())) absent.push_back(name);
+    const fs::path& file = found.files.emplace_back(index.parent_path() / name);
+    if (!path_exists(file)) {
+      absent.push_back(name);
+    } else if (!is_regular(file)) {
+      odd.push_back(fmt::format("{} is {}", name, kind_of_file(file)));
+    }
   }
   if (!absent.empty()) {
     throw_input("checkpoint", "{}: {} of the {} files it names are not there: {}", index.string(), absent.size(),
                 names.size(), name_list(absent));
   }
+  if (!odd.empty()) throw_input("checkpoint", "{}: regular files are needed; {}", index.string(), name_list(odd));
   return found;
-}
-
-bool is_regular(const fs::directory_entry& entry) {
-  std::error_code ignored;
-  return entry.is_regular_file(ignored);
 }
 
 std::vector<fs::path> files_with_suffix(const fs::path& folder, std::string_view suffix) {
   std::vector<fs::path> files;
   std::error_code failure;
   for (const auto& entry : fs::directory_iterator(folder, failure)) {
-    const fs::path name = entry.path().filename();
-    if (is_regular(entry) && name.extension() == suffix && name != "training_args.bin") files.push_back(entry.path());
+    const fs::path& path = entry.path();
+    if (path.extension() == suffix && path.filename() != "training_args.bin" && is_regular(path)) files.push_back(path);
   }
   if (failure) throw_input("checkpoint", "{}: {}", folder.string(), failure.message());
   std::ranges::sort(files);
   return files;
 }
 
+// What stands under the names of weights, and is no file: "; model.safetensors is a FIFO".
+std::string misnamed(const fs::path& folder) {
+  std::string text;
+  for (const char* name : named) {
+    const std::string_view kind = kind_of_file(folder / name);
+    if (kind != "nothing") text += fmt::format("; {} is {}", name, kind);
+  }
+  return text;
+}
+
 }  // namespace
+
+void refuse_meta_layout(const fs::path& folder) {
+  if (!path_exists(folder / "params.json") && !path_exists(folder / "consolidated.00.pth")) return;
+  throw_input("checkpoint",
+              "{}: holds a LLaMA in Meta's layout (params.json, consolidated.00.pth); Hugging Face's is needed: "
+              "config.json, tokenizer.model and weights as safetensors or .bin. convert_llama_weights_to_hf.py of the "
+              "transformers repository (src/transformers/models/llama) writes such a folder",
+              folder.string());
+}
 
 WeightFiles find_weight_files(const fs::path& path) {
   if (!path_exists(path)) throw_input("checkpoint", "{}: no such folder or file", path.string());
-  if (!is_folder(path)) return {.files = {path}, .index = {}, .shard_of = {}};
-  for (const char* single : {"model.safetensors", "pytorch_model.bin"}) {
-    if (path_exists(path / single)) return {.files = {path / single}, .index = {}, .shard_of = {}};
-    if (fs::path index = path / single; path_exists(index += index_suffix)) return indexed_files(index);
+  if (!is_folder(path)) {
+    require_regular_file(path);
+    return {.files = {path}, .index = {}, .shard_of = {}};
+  }
+  for (const std::string_view name : named) {
+    if (!is_regular(path / name)) continue;
+    if (name.ends_with(".index.json")) return indexed_files(path / name);
+    return {.files = {path / name}, .index = {}, .shard_of = {}};
   }
   for (const char* suffix : {".safetensors", ".bin"}) {
     if (auto files = files_with_suffix(path, suffix); !files.empty())
       return {.files = std::move(files), .index = {}, .shard_of = {}};
   }
+  refuse_meta_layout(path);
   throw_input("checkpoint",
               "{}: holds no weights: neither model.safetensors nor pytorch_model.bin, nor the index of shards of "
-              "either, nor any other *.safetensors or *.bin",
-              path.string());
+              "either, nor any other *.safetensors or *.bin{}",
+              path.string(), misnamed(path));
 }
 
-}  // namespace rrhf::checkpoint
+}  // namespace rrhf::format

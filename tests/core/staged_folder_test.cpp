@@ -1,0 +1,135 @@
+#include "rrhf/core/staged_folder.h"
+
+#include <sys/wait.h>
+
+#include "rrhf/core/file.h"
+#include "tests/core/support.h"
+
+namespace rrhf {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::error_of;
+using testing::holds;
+using testing::TemporaryFolder;
+
+TEST(StagedFolder, AppearsWithAllItsFilesAtOnce) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "parent" / "model";
+  StagedFolder staged(target);
+  std::ofstream(staged.path() / "a") << "1";
+  fs::create_directory(staged.path() / "sub");
+  std::ofstream(staged.path() / "sub" / "b") << "2";
+  EXPECT_FALSE(fs::exists(target));
+  staged.publish();
+  EXPECT_EQ(read_file(target / "a"), "1");
+  EXPECT_EQ(read_file(target / "sub" / "b"), "2");
+  EXPECT_FALSE(fs::exists(staged.path()));
+}
+
+TEST(StagedFolder, LeavesNothingWhenAbandoned) {
+  const TemporaryFolder folder;
+  {
+    const StagedFolder staged(folder.path() / "model");
+    std::ofstream(staged.path() / "a") << "1";
+  }
+  EXPECT_EQ(folder.entries(), 0);
+}
+
+TEST(StagedFolder, RefusesAFullDestinationUnlessItIsToBeReplaced) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "model";
+  fs::create_directory(target);
+  EXPECT_NO_THROW(StagedFolder(target).publish());  // an empty one is used
+  folder.write("model/old", "old");
+  EXPECT_TRUE(holds(error_of([&] { StagedFolder staged(target); }), "exists and is not empty"));
+  { const StagedFolder abandoned(target, StagedFolder::IfPresent::replace); }
+  EXPECT_EQ(read_file(target / "old"), "old");
+  StagedFolder staged(target.string() + "/", StagedFolder::IfPresent::replace);  // a final slash changes nothing
+  std::ofstream(staged.path() / "new") << "new";
+  staged.publish();
+  EXPECT_EQ(read_file(target / "new"), "new");
+  EXPECT_FALSE(fs::exists(target / "old"));
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(StagedFolder, LeavesAloneWhatAppearsWhileItIsWritten) {
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "model";
+  StagedFolder staged(target);
+  fs::create_directory(target);
+  folder.write("model/precious", "mine");
+  EXPECT_THROW(staged.publish(), Error);
+  EXPECT_EQ(read_file(target / "precious"), "mine");
+}
+
+TEST(StagedFolder, FollowsALinkAndRefusesOneToNowhere) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder.path() / "real");
+  fs::create_directory_symlink("real", folder.path() / "link");
+  StagedFolder staged(folder.path() / "link");
+  std::ofstream(staged.path() / "a") << "1";
+  staged.publish();
+  EXPECT_TRUE(fs::is_symlink(folder.path() / "link"));
+  EXPECT_EQ(read_file(folder.path() / "real" / "a"), "1");
+  fs::create_directory_symlink("nowhere", folder.path() / "dangling");
+  EXPECT_TRUE(holds(error_of([&] { StagedFolder dangling(folder.path() / "dangling"); }), "is a link to nowhere"));
+}
+
+// A process id that nothing has: the child is waited for, so it is gone.
+pid_t dead_process() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(0);
+  ::waitpid(child, nullptr, 0);
+  return child;
+}
+
+TEST(StagedFolder, RemovesWhatKilledProcessesWereBuildingForTheSamePlace) {
+  const TemporaryFolder folder;
+  const std::string dead = std::to_string(dead_process()), living = std::to_string(::getppid());
+  for (const std::string& name : {".model.tmp-" + dead, ".model.tmp-" + living, ".other.tmp-" + dead,
+                                  std::string(".model.tmp-12x"), std::string("model.tmp-") + dead}) {
+    fs::create_directory(folder.path() / name);
+    folder.write(name + "/half", "half");
+  }
+  StagedFolder(folder.path() / "model").publish();
+  EXPECT_FALSE(fs::exists(folder.path() / (".model.tmp-" + dead)));
+  EXPECT_TRUE(fs::exists(folder.path() / (".model.tmp-" + living)));
+  EXPECT_TRUE(fs::exists(folder.path() / (".other.tmp-" + dead)));
+  EXPECT_EQ(folder.entries(), 5);  // four of the names, and the model
+}
+
+TEST(StagedFolder, PutsBackAnOldFolderThatAKilledProcessHadMovedAside) {
+  const TemporaryFolder folder;
+  const std::string old = ".model.old-" + std::to_string(dead_process());
+  fs::create_directory(folder.path() / old);
+  folder.write(old + "/weights", "old");
+  // The destination is not empty, then: it was only aside.
+  EXPECT_TRUE(holds(error_of([&] { StagedFolder staged(folder.path() / "model"); }), "exists and is not empty"));
+  EXPECT_EQ(read_file(folder.path() / "model" / "weights"), "old");
+  // Beside a complete destination it is of no use.
+  fs::create_directory(folder.path() / old);
+  { const StagedFolder staged(folder.path() / "model", StagedFolder::IfPresent::replace); }
+  EXPECT_EQ(folder.entries(), 1);
+}
+
+TEST(Folder, IsClearedOfWhatKilledProcessesLeft) {
+  const TemporaryFolder folder;
+  const std::string dead = std::to_string(dead_process());
+  fs::create_directories(folder.path() / (".step-000007.tmp-" + dead) / "deep");
+  folder.write(".metrics.jsonl.tmp-" + dead, "half a line");
+  folder.write(".hidden", "mine");
+  folder.write("step-000006", "whole");
+  EXPECT_EQ(remove_abandoned(folder.path()), 2);
+  EXPECT_EQ(folder.entries(), 2);
+  EXPECT_EQ(remove_abandoned(folder.path() / "absent"), 0);
+}
+
+TEST(StagedFolder, RefusesADestinationThatIsAFile) {
+  const TemporaryFolder folder;
+  EXPECT_THROW(StagedFolder staged(folder.write("x", "data")), InputError);
+  EXPECT_EQ(read_file(folder.path() / "x"), "data");
+}
+
+}  // namespace
+}  // namespace rrhf
