@@ -32,7 +32,7 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
   const std::string skipped =
       set.skipped.empty() ? "" : fmt::format("; {} skipped: {}/skipped.txt", set.skipped.size(), config.output);
   log("data     {}, k {:.1f} on average, {} tokens padded -> {} packed ({:.2f}x){}",
-      counted(std::ssize(set.queries), "query", "queries"), set.mean_responses(),
+      counted(set.size(), "query", "queries"), set.mean_responses(),
       short_number(static_cast<double>(set.padded_tokens)), short_number(static_cast<double>(set.packed_tokens)),
       static_cast<double>(set.padded_tokens) / static_cast<double>(set.packed_tokens), skipped);
   log("memory   weights {}  gradients {}  optimizer {}  = {} before activations, of {}", bytes_text(bytes.weights),

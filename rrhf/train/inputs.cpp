@@ -47,12 +47,6 @@ class Hash {
 
 }  // namespace
 
-std::vector<const data::EncodedQuery*> EncodedSet::pointers() const {
-  std::vector<const data::EncodedQuery*> result;
-  for (const data::EncodedQuery& query : queries) result.push_back(&query);
-  return result;
-}
-
 double EncodedSet::mean_responses() const {
   std::size_t count = 0;
   for (const data::EncodedQuery& query : queries) count += query.responses.size();

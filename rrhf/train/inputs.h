@@ -24,7 +24,7 @@ struct SkippedRow {
   std::string why;
 };
 
-/// A dataset as token ids.
+/// A dataset as token ids. Const calls are safe from several threads.
 struct EncodedSet {
   std::vector<data::EncodedQuery> queries;
   std::vector<SkippedRow> skipped;
@@ -32,7 +32,10 @@ struct EncodedSet {
   std::int64_t packed_tokens = 0;
   std::int64_t padded_tokens = 0;  ///< k times the longest prompt + response of each row
 
-  std::vector<const data::EncodedQuery*> pointers() const;
+  std::int64_t size() const noexcept { return std::ssize(queries); }
+  data::EncodedQuery query(std::int64_t i) const { return queries[static_cast<std::size_t>(i)]; }
+  data::QuerySize size_of(std::int64_t i) const { return queries[static_cast<std::size_t>(i)].size(); }
+  std::string group(std::int64_t i) const { return queries[static_cast<std::size_t>(i)].group; }
   double mean_responses() const;
 };
 

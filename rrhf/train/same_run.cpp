@@ -76,7 +76,7 @@ void require_same_run(const distributed::World& world, const config::RunConfig& 
   world.require_same("program", fmt::format("rrhf {}, sha256 {}", RRHF_VERSION, sha256_of_file("/proc/self/exe")));
   world.require_same("config", settings_text(config));
   world.require_same("model", folder_fingerprint(folder.path));
-  world.require_same("data", fmt::format("{} queries, hash {}", train.queries.size(), fingerprint(train)));
+  world.require_same("data", fmt::format("{} queries, hash {}", train.size(), fingerprint(train)));
 }
 
 }  // namespace rrhf::train

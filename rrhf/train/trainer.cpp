@@ -112,7 +112,7 @@ Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World
   load_model(device);
   objective_ = std::make_unique<objective::Objective>(objective_options(config_));
   pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_));
-  plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, std::ssize(train_.queries)));
+  plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, train_.size()));
   schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
 }
 
@@ -152,8 +152,9 @@ void Trainer::run() {
 
   matrix_rate_ = measure_matrix_rate(model_->llama().device(), model_->llama().dtype());
   StepDisplay display(first_step_, plan_->steps());
+  PassesAhead passes(train_, *plan_, first_step_, pass_->place());
   for (std::int64_t k = first_step_; k < plan_->steps(); ++k) {
-    const Json metrics = train_step(k);
+    const Json metrics = train_step(k, passes);
     const std::int64_t done = k + 1;
     output_.write_metrics(metrics);
     display.update(done, metrics);
@@ -162,21 +163,19 @@ void Trainer::run() {
     if (config_.checkpoint.every_steps && done % *config_.checkpoint.every_steps == 0) save_checkpoint(done);
     if (world_->any(StopSignals::requested())) stop_after(done);
   }
+  prepared_seconds_ = passes.seconds();
   require_finite_weights();
   if (eval_) evaluate_and_log(plan_->steps());
   save_final_model();
 }
 
-Json Trainer::train_step(std::int64_t k) {
+Json Trainer::train_step(std::int64_t k, PassesAhead& passes) {
   const auto begin = Clock::now();
   StepWork work;
   work.times.start();
-  std::vector<const data::EncodedQuery*> queries;
-  for (const std::int64_t index : plan_->queries(k))
-    queries.push_back(&train_.queries[static_cast<std::size_t>(index)]);
   model_->zero_gradients();
   work.times.end_of(Part::optimizer);
-  const Totals totals = sum_of(pass_->accumulate_gradients(queries, model_->gradients(), work));
+  const Totals totals = sum_of(pass_->accumulate_gradients([&] { return passes.next(); }, model_->gradients(), work));
   const double norm = model_->gradient_norm();
   if (!std::isfinite(totals.loss) || !std::isfinite(norm)) {
     throw_error("train",
@@ -239,7 +238,7 @@ void Trainer::evaluate_and_log(std::int64_t steps_done) {
   log_evaluation(evaluation, steps_done);
 }
 
-std::string Trainer::profile() const { return profile_table(work_, matrix_rate_); }
+std::string Trainer::profile() const { return profile_table(work_, matrix_rate_, prepared_seconds_); }
 
 checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
   checkpoint::SaveOptions options{.dtype = dtype, .tokenizer_from = folder_->path, .encoding_note = {}};

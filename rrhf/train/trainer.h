@@ -46,7 +46,7 @@ class Trainer {
 
  private:
   void load_model(at::Device device);
-  Json train_step(std::int64_t k);
+  Json train_step(std::int64_t k, PassesAhead& passes);
   std::vector<SkippedRow> skipped_rows() const;
   bool evaluation_due(std::int64_t steps_done) const;
   void evaluate_and_log(std::int64_t steps_done);
@@ -70,8 +70,9 @@ class Trainer {
   std::unique_ptr<data::StepPlan> plan_;
   std::unique_ptr<optim::Schedule> schedule_;
   std::int64_t first_step_ = 0;
-  StepWork work_;           // of all steps of run()
-  double matrix_rate_ = 0;  // operations a second
+  StepWork work_;                // of all steps of run()
+  double prepared_seconds_ = 0;  // spent on their packs by another thread
+  double matrix_rate_ = 0;       // operations a second
 };
 
 }  // namespace rrhf::train

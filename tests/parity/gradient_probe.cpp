@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdio>
+#include <numeric>
 #include <span>
 #include <string_view>
 
@@ -37,12 +38,14 @@ void write_gradients(const config::RunConfig& config, const std::string& out) {
   const distributed::World world;
   const train::Pass pass(llama, objective, world, train::pass_options(config));
 
-  auto queries = set.pointers();
-  queries.resize(std::min<std::size_t>(queries.size(), static_cast<std::size_t>(config.train.queries_per_step)));
+  std::vector<std::int64_t> queries(static_cast<std::size_t>(std::min(set.size(), config.train.queries_per_step)));
+  std::iota(queries.begin(), queries.end(), 0);
+  train::StepPasses passes(set, queries, pass.place(), train::IdlePasses::first);
   const auto dtype = model::accumulation_type(llama.dtype());
   model::Gradients gradients(model::zero_weights(folder.config, at::TensorOptions().dtype(dtype)));
   train::StepWork work;
-  const train::Totals totals = train::sum_of(pass.accumulate_gradients(queries, gradients, work));
+  const auto next = [&] { return passes.next().value(); };
+  const train::Totals totals = train::sum_of(pass.accumulate_gradients(next, gradients, work));
 
   std::vector<model::NamedTensor> named = model::named_tensors(gradients.weights(), folder.config);
   named.push_back({"loss", scalar(totals.mean(totals.loss))});

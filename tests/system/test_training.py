@@ -281,6 +281,14 @@ def test_a_line_of_metrics_holds_what_the_config_reference_says(rrhf: Program, m
     assert all(timing["seconds"] >= 0 for timing in timings)
 
 
+def test_the_profile_says_what_was_waited_for(rrhf: Program, make_config: Config) -> None:
+    config = make_config(train={"epochs": 60, "queries_per_step": 23})
+    lines = rrhf("train", config, "--profile").stdout.splitlines()
+    seconds = {line.split()[0]: float(line.split()[1]) for line in lines[1:] if line.split()[0] != "counted"}
+    assert seconds["idle"] == pytest.approx(seconds["data"] + seconds["communication"], abs=0.0015)
+    assert seconds["prepared"] > 0
+
+
 def test_skipped_rows_are_listed_and_not_counted(rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path) -> None:
     long = {"query": "word " * 300, "responses": ["a", "b"], "scores": [1, 2]}
     good_data.write_text(json.dumps(long) + "\n" + good_data.read_text())
