@@ -21,7 +21,7 @@ std::optional<Evaluation> evaluate(const Pass& pass, const EncodedSet& set, cons
 }
 
 PerResponseTable::PerResponseTable(const EncodedSet& set) {
-  for (const SkippedRow& row : set.skipped) lines_[row.index] = {{"index", row.index}, {"skipped", row.why}};
+  for (const SkippedRow& row : set.skipped()) lines_[row.index] = {{"index", row.index}, {"skipped", row.why}};
 }
 
 void PerResponseTable::add(const data::EncodedQuery& query, const objective::QueryLoss& loss,

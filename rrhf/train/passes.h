@@ -14,7 +14,7 @@
 #include "rrhf/data/encode.h"
 #include "rrhf/data/step_plan.h"
 #include "rrhf/model/pack.h"
-#include "rrhf/train/inputs.h"
+#include "rrhf/train/encoded_set.h"
 
 namespace rrhf::train {
 

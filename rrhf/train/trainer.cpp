@@ -97,15 +97,18 @@ Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World
     : config_(std::move(config)), world_(&world), output_(config_, resume, world.rank() == 0) {
   if (config_.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
   const at::Device device = choose_device(config_.device, world.place().local_rank);
-  Split split = split_rows(read_rows(config_.data.train, config_), config_.data.eval_fraction, config_.train.seed);
-  std::vector<data::RankedExample> eval_rows = std::move(split.held_out);
-  if (!config_.data.eval.empty())
-    std::ranges::move(read_rows(config_.data.eval, config_), std::back_inserter(eval_rows));
   folder_ = open_model_folder(config_);
-  train_ = encode_rows(split.train, *folder_, config_, "data.train");
-  if (!eval_rows.empty()) eval_ = encode_rows(eval_rows, *folder_, config_, "held-out rows");
+  Split split = split_train_data(*folder_, config_);
+  if (!config_.data.eval.empty()) split.held_out.add(tokenize_files(config_.data.eval, *folder_, config_));
+  train_ = std::move(split.train);
+  require_queries(train_, config_, "data.train");
+  if (split.held_out.rows() > 0) {
+    eval_ = std::move(split.held_out);
+    require_queries(*eval_, config_, "held-out rows");
+  }
 
-  require_same_run(world, config_, *folder_, train_);
+  train_fingerprint_ = fingerprint(train_);
+  require_same_run(world, config_, *folder_, fmt::format("{} queries, hash {}", train_.size(), train_fingerprint_));
   if (resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
   groups_ = make_groups(config_.parallel, world);
@@ -121,7 +124,7 @@ void Trainer::load_model(at::Device device) {
   model_ = std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_.optimizer), groups_);
   if (resumed_from_) {
     const checkpoint::TrainingFacts facts = model_->resume(*resumed_from_);
-    if (facts.data_fingerprint != fingerprint(train_)) {
+    if (facts.data_fingerprint != train_fingerprint_) {
       throw_input("resume", "{}: was trained on other data than data.train holds now", resumed_from_->string());
     }
     first_step_ = facts.step;
@@ -202,8 +205,8 @@ Json Trainer::train_step(std::int64_t k, PassesAhead& passes) {
 
 // Those trained on and those held out.
 std::vector<SkippedRow> Trainer::skipped_rows() const {
-  std::vector<SkippedRow> rows = train_.skipped;
-  if (eval_) rows.insert(rows.end(), eval_->skipped.begin(), eval_->skipped.end());
+  std::vector<SkippedRow> rows = train_.skipped();
+  if (eval_) std::ranges::move(eval_->skipped(), std::back_inserter(rows));
   return rows;
 }
 
@@ -251,7 +254,7 @@ checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
 void Trainer::save_checkpoint(std::int64_t steps_done) const {
   const Dtype dtype = config_.model.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32;
   checkpoint::save_checkpoint(output_.path(), model_->tensors(), folder_->config, save_options(dtype),
-                              {.step = steps_done, .data_fingerprint = fingerprint(train_)}, config_.checkpoint.keep,
+                              {.step = steps_done, .data_fingerprint = train_fingerprint_}, config_.checkpoint.keep,
                               RankWriters(*world_));
 }
 

@@ -61,6 +61,7 @@ class Trainer {
   RunFolder output_;
   std::optional<ModelFolder> folder_;
   EncodedSet train_;
+  std::string train_fingerprint_;
   std::optional<EncodedSet> eval_;
   std::optional<std::filesystem::path> resumed_from_;
   Groups groups_;

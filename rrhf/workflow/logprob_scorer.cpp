@@ -59,14 +59,18 @@ class LogprobScorer final : public Scorer {
   std::optional<std::vector<reward::RowScore>> score(std::span<const reward::Row> rows) override {
     std::vector<reward::RowScore> scores(rows.size());
     train::EncodedSet set;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      auto encoded = encoder_.encode(as_example(rows[i]), static_cast<std::int64_t>(i));
-      if (auto* query = std::get_if<data::EncodedQuery>(&encoded)) {
-        set.queries.push_back(std::move(*query));
-      } else {
-        scores[i].skipped = std::get<data::Skipped>(encoded).why;
+    set.add(train::tokenized_in_memory(folder_.tokenizer.size(), [&](data::TokenWriter& writer) {
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        const auto encoded = encoder_.encode(as_example(rows[i]), static_cast<std::int64_t>(i));
+        if (const auto* query = std::get_if<data::EncodedQuery>(&encoded)) {
+          writer.add(*query);
+        } else {
+          const auto& skipped = std::get<data::Skipped>(encoded);
+          writer.add(skipped, rows[i].where);
+          scores[i].skipped = skipped.why;
+        }
       }
-    }
+    }));
     const auto take = [&](const auto& query, const auto& loss, auto) {
       scores[static_cast<std::size_t>(query.index)].scores = loss.scores_K;
     };

@@ -30,9 +30,9 @@ std::vector<config::Override> overrides_of(std::span<char*> arguments) {
 at::Tensor scalar(double value) { return at::full({1}, value, at::TensorOptions().dtype(at::kDouble)); }
 
 void write_gradients(const config::RunConfig& config, const std::string& out) {
-  const auto rows = train::read_rows(config.data.train, config);
   const train::ModelFolder folder = train::open_model_folder(config);
-  const train::EncodedSet set = train::encode_rows(rows, folder, config);
+  train::EncodedSet set;
+  set.add(train::tokenize_files(config.data.train, folder, config));
   const model::Llama llama = train::load_llama(config, folder, at::kCPU, folder.path);
   const objective::Objective objective(train::objective_options(config));
   const distributed::World world;

@@ -2,10 +2,9 @@
 #pragma once
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
-#include "rrhf/train/inputs.h"
+#include "rrhf/train/encoded_set.h"
 
 namespace rrhf::train::testing {
 
@@ -23,9 +22,12 @@ inline data::EncodedQuery query_of(std::int32_t prompt, const std::vector<std::i
   return query;
 }
 
-inline EncodedSet set_of(std::vector<data::EncodedQuery> queries) {
+/// The queries as a set, with ids below 1000.
+inline EncodedSet set_of(const std::vector<data::EncodedQuery>& queries) {
   EncodedSet set;
-  set.queries = std::move(queries);
+  set.add(tokenized_in_memory(1000, [&](data::TokenWriter& writer) {
+    for (const data::EncodedQuery& query : queries) writer.add(query);
+  }));
   return set;
 }
 
