@@ -6,6 +6,7 @@
 #include "rrhf/cli/data_options.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/data/all_rows.h"
 #include "rrhf/data/row_checks.h"
 #include "rrhf/train/inputs.h"
 

@@ -16,13 +16,11 @@ namespace rrhf::cli {
 namespace {
 
 // The rows to evaluate: data.eval, or what data.eval_fraction holds out of data.train.
-std::vector<data::RankedExample> evaluation_rows(const config::RunConfig& config) {
-  if (!config.data.eval.empty()) return train::read_rows(config.data.eval, config);
-  if (config.data.eval_fraction > 0 && !config.data.train.empty()) {
-    return train::split_rows(train::read_rows(config.data.train, config), config.data.eval_fraction, config.train.seed)
-        .held_out;
-  }
-  throw_input("config", "nothing to evaluate: set data.eval (--data FILE), or data.train with data.eval_fraction");
+train::EncodedSet evaluation_set(const train::ModelFolder& folder, const config::RunConfig& config) {
+  if (config.data.eval.empty()) return train::split_train_data(folder, config).held_out;
+  train::EncodedSet set;
+  set.add(train::tokenize_files(config.data.eval, folder, config));
+  return set;
 }
 
 void print_row(const std::string& name, std::size_t width, const train::Totals& totals) {
@@ -53,10 +51,13 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
     if (!path.empty()) require_writable_file(path);
   }
   const at::Device device = train::choose_device(config.device);
-  const auto rows = evaluation_rows(config);
+  if (config.data.eval.empty() && (config.data.eval_fraction == 0 || config.data.train.empty())) {
+    throw_input("config", "nothing to evaluate: set data.eval (--data FILE), or data.train with data.eval_fraction");
+  }
   const train::ModelFolder folder = train::open_model_folder(config);
   train::warn_of_other_encoding(folder, config);
-  const train::EncodedSet set = train::encode_rows(rows, folder, config);
+  const train::EncodedSet set = evaluation_set(folder, config);
+  train::require_queries(set, config, "the data");
   const model::Llama llama = train::load_llama(config, folder, device, folder.path);
   const objective::Objective objective(train::objective_options(config));
   const distributed::World world;

@@ -44,9 +44,9 @@ train::Sharing sharing_of(const cxxopts::ParseResult& arguments, const config::R
 std::optional<train::StepShape> shape_of_data(const config::RunConfig& config) {
   if (config.data.train.empty()) return std::nullopt;
   const train::ModelFolder folder = train::open_model_folder(config);
-  const train::Split split =
-      train::split_rows(train::read_rows(config.data.train, config), config.data.eval_fraction, config.train.seed);
-  return train::step_shape(train::encode_rows(split.train, folder, config), folder.config, config);
+  const train::EncodedSet set = train::split_train_data(folder, config).train;
+  train::require_queries(set, config, "the data");
+  return train::step_shape(set, folder.config, config);
 }
 
 void print_step(const train::StepShape& shape, bool from_data, const train::Sharing& sharing) {

@@ -87,6 +87,11 @@ Options data_options(DataConfig& c) {
        "End each response where the next turn of a dialogue begins (`\\n\\nHuman:`, `\\n\\nAssistant:`)."},
       {"data.shuffle", flag(c.shuffle),
        "Draw a new order of the training rows each epoch; `false` keeps the order of the files."},
+      {"data.cache", text(c.cache, Empty::refused),
+       "Where rows are kept as tokens, so that the next run with the same files, tokenizer and data settings maps them "
+       "instead of tokenizing again (docs/data.md): a folder. `auto`: `$XDG_CACHE_HOME/rrhf/tokens` or "
+       "`~/.cache/rrhf/tokens`, for files of 16 MiB or more together. `off`: nowhere; tokens stay in memory.",
+       "cache_dir dataset_cache_dir tokenized_path"},
   };
 }
 

@@ -38,6 +38,7 @@ struct DataConfig {
   ResponseChoice responses = ResponseChoice::all;
   bool stop_response = false;
   bool shuffle = true;
+  std::string cache = "auto";  ///< auto | off | a folder
 
   bool operator==(const DataConfig&) const = default;
 };

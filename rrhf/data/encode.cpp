@@ -24,13 +24,11 @@ bool cut_to(std::vector<std::int32_t>& tokens, std::int64_t length) {
 
 }  // namespace
 
-std::int64_t EncodedQuery::label_count() const {
-  std::int64_t labels = 0;
-  for (const auto& response : responses) labels += std::ssize(response);
-  return labels;
+QuerySize EncodedQuery::size() const {
+  QuerySize size{.prompt = std::ssize(prompt), .labels = 0, .responses = std::ssize(responses)};
+  for (const auto& response : responses) size.labels += std::ssize(response);
+  return size;
 }
-
-std::int64_t EncodedQuery::packed_tokens() const { return std::ssize(prompt) + label_count(); }
 
 ResponseRange chosen_responses(ResponseChoice choice, std::size_t count) {
   const std::size_t provided = std::min<std::size_t>(2, count);

@@ -30,6 +30,15 @@ struct EncodeOptions {
   bool stop_response = false;
 };
 
+/// How long a query is, in tokens.
+struct QuerySize {
+  std::int64_t prompt = 0;
+  std::int64_t labels = 0;     ///< over all responses
+  std::int64_t responses = 0;  ///< how many
+
+  std::int64_t packed() const noexcept { return prompt + labels; }
+};
+
 /// One query as token ids. Every token of a response is a label; the prompt's last row predicts the first of each.
 struct EncodedQuery {
   std::vector<std::int32_t> prompt;                  ///< at least BOS
@@ -39,8 +48,9 @@ struct EncodedQuery {
   std::int64_t index = 0;          ///< position in the dataset it was encoded from
   std::string group;
 
-  std::int64_t label_count() const;    ///< over all responses
-  std::int64_t packed_tokens() const;  ///< |prompt| + sum of |response|
+  QuerySize size() const;
+  std::int64_t label_count() const { return size().labels; }      ///< over all responses
+  std::int64_t packed_tokens() const { return size().packed(); }  ///< |prompt| + sum of |response|
 };
 
 /// How long the texts were before cutting, for `data stats` and `inspect`.

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -60,25 +59,22 @@ class RowReader {
   std::unique_ptr<State> state_;
 };
 
-/// All usable rows of the files, in order, with everything that is wrong with the rest.
-/// `on_progress` gets the share read of all files.
-struct Dataset {
-  std::vector<RankedExample> rows;
-  std::vector<Problem> problems;
+/// The errors of rows: the first 20 and how many there are, so that a large file of them takes no memory.
+class RowErrors {
+ public:
+  void add(Problem error);
+  bool any() const noexcept { return count_ > 0; }
+
+  /// Throws InputError when there are any: up to 20 of them are named, the rest counted. `lister` is the command that
+  /// the message names for all of them; "" where there is none.
+  void require_none(std::string_view lister = "rrhf data validate") const;
+
+ private:
+  std::vector<Problem> first_;
+  std::int64_t count_ = 0;
 };
-Dataset read_all(const std::vector<std::filesystem::path>& paths, DataFormat format,
-                 const std::function<void(double)>& on_progress = {});
 
-/// Throws InputError when one of the problems is an error: up to 20 of them are named, the rest counted. `lister` is
-/// the command that the message names for all of them; "" where there is none.
+/// The same for those of the problems that are errors.
 void require_no_errors(const std::vector<Problem>& problems, std::string_view lister = "rrhf data validate");
-
-/// What `train` and `eval` do with a Dataset before a model is loaded: throws InputError naming up to 20 errors and
-/// their count when there are any; and, when `needs_pairs`, naming each file in which no row has a pair of unequal
-/// scores among its chosen responses.
-void require_usable(const Dataset& dataset, bool needs_pairs, ResponseChoice responses = ResponseChoice::all);
-
-/// "no pair in the whole file: ...", as train and `rrhf data validate` say it.
-std::string no_pair_message(ResponseChoice responses);
 
 }  // namespace rrhf::data

@@ -32,11 +32,11 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
       shape.num_attention_heads, name_of(config.model.dtype), cuda ? "cuda" : "cpu",
       cuda ? "" : fmt::format(", {} threads", at::get_num_threads()), config.train.seed);
   const std::string skipped =
-      set.skipped.empty() ? "" : fmt::format("; {} skipped: {}/skipped.txt", set.skipped.size(), config.output);
+      set.skipped_count() == 0 ? "" : fmt::format("; {} skipped: {}/skipped.txt", set.skipped_count(), config.output);
   log("data     {}, k {:.1f} on average, {} tokens padded -> {} packed ({:.2f}x){}",
-      counted(std::ssize(set.queries), "query", "queries"), set.mean_responses(),
-      short_number(static_cast<double>(set.padded_tokens)), short_number(static_cast<double>(set.packed_tokens)),
-      static_cast<double>(set.padded_tokens) / static_cast<double>(set.packed_tokens), skipped);
+      counted(set.size(), "query", "queries"), set.mean_responses(),
+      short_number(static_cast<double>(set.padded_tokens())), short_number(static_cast<double>(set.packed_tokens())),
+      static_cast<double>(set.padded_tokens()) / static_cast<double>(set.packed_tokens()), skipped);
   log("memory   weights {}  gradients {}  optimizer {}  = {} before activations, of {}", bytes_text(bytes.weights),
       bytes_text(bytes.gradients), bytes_text(bytes.optimizer),
       bytes_text(bytes.weights + bytes.gradients + bytes.optimizer), bytes_text(machine_memory()));

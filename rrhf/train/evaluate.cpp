@@ -9,20 +9,19 @@ namespace rrhf::train {
 
 std::optional<Evaluation> evaluate(const Pass& pass, const EncodedSet& set, const QueryVisitor& visit) {
   Progress progress;
-  const std::vector<const data::EncodedQuery*> queries = set.pointers();
-  const auto by_query = pass.evaluate(queries, visit, [&](double share) {
-    progress.update([&] { return fmt::format("evaluating     {}", bar(share)); });
-  });
+  const auto by_query = pass.evaluate(
+      set, visit, [&](double share) { progress.update([&] { return fmt::format("evaluating     {}", bar(share)); }); });
   if (!by_query) return std::nullopt;
   Evaluation evaluation{.all = sum_of(*by_query), .groups = {}};
-  for (std::size_t i = 0; i < queries.size(); ++i) {
-    if (!queries[i]->group.empty()) evaluation.groups[queries[i]->group] += (*by_query)[i];
+  for (std::int64_t i = 0; i < set.size(); ++i) {
+    const std::string group = set.group(i);
+    if (!group.empty()) evaluation.groups[group] += (*by_query)[static_cast<std::size_t>(i)];
   }
   return evaluation;
 }
 
 PerResponseTable::PerResponseTable(const EncodedSet& set) {
-  for (const SkippedRow& row : set.skipped) lines_[row.index] = {{"index", row.index}, {"skipped", row.why}};
+  for (const SkippedRow& row : set.skipped()) lines_[row.index] = {{"index", row.index}, {"skipped", row.why}};
 }
 
 void PerResponseTable::add(const data::EncodedQuery& query, const objective::QueryLoss& loss,

@@ -4,37 +4,18 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "rrhf/config/run_config.h"
 #include "rrhf/data/encode.h"
-#include "rrhf/data/reader.h"
 #include "rrhf/model/llama_config.h"
 #include "rrhf/objective/objective.h"
-#include "rrhf/text/prompt_template.h"
 #include "rrhf/text/tokenizer.h"
+#include "rrhf/train/encoded_set.h"
 
 namespace rrhf::train {
-
-/// A row that no token of some response is left of.
-struct SkippedRow {
-  std::int64_t index = 0;  ///< position in the dataset
-  data::RowLocation where;
-  std::string why;
-};
-
-/// A dataset as token ids.
-struct EncodedSet {
-  std::vector<data::EncodedQuery> queries;
-  std::vector<SkippedRow> skipped;
-  std::int64_t rows = 0;  ///< usable and skipped
-  std::int64_t packed_tokens = 0;
-  std::int64_t padded_tokens = 0;  ///< k times the longest prompt + response of each row
-
-  std::vector<const data::EncodedQuery*> pointers() const;
-  double mean_responses() const;
-};
 
 /// A model folder without its weights.
 struct ModelFolder {
@@ -58,22 +39,20 @@ data::EncodeOptions encode_options(const config::RunConfig& config);
 /// Throws InputError when data.max_length goes beyond the positions of the model in model.path.
 void require_positions(const config::RunConfig& config, const model::LlamaConfig& model);
 
-/// Reads the rows of the files; every problem with them is an InputError, warnings are logged with a count.
-std::vector<data::RankedExample> read_rows(const std::vector<std::string>& files, const config::RunConfig& config);
+/// Which of `count` rows data.eval_fraction holds out: drawn by the seed, at least one, none where the fraction is 0.
+/// Throws InputError where none would be left.
+std::vector<bool> held_out_rows(std::int64_t count, double eval_fraction, std::int64_t seed);
 
-/// Encodes rows. Logs how many are skipped; `what` names them there. Throws InputError when none is left.
-EncodedSet encode_rows(const std::vector<data::RankedExample>& rows, const ModelFolder& folder,
-                       const config::RunConfig& config, std::string_view what = "the data");
+/// The files as token ids (tokenized.h).
+std::shared_ptr<const TokenizedFiles> tokenize_files(const std::vector<std::string>& files, const ModelFolder& folder,
+                                                     const config::RunConfig& config);
 
-/// The rows kept for training and those held out by data.eval_fraction, chosen by the seed, each in file order.
+/// data.train without the rows held out for evaluation, and these, each in file order.
 struct Split {
-  std::vector<data::RankedExample> train;
-  std::vector<data::RankedExample> held_out;
+  EncodedSet train;
+  EncodedSet held_out;
 };
-Split split_rows(std::vector<data::RankedExample> rows, double eval_fraction, std::int64_t seed);
-
-/// A hash over the token ids and rewards in order: tells whether a resumed run sees the data it began with.
-std::string fingerprint(const EncodedSet& set);
+Split split_train_data(const ModelFolder& folder, const config::RunConfig& config);
 
 objective::ObjectiveOptions objective_options(const config::RunConfig& config);
 

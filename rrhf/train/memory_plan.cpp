@@ -26,9 +26,9 @@ constexpr double heap_share = 0.15;
 std::int64_t bytes_of(c10::ScalarType dtype) { return static_cast<std::int64_t>(c10::elementSize(dtype)); }
 
 // Rows of a pack: the last token of a response is a label but no row.
-model::PackSize size_of(const data::EncodedQuery& query) {
-  const std::int64_t response_rows = query.label_count() - std::ssize(query.responses);
-  return {std::ssize(query.prompt) + response_rows, 1 + response_rows};
+model::PackSize rows_of(const data::QuerySize& query) {
+  const std::int64_t response_rows = query.labels - query.responses;
+  return {query.prompt + response_rows, 1 + response_rows};
 }
 
 // Parameters of each unit, which are gathered together when a model is sharded.
@@ -59,18 +59,18 @@ std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow
 StepShape step_shape(const EncodedSet& set, const model::LlamaConfig& model, const config::RunConfig& config) {
   const std::int64_t budget = config.train.tokens_per_pack.value_or(automatic_tokens_per_pack);
   const c10::ScalarType dtype = model::scalar_type(config.model.dtype);
-  data::StepPlan plan = plan_steps(config, std::ssize(set.queries));
+  data::StepPlan plan = plan_steps(config, set.size());
   const std::int64_t steps = std::max<std::int64_t>(1, plan.steps() / config.train.epochs);
-  StepShape shape{.largest_pack = {}, .queries = std::min(config.train.queries_per_step, std::ssize(set.queries))};
+  StepShape shape{.largest_pack = {}, .queries = std::min(config.train.queries_per_step, set.size())};
   std::int64_t most = -1;
   for (std::int64_t k = 0; k < std::min(steps, plan.steps()); ++k) {
     std::vector<std::int64_t> tokens;
     const std::vector<std::int64_t> members = plan.queries(k);
-    for (const std::int64_t i : members) tokens.push_back(set.queries[static_cast<std::size_t>(i)].packed_tokens());
+    for (const std::int64_t i : members) tokens.push_back(set.size_of(i).packed());
     for (const auto& items : data::pack_by_tokens(tokens, budget)) {
       model::PackSize pack;
       for (const std::size_t item : items) {
-        const model::PackSize own = size_of(set.queries[static_cast<std::size_t>(members[item])]);
+        const model::PackSize own = rows_of(set.size_of(members[item]));
         pack.tokens += own.tokens;
         pack.label_rows += own.label_rows;
       }

@@ -12,6 +12,7 @@
 #include "rrhf/distributed/world.h"
 #include "rrhf/model/llama.h"
 #include "rrhf/objective/objective.h"
+#include "rrhf/train/passes.h"
 #include "rrhf/train/step_work.h"
 #include "rrhf/train/totals.h"
 
@@ -37,37 +38,33 @@ PassOptions pass_options(const config::RunConfig& config);
 /// the model's units as often, since gathering them takes all ranks.
 class Pass {
  public:
+  /// Where the passes of a step come from, one a call.
+  using Source = std::function<PreparedPass()>;
+
   /// Keeps references to the first three.
   Pass(const model::Llama& llama, const objective::Objective& objective, const distributed::World& world,
        PassOptions options)
       : llama_(&llama), objective_(&objective), world_(&world), options_(options) {}
 
-  /// The figures of each query, no gradients. Nothing when a stop signal came to some rank before the end.
-  /// `progress` is told the share that is done.
-  std::optional<std::vector<Totals>> evaluate(std::span<const data::EncodedQuery* const> queries,
-                                              const QueryVisitor& visit,
+  /// What passes for this are to be made for.
+  PassPlace place() const;
+
+  /// The figures of each query of the set, no gradients. Nothing when a stop signal came to some rank before the end.
+  /// `progress` is told the share that is done. Packs are made ahead.
+  std::optional<std::vector<Totals>> evaluate(const EncodedSet& set, const QueryVisitor& visit,
                                               const std::function<void(double)>& progress) const;
 
-  /// One step: adds to `gradients` those of the MEAN of the queries' losses, and returns the figures of each query.
-  /// What it took is added to `work`, whose watch is running.
-  std::vector<Totals> accumulate_gradients(std::span<const data::EncodedQuery* const> queries,
-                                           model::Gradients& gradients, StepWork& work) const;
+  /// One step, whose passes `source` gives: adds to `gradients` those of the MEAN of the queries' losses, and returns
+  /// the figures of each query, in the step's order. What it took is added to `work`, whose watch is running; the part
+  /// `data` is the time spent in `source`.
+  std::vector<Totals> accumulate_gradients(const Source& source, model::Gradients& gradients, StepWork& work) const;
 
  private:
-  using Positions = std::vector<std::size_t>;  // of queries in a step
-
-  struct Step {
-    std::span<const data::EncodedQuery* const> queries;
-    std::vector<Positions> packs;  // of this rank
-    std::size_t passes = 0;        // of the rank with the most packs
-    std::vector<Totals> by_query;
-  };
-  Step plan(std::span<const data::EncodedQuery* const> queries) const;
-
-  // The losses' coefficients over the responses of a pack, each query seen by `visit`.
-  std::vector<double> coefficients(Step& step, const Positions& members, std::span<const double> logprobs,
-                                   const QueryVisitor& visit) const;
-  void train_on_pack(Step& step, const Positions& members, model::Gradients& gradients, StepWork& work) const;
+  // The losses' coefficients over the responses of a pack, each query seen by `visit`, its figures kept in `by_query`.
+  std::vector<double> coefficients(const PreparedPack& pack, std::span<const double> logprobs,
+                                   std::span<Totals> by_query, const QueryVisitor& visit) const;
+  void train_on_pack(const PreparedPack& prepared, std::span<Totals> by_query, model::Gradients& gradients,
+                     StepWork& work) const;
 
   const model::Llama* llama_;
   const objective::Objective* objective_;

@@ -19,6 +19,7 @@ namespace {
 // Settings that change how a run is carried out but not what it computes.
 const std::set<std::string> free_settings{"output",
                                           "device",
+                                          "data.cache",
                                           "train.tokens_per_pack",
                                           "checkpoint.every_steps",
                                           "checkpoint.keep",

@@ -94,7 +94,7 @@ Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, do
           {"parts", parts}};
 }
 
-std::string profile_table(const StepWork& work, double matrix_rate) {
+std::string profile_table(const StepWork& work, double matrix_rate, double prepared_seconds) {
   const double all = total_seconds(work.times);
   std::string table =
       fmt::format("{:<13} {:>10} {:>7}   {:>10}   {}\n", "part", "seconds", "share", "GFLOP/s", "of the matrix rate");
@@ -109,6 +109,11 @@ std::string profile_table(const StepWork& work, double matrix_rate) {
                        work.flops_done.total() / all / 1e9, 100 * work.flops_done.total() / all / matrix_rate);
   table += fmt::format("{:<10} {:>10} {:>7}   {:>10.1f}   {:>5.1f} %   as if no response had been idle\n", "counted",
                        "", "", work.flops.total() / all / 1e9, 100 * work.flops.total() / all / matrix_rate);
+  const double idle = work.times.seconds(Part::data) + work.times.seconds(Part::communication);
+  table += fmt::format("{:<13} {:>10.3f} {:>5.1f} %   data and communication: what was waited\n", "idle", idle,
+                       100 * idle / all);
+  table += fmt::format("{:<13} {:>10.3f} {:>5.1f} %   on the data, by another thread beside the steps\n", "prepared",
+                       prepared_seconds, 100 * prepared_seconds / all);
   return table;
 }
 

@@ -48,7 +48,8 @@ RankWork exchange_work(const StepWork& work, double seconds, const distributed::
 Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, double matrix_rate,
                    const RankWork& ranks);
 
-/// A table of the time by part, with the share of the matrix rate that the products reached.
-std::string profile_table(const StepWork& work, double matrix_rate);
+/// A table of the time by part, with the share of the matrix rate that the products reached; how much of it this rank
+/// waited (`idle`: for its data, and for other ranks); and what the thread that prepares the data took beside it.
+std::string profile_table(const StepWork& work, double matrix_rate, double prepared_seconds);
 
 }  // namespace rrhf::train

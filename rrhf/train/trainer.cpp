@@ -97,22 +97,25 @@ Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World
     : config_(std::move(config)), world_(&world), output_(config_, resume, world.rank() == 0) {
   if (config_.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
   const at::Device device = choose_device(config_.device, world.place().local_rank);
-  Split split = split_rows(read_rows(config_.data.train, config_), config_.data.eval_fraction, config_.train.seed);
-  std::vector<data::RankedExample> eval_rows = std::move(split.held_out);
-  if (!config_.data.eval.empty())
-    std::ranges::move(read_rows(config_.data.eval, config_), std::back_inserter(eval_rows));
   folder_ = open_model_folder(config_);
-  train_ = encode_rows(split.train, *folder_, config_, "data.train");
-  if (!eval_rows.empty()) eval_ = encode_rows(eval_rows, *folder_, config_, "held-out rows");
+  Split split = split_train_data(*folder_, config_);
+  if (!config_.data.eval.empty()) split.held_out.add(tokenize_files(config_.data.eval, *folder_, config_));
+  train_ = std::move(split.train);
+  require_queries(train_, config_, "data.train");
+  if (split.held_out.rows() > 0) {
+    eval_ = std::move(split.held_out);
+    require_queries(*eval_, config_, "held-out rows");
+  }
 
-  require_same_run(world, config_, *folder_, train_);
+  train_fingerprint_ = fingerprint(train_);
+  require_same_run(world, config_, *folder_, fmt::format("{} queries, hash {}", train_.size(), train_fingerprint_));
   if (resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
   groups_ = make_groups(config_.parallel, world);
   load_model(device);
   objective_ = std::make_unique<objective::Objective>(objective_options(config_));
   pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_));
-  plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, std::ssize(train_.queries)));
+  plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, train_.size()));
   schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
 }
 
@@ -142,7 +145,7 @@ void Trainer::resume_model() {
     throw_input("resume", "{} can't be read; remove it to go on from {}, the one before it\n  {}",
                 resumed_from_->string(), older->filename().string(), broken.what());
   }
-  if (facts.data_fingerprint != fingerprint(train_)) {
+  if (facts.data_fingerprint != train_fingerprint_) {
     throw_input("resume", "{}: was trained on other data than data.train holds now", resumed_from_->string());
   }
   first_step_ = facts.step;
@@ -164,8 +167,9 @@ void Trainer::run() {
 
   matrix_rate_ = measure_matrix_rate(model_->llama().device(), model_->llama().dtype());
   StepDisplay display(first_step_, plan_->steps());
+  PassesAhead passes(train_, *plan_, first_step_, pass_->place());
   for (std::int64_t k = first_step_; k < plan_->steps(); ++k) {
-    const Json metrics = train_step(k);
+    const Json metrics = train_step(k, passes);
     const std::int64_t done = k + 1;
     output_.write_metrics(metrics);
     display.update(done, metrics);
@@ -174,21 +178,19 @@ void Trainer::run() {
     if (config_.checkpoint.every_steps && done % *config_.checkpoint.every_steps == 0) save_checkpoint(done);
     if (world_->any(StopSignals::requested())) stop_after(done);
   }
+  prepared_seconds_ = passes.seconds();
   require_finite_weights();
   if (eval_) evaluate_and_log(plan_->steps());
   save_final_model();
 }
 
-Json Trainer::train_step(std::int64_t k) {
+Json Trainer::train_step(std::int64_t k, PassesAhead& passes) {
   const auto begin = Clock::now();
   StepWork work;
   work.times.start();
-  std::vector<const data::EncodedQuery*> queries;
-  for (const std::int64_t index : plan_->queries(k))
-    queries.push_back(&train_.queries[static_cast<std::size_t>(index)]);
   model_->zero_gradients();
   work.times.end_of(Part::optimizer);
-  const Totals totals = sum_of(pass_->accumulate_gradients(queries, model_->gradients(), work));
+  const Totals totals = sum_of(pass_->accumulate_gradients([&] { return passes.next(); }, model_->gradients(), work));
   const double norm = model_->gradient_norm();
   if (!std::isfinite(totals.loss) || !std::isfinite(norm)) {
     throw_error("train",
@@ -215,8 +217,8 @@ Json Trainer::train_step(std::int64_t k) {
 
 // Those trained on and those held out.
 std::vector<SkippedRow> Trainer::skipped_rows() const {
-  std::vector<SkippedRow> rows = train_.skipped;
-  if (eval_) rows.insert(rows.end(), eval_->skipped.begin(), eval_->skipped.end());
+  std::vector<SkippedRow> rows = train_.skipped();
+  if (eval_) std::ranges::move(eval_->skipped(), std::back_inserter(rows));
   return rows;
 }
 
@@ -251,7 +253,7 @@ void Trainer::evaluate_and_log(std::int64_t steps_done) {
   log_evaluation(evaluation, steps_done);
 }
 
-std::string Trainer::profile() const { return profile_table(work_, matrix_rate_); }
+std::string Trainer::profile() const { return profile_table(work_, matrix_rate_, prepared_seconds_); }
 
 checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
   checkpoint::SaveOptions options{.dtype = dtype, .made_from = folder_->path, .encoding_note = {}};
@@ -264,7 +266,7 @@ checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
 void Trainer::save_checkpoint(std::int64_t steps_done) const {
   const Dtype dtype = config_.model.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32;
   checkpoint::save_checkpoint(output_.path(), model_->tensors(), folder_->config, save_options(dtype),
-                              {.step = steps_done, .data_fingerprint = fingerprint(train_)}, config_.checkpoint.keep,
+                              {.step = steps_done, .data_fingerprint = train_fingerprint_}, config_.checkpoint.keep,
                               RankWriters(*world_));
 }
 

@@ -47,7 +47,7 @@ class Trainer {
  private:
   void load_model(at::Device device);
   void resume_model();
-  Json train_step(std::int64_t k);
+  Json train_step(std::int64_t k, PassesAhead& passes);
   std::vector<SkippedRow> skipped_rows() const;
   bool evaluation_due(std::int64_t steps_done) const;
   void evaluate_and_log(std::int64_t steps_done);
@@ -62,6 +62,7 @@ class Trainer {
   RunFolder output_;
   std::optional<ModelFolder> folder_;
   EncodedSet train_;
+  std::string train_fingerprint_;
   std::optional<EncodedSet> eval_;
   std::optional<std::filesystem::path> resumed_from_;
   Groups groups_;
@@ -71,8 +72,9 @@ class Trainer {
   std::unique_ptr<data::StepPlan> plan_;
   std::unique_ptr<optim::Schedule> schedule_;
   std::int64_t first_step_ = 0;
-  StepWork work_;           // of all steps of run()
-  double matrix_rate_ = 0;  // operations a second
+  StepWork work_;                // of all steps of run()
+  double prepared_seconds_ = 0;  // spent on their packs by another thread
+  double matrix_rate_ = 0;       // operations a second
 };
 
 }  // namespace rrhf::train

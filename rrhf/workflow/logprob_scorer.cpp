@@ -58,21 +58,23 @@ class LogprobScorer final : public Scorer {
 
   std::optional<std::vector<reward::RowScore>> score(std::span<const reward::Row> rows) override {
     std::vector<reward::RowScore> scores(rows.size());
-    std::vector<data::EncodedQuery> queries;
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      auto encoded = encoder_.encode(as_example(rows[i]), static_cast<std::int64_t>(i));
-      if (auto* query = std::get_if<data::EncodedQuery>(&encoded)) {
-        queries.push_back(std::move(*query));
-      } else {
-        scores[i].skipped = std::get<data::Skipped>(encoded).why;
+    train::EncodedSet set;
+    set.add(train::tokenized_in_memory(folder_.tokenizer.size(), [&](data::TokenWriter& writer) {
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        const auto encoded = encoder_.encode(as_example(rows[i]), static_cast<std::int64_t>(i));
+        if (const auto* query = std::get_if<data::EncodedQuery>(&encoded)) {
+          writer.add(*query);
+        } else {
+          const auto& skipped = std::get<data::Skipped>(encoded);
+          writer.add(skipped, rows[i].where);
+          scores[i].skipped = skipped.why;
+        }
       }
-    }
-    std::vector<const data::EncodedQuery*> pointers;
-    for (const data::EncodedQuery& query : queries) pointers.push_back(&query);
+    }));
     const auto take = [&](const auto& query, const auto& loss, auto) {
       scores[static_cast<std::size_t>(query.index)].scores = loss.scores_K;
     };
-    if (!pass_.evaluate(pointers, take, [](double) {})) return std::nullopt;
+    if (!pass_.evaluate(set, take, [](double) {})) return std::nullopt;
     return scores;
   }
 

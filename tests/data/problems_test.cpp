@@ -121,24 +121,31 @@ TEST_F(Problems, ARowThatIsNoObject) {
   EXPECT_EQ(of("17"), Strings{"error: the row is the number 17; an object is needed"});
 }
 
-class RequireUsable : public ::testing::Test {
+class VisitRows : public ::testing::Test {
  protected:
   std::string error_of(std::string_view text, bool needs_pairs = true) {
-    const Dataset dataset = read_all({folder_.write("rows.jsonl", text)}, DataFormat::rrhf);
-    return input_error([&] { require_usable(dataset, needs_pairs); });
+    return error_of({folder_.write("rows.jsonl", text)}, {.format = DataFormat::rrhf}, needs_pairs);
+  }
+
+  static std::string error_of(const std::vector<std::filesystem::path>& files, const RowChecks& checks,
+                              bool needs_pairs = true) {
+    return input_error([&] {
+      const RowFacts facts = visit_rows(files, checks, [](const RankedExample&) {});
+      if (needs_pairs) require_pairs(facts, files, checks.responses);
+    });
   }
 
   ScratchFolder folder_;
 };
 
-TEST_F(RequireUsable, OneErrorIsOneLine) {
+TEST_F(VisitRows, OneErrorIsOneLine) {
   const std::string message = error_of("{\"query\": \"q\", \"responses\": [\"a\"], \"scores\": [1]}\n{}\n");
   EXPECT_NE(message.find("rows.jsonl:2: \"query\", \"responses\" and \"scores\" are missing"), std::string::npos)
       << message;
   EXPECT_EQ(message.find('\n'), std::string::npos);
 }
 
-TEST_F(RequireUsable, TwentyErrorsAreNamedAndTheRestCounted) {
+TEST_F(VisitRows, TwentyErrorsAreNamedAndTheRestCounted) {
   std::string lines;
   for (int i = 0; i < 23; ++i) lines += "{}\n";
   const std::string message = error_of(lines);
@@ -148,48 +155,75 @@ TEST_F(RequireUsable, TwentyErrorsAreNamedAndTheRestCounted) {
   EXPECT_NE(message.find("and 3 more"), std::string::npos);
 }
 
-TEST_F(RequireUsable, NoPairInTheWholeFile) {
+TEST_F(VisitRows, NoPairInTheWholeFile) {
   const std::string tie = "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 1]}\n";
   EXPECT_NE(error_of(tie + tie).find("no pair in the whole file"), std::string::npos);
   EXPECT_EQ(error_of(tie + tie, false), "");
   EXPECT_EQ(error_of(tie + "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2]}\n"), "");
 }
 
-TEST_F(RequireUsable, EachFileNeedsAPair) {
+TEST_F(VisitRows, EachFileNeedsAPair) {
   const std::string tie = "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 1]}\n";
   const std::string pair = "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2]}\n";
   const auto one = folder_.write("one.jsonl", tie + pair), two = folder_.write("two.jsonl", tie);
-  const Dataset dataset = read_all({one, two}, DataFormat::rrhf);
-  const std::string message = input_error([&] { require_usable(dataset, true); });
+  const std::string message = error_of({one, two}, {});
   EXPECT_NE(message.find("two.jsonl: no pair in the whole file"), std::string::npos) << message;
   EXPECT_EQ(message.find("one.jsonl"), std::string::npos) << message;
-  EXPECT_EQ(input_error([&] { require_usable(dataset, false); }), "");
+  EXPECT_EQ(error_of({one, two}, {}, false), "");
 }
 
 // Scores 1, 2, 2: the last two tie, the first differs from both.
-TEST_F(RequireUsable, OnlyChosenResponsesMakePairs) {
-  const Dataset dataset =
-      read_all({folder_.write("rows.jsonl", R"({"query": "q", "responses": ["a", "b", "c"], "scores": [1, 2, 2]})")},
-               DataFormat::rrhf);
-  const auto error_for = [&](ResponseChoice choice) {
-    return input_error([&] { require_usable(dataset, true, choice); });
-  };
+TEST_F(VisitRows, OnlyChosenResponsesMakePairs) {
+  const auto file = folder_.write("rows.jsonl", R"({"query": "q", "responses": ["a", "b", "c"], "scores": [1, 2, 2]})");
+  const auto error_for = [&](ResponseChoice choice) { return error_of({file}, {.responses = choice}); };
   EXPECT_EQ(error_for(ResponseChoice::all), "");
   EXPECT_NE(error_for(ResponseChoice::provided).find("no row has two of its provided responses with unequal scores"),
             std::string::npos);
   EXPECT_NE(error_for(ResponseChoice::sampled), "");  // one response is no pair
 }
 
-TEST_F(RequireUsable, ReadAllReportsItsProgressToTheEnd) {
+TEST_F(VisitRows, ShowsRowsOfAllFilesInOrderAndTheProgressToTheEnd) {
   const auto one =
       folder_.write("one.jsonl", "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 2]}\n");
+  const auto two = folder_.write("two.jsonl", "{\"query\": \"r\", \"responses\": [\"\"], \"scores\": [1]}\n");
   double last = 0;
-  const Dataset dataset = read_all({one, one}, DataFormat::automatic, [&](double share) {
-    EXPECT_GE(share, last);
-    last = share;
-  });
-  EXPECT_EQ(dataset.rows.size(), 2u);
+  std::string queries;
+  const RowFacts facts = visit_rows(
+      {one, two, one}, {}, [&](const RankedExample& row) { queries += row.query; },
+      [&](double share) {
+        EXPECT_GE(share, last);
+        last = share;
+      });
+  EXPECT_EQ(queries, "qrq");
   EXPECT_DOUBLE_EQ(last, 1);
+  EXPECT_EQ(facts.files, (std::vector<RowFacts::File>{{1, true}, {1, false}, {1, true}}));
+  EXPECT_EQ(facts.rows(), 3);
+  EXPECT_EQ(facts.warnings, 2) << "an empty response, and one response has no pair";
+  EXPECT_EQ(facts.first_warning_file, 1u);
+  EXPECT_EQ(facts.first_warning.line, 1);
+  EXPECT_EQ(facts.first_warning_message, "response 0 is empty");
+}
+
+TEST_F(VisitRows, ShowsNothingAfterAnError) {
+  const auto file = folder_.write("rows.jsonl",
+                                  "{\"query\": \"a\", \"responses\": [\"a\"], \"scores\": [1]}\n{}\n"
+                                  "{\"query\": \"b\", \"responses\": [\"a\"], \"scores\": [1]}\n{}\n");
+  std::string queries;
+  const std::string message = input_error([&] {
+    visit_rows({file}, {.format = DataFormat::rrhf}, [&](const RankedExample& row) { queries += row.query; });
+  });
+  EXPECT_EQ(queries, "a");
+  EXPECT_NE(message.find("2 errors"), std::string::npos) << message;
+}
+
+TEST_F(VisitRows, ATemplateThatWouldWrapTwiceIsAnErrorOfTheRow) {
+  const auto alpaca = text::PromptTemplate::named("alpaca");
+  const auto file = folder_.write(
+      "rows.jsonl",
+      R"({"query": "### Instruction:\nsay it\n\n### Response:", "responses": ["a", "b"], "scores": [1, 2]})");
+  const std::string message = error_of({file}, {.prompt_template = &alpaca});
+  EXPECT_NE(message.find("rows.jsonl:1: the query already carries the Alpaca template"), std::string::npos) << message;
+  EXPECT_EQ(error_of({file}, {}), "");
 }
 
 }  // namespace

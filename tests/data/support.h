@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "rrhf/core/error.h"
+#include "rrhf/data/all_rows.h"
 #include "rrhf/data/reader.h"
 #include "tests/core/support.h"
 
@@ -41,6 +42,13 @@ inline std::vector<ReadRow> read_rows(const std::filesystem::path& path, DataFor
   RowReader reader(path, format);
   std::vector<ReadRow> rows;
   while (auto row = reader.next()) rows.push_back(std::move(*row));
+  return rows;
+}
+
+/// All usable rows of a file. Fails where one is not.
+inline std::vector<RankedExample> usable_rows(const std::filesystem::path& path) {
+  std::vector<RankedExample> rows;
+  visit_rows({path}, {}, [&](const RankedExample& row) { rows.push_back(row); });
   return rows;
 }
 

@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdio>
+#include <numeric>
 #include <span>
 #include <string_view>
 
@@ -29,20 +30,22 @@ std::vector<config::Override> overrides_of(std::span<char*> arguments) {
 at::Tensor scalar(double value) { return at::full({1}, value, at::TensorOptions().dtype(at::kDouble)); }
 
 void write_gradients(const config::RunConfig& config, const std::string& out) {
-  const auto rows = train::read_rows(config.data.train, config);
   const train::ModelFolder folder = train::open_model_folder(config);
-  const train::EncodedSet set = train::encode_rows(rows, folder, config);
+  train::EncodedSet set;
+  set.add(train::tokenize_files(config.data.train, folder, config));
   const model::Llama llama = train::load_llama(config, folder, at::kCPU, folder.path);
   const objective::Objective objective(train::objective_options(config));
   const distributed::World world;
   const train::Pass pass(llama, objective, world, train::pass_options(config));
 
-  auto queries = set.pointers();
-  queries.resize(std::min<std::size_t>(queries.size(), static_cast<std::size_t>(config.train.queries_per_step)));
+  std::vector<std::int64_t> queries(static_cast<std::size_t>(std::min(set.size(), config.train.queries_per_step)));
+  std::iota(queries.begin(), queries.end(), 0);
+  train::StepPasses passes(set, queries, pass.place(), train::IdlePasses::first);
   const auto dtype = model::accumulation_type(llama.dtype());
   model::Gradients gradients(model::zero_weights(folder.config, at::TensorOptions().dtype(dtype)));
   train::StepWork work;
-  const train::Totals totals = train::sum_of(pass.accumulate_gradients(queries, gradients, work));
+  const auto next = [&] { return passes.next().value(); };
+  const train::Totals totals = train::sum_of(pass.accumulate_gradients(next, gradients, work));
 
   std::vector<model::NamedTensor> named = model::named_tensors(gradients.weights(), folder.config);
   named.push_back({"loss", scalar(totals.mean(totals.loss))});

@@ -293,6 +293,14 @@ def test_a_line_of_metrics_holds_what_the_config_reference_says(rrhf: Program, m
     assert all(timing["seconds"] >= 0 for timing in timings)
 
 
+def test_the_profile_says_what_was_waited_for(rrhf: Program, make_config: Config) -> None:
+    config = make_config(train={"epochs": 60, "queries_per_step": 23})
+    lines = rrhf("train", config, "--profile").stdout.splitlines()
+    seconds = {line.split()[0]: float(line.split()[1]) for line in lines[1:] if line.split()[0] != "counted"}
+    assert seconds["idle"] == pytest.approx(seconds["data"] + seconds["communication"], abs=0.0015)
+    assert seconds["prepared"] > 0
+
+
 def test_skipped_rows_are_listed_and_not_counted(rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path) -> None:
     long = {"query": "word " * 300, "responses": ["a", "b"], "scores": [1, 2]}
     good_data.write_text(json.dumps(long) + "\n" + good_data.read_text())
@@ -303,6 +311,19 @@ def test_skipped_rows_are_listed_and_not_counted(rrhf: Program, make_config: Con
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines] == list(range(24))
     assert "no token" in lines[0]["skipped"]
+
+
+def test_held_out_responses_are_listed_by_their_rows_in_the_file(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    config = make_config(data={"eval_fraction": 0.2})
+    rrhf("eval", config, "--per-response", tmp_path / "part.jsonl")
+    rrhf("eval", config, "--data", tmp_path / "good.jsonl", "--per-response", tmp_path / "all.jsonl")
+    part, whole = ([json.loads(line) for line in (tmp_path / name).read_text().splitlines()] for name in ("part.jsonl", "all.jsonl"))
+    assert len(part) == 5 and [line["index"] for line in part] == sorted(line["index"] for line in part) != list(range(5))
+    for line in part:
+        same = whole[line["index"]]
+        assert [response["tokens"] for response in same["responses"]] == [response["tokens"] for response in line["responses"]]
+        for mine, other in zip(line["responses"], same["responses"]):
+            assert mine["logprob"] == pytest.approx(other["logprob"], rel=1e-5)
 
 
 def test_held_out_rows_that_are_skipped_are_listed_too(

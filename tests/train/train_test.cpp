@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <set>
 
 #include "rrhf/core/error.h"
 #include "rrhf/train/trainer.h"
@@ -9,40 +8,18 @@
 namespace rrhf::train {
 namespace {
 
-std::vector<data::RankedExample> rows(std::int64_t count) {
-  std::vector<data::RankedExample> result;
-  for (std::int64_t i = 0; i < count; ++i) {
-    result.push_back({.query = std::to_string(i),
-                      .responses = {"a", "b"},
-                      .scores = {1, 0},
-                      .writers = {},
-                      .group = {},
-                      .where = {}});
-  }
-  return result;
+TEST(HeldOutRows, AreAShareChosenByTheSeed) {
+  const std::vector<bool> chosen = held_out_rows(50, 0.1, 42);
+  EXPECT_EQ(chosen.size(), 50u);
+  EXPECT_EQ(std::ranges::count(chosen, true), 5);
+  EXPECT_EQ(held_out_rows(50, 0.1, 42), chosen);
+  EXPECT_NE(held_out_rows(50, 0.1, 43), chosen);
 }
 
-std::set<std::string> queries(const std::vector<data::RankedExample>& examples) {
-  std::set<std::string> result;
-  for (const auto& example : examples) result.insert(example.query);
-  return result;
-}
-
-TEST(SplitRows, HoldsOutAShareChosenByTheSeed) {
-  const Split split = split_rows(rows(50), 0.1, 42);
-  EXPECT_EQ(split.held_out.size(), 5u);
-  EXPECT_EQ(split.train.size(), 45u);
-  auto all = queries(split.train);
-  all.merge(queries(split.held_out));
-  EXPECT_EQ(all.size(), 50u);
-  EXPECT_EQ(queries(split_rows(rows(50), 0.1, 42).held_out), queries(split.held_out));
-  EXPECT_NE(queries(split_rows(rows(50), 0.1, 43).held_out), queries(split.held_out));
-}
-
-TEST(SplitRows, HoldsOutAtLeastOneAndNeverAll) {
-  EXPECT_EQ(split_rows(rows(3), 0.01, 1).held_out.size(), 1u);
-  EXPECT_TRUE(split_rows(rows(3), 0, 1).held_out.empty());
-  EXPECT_THROW(split_rows(rows(1), 0.5, 1), InputError);
+TEST(HeldOutRows, AreAtLeastOneAndNeverAll) {
+  EXPECT_EQ(std::ranges::count(held_out_rows(3, 0.01, 1), true), 1);
+  EXPECT_EQ(std::ranges::count(held_out_rows(3, 0, 1), true), 0);
+  EXPECT_THROW(held_out_rows(1, 0.5, 1), InputError);
 }
 
 TEST(PlanSteps, ReleasedOrderIsTorchsPermutationPaddedToEight) {

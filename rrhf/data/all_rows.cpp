@@ -1,0 +1,95 @@
+#include "rrhf/data/all_rows.h"
+
+#include <algorithm>
+#include <set>
+
+#include "rrhf/core/error.h"
+#include "rrhf/data/encode.h"
+
+namespace rrhf::data {
+namespace {
+
+double file_bytes(const std::filesystem::path& path) {
+  std::error_code failure;
+  const auto size = std::filesystem::file_size(path, failure);
+  return failure ? 0 : static_cast<double>(size);
+}
+
+void note_warning(RowFacts& facts, const Problem& warning) {
+  if (facts.warnings++ > 0) return;
+  facts.first_warning_file = facts.files.size() - 1;
+  facts.first_warning = warning.where;
+  facts.first_warning.file.clear();
+  facts.first_warning_message = warning.message;
+}
+
+void visit_row(ReadRow& row, const RowChecks& checks, RowFacts& facts, RowErrors& errors,
+               const std::function<void(const RankedExample&)>& visit) {
+  for (Problem& problem : row.problems) {
+    if (problem.severity == Severity::error) {
+      errors.add(std::move(problem));
+    } else {
+      note_warning(facts, problem);
+    }
+  }
+  if (!row.example) return;
+  if (checks.prompt_template != nullptr) {
+    if (auto mistake = settings_mistake(*row.example, *checks.prompt_template, checks.responses)) {
+      return errors.add({Severity::error, row.where, std::move(*mistake)});
+    }
+  }
+  RowFacts::File& file = facts.files.back();
+  file.rows += 1;
+  file.pairs = file.pairs || has_pair(*row.example, checks.responses);
+  if (!errors.any()) visit(*row.example);
+}
+
+}  // namespace
+
+std::int64_t RowFacts::rows() const {
+  std::int64_t sum = 0;
+  for (const File& file : files) sum += file.rows;
+  return sum;
+}
+
+RowFacts visit_rows(const std::vector<std::filesystem::path>& files, const RowChecks& checks,
+                    const std::function<void(const RankedExample&)>& visit,
+                    const std::function<void(double)>& on_progress) {
+  double all_bytes = 0;
+  for (const auto& file : files) all_bytes += file_bytes(file);
+  RowFacts facts;
+  RowErrors errors;
+  double bytes_before = 0;
+  for (const auto& file : files) {
+    const double bytes = file_bytes(file);
+    RowReader reader(file, checks.format);
+    facts.files.emplace_back();
+    while (auto row = reader.next()) {
+      visit_row(*row, checks, facts, errors, visit);
+      if (on_progress && all_bytes > 0) on_progress((bytes_before + bytes * reader.share_read()) / all_bytes);
+    }
+    bytes_before += bytes;
+  }
+  errors.require_none();
+  if (facts.rows() == 0) throw_input("data", "there are no rows");
+  return facts;
+}
+
+void require_pairs(const RowFacts& facts, const std::vector<std::filesystem::path>& files, ResponseChoice responses) {
+  std::set<std::filesystem::path> named;
+  std::string lines;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (facts.files[i].rows == 0 || facts.files[i].pairs || !named.insert(files[i]).second) continue;
+    lines += fmt::format("{}{}: {}", lines.empty() ? "" : "\n", files[i].string(), no_pair_message(responses));
+  }
+  if (!lines.empty()) throw InputError("data", lines);
+}
+
+std::string no_pair_message(ResponseChoice responses) {
+  return fmt::format(
+      "no pair in the whole file: no row has two {}responses with unequal scores, so there is nothing to rank "
+      "(objective.rank_loss none trains on the best responses alone)",
+      responses == ResponseChoice::all ? "" : fmt::format("of its {} ", name_of(responses)));
+}
+
+}  // namespace rrhf::data
