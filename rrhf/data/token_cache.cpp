@@ -14,6 +14,7 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
+#include "rrhf/core/staged_folder.h"
 
 namespace rrhf::data {
 namespace fs = std::filesystem;

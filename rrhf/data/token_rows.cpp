@@ -6,8 +6,8 @@
 #include <variant>
 
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
 #include "rrhf/core/json.h"
+#include "rrhf/core/mapped_file.h"
 
 namespace rrhf::data {
 namespace {
