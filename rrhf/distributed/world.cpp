@@ -44,12 +44,15 @@ at::Tensor bytes_of(const std::string& word, std::size_t length, at::Device devi
 void Pending::wait() {
   if (!flight_) return;
   const auto flight = std::exchange(flight_, {});
+  Watch& watch = *flight->group->watch;
+  watch.waits();
   try {
     flight->work->wait();
     if (flight->then) flight->then();
   } catch (const std::exception& failure) {
-    flight->group->watch->failed_in(flight->operation, failure.what());
+    watch.failed_in(flight->operation, failure.what());
   }
+  watch.went_on();
 }
 
 World::World(Place place, std::shared_ptr<Group> group) : place_(std::move(place)), group_(std::move(group)) {}
