@@ -68,12 +68,6 @@ bool wants_nccl(const BackendOptions& options) {
   return options.choice == BackendChoice::nccl;
 }
 
-}  // namespace
-
-std::string_view built_backends() {
-  return has_gloo && has_nccl ? "gloo, nccl" : has_gloo ? "gloo" : has_nccl ? "nccl" : "none";
-}
-
 void require_backend(const BackendOptions& options) {
   if (wants_nccl(options)) {
     if (!has_nccl) {
@@ -88,6 +82,8 @@ void require_backend(const BackendOptions& options) {
                 "process needs none");
   }
 }
+
+}  // namespace
 
 Made make_backend(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, const BackendOptions& options) {
   require_backend(options);

@@ -160,7 +160,7 @@ World World::split(int color) const {
   place.rank = static_cast<int>(std::count(colors.begin(), colors.begin() + rank(), colors[rank()]));
   place.size = static_cast<int>(std::ranges::count(colors, colors[rank()]));
   const int number = group_->splits++;
-  if (place.size == 1) return World(place);
+  if (place.size == 1 && size() > 1) return World(place);  // a group of one that is cut stays one
   auto part = std::make_shared<Group>(*group_);
   part->place = place;
   part->store = c10::make_intrusive<c10d::PrefixStore>(fmt::format("split/{}/{}", number, color), group_->store);
