@@ -99,6 +99,10 @@ TEST(Totals, ReportMeansAndNothingWhereThereIsNothing) {
 }
 
 TEST(ChooseDevice, CpuIsAlwaysThere) {
+  EXPECT_EQ(gpu_of(0, 8), 0);
+  EXPECT_EQ(gpu_of(5, 8), 5);
+  EXPECT_EQ(gpu_of(3, 1), 0) << "a starter that shows each rank one GPU";
+  EXPECT_THROW(gpu_of(2, 2), InputError);
   EXPECT_TRUE(choose_device(DeviceChoice::cpu).is_cpu());
   if (choose_device(DeviceChoice::automatic).is_cuda()) GTEST_SKIP() << "this machine has CUDA: nothing is refused";
   EXPECT_THROW(choose_device(DeviceChoice::cuda), InputError);
