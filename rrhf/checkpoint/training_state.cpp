@@ -10,6 +10,7 @@
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
@@ -61,7 +62,10 @@ TrainingFacts read_facts(const fs::path& path) {
 void remove_oldest(const fs::path& output, std::int64_t keep) {
   auto all = checkpoints(output);
   while (std::ssize(all) > std::max<std::int64_t>(1, keep)) {
-    fs::remove_all(all.begin()->second);
+    // A run goes on with one checkpoint too many: another machine may still have its files open (NFS).
+    std::error_code failure;
+    fs::remove_all(all.begin()->second, failure);
+    if (failure) warn("{}: could not be removed: {}", all.begin()->second.string(), failure.message());
     all.erase(all.begin());
   }
 }
