@@ -230,8 +230,8 @@ void Trainer::require_shared_output() const {
   const RankWriters writers(*world_);
   const checkpoint::JointFolder trial(output_.path() / "model", writers);
   world_->require_same("view of the output folder, which must be on a file system that all machines share",
-                       fmt::format("what rank 0 writes into {} is seen: {}", output_.path().string(),
-                                   is_folder(trial.path()) ? "yes" : "no"));
+                       fmt::format("what rank 0 writes is seen: {}, in {}", is_folder(trial.path()) ? "yes" : "no",
+                                   output_.path().string()));
 }
 
 // Those trained on and those held out.
