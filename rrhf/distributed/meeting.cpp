@@ -9,6 +9,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <csignal>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -109,6 +110,8 @@ void require_same_engine(const Place& place, const WorldOptions& options, c10d::
 // Meets the other ranks, starts the watch, and connects to them.
 void connect(const Meeting& meeting, const WorldOptions& options, Group& group) {
   const Place& place = meeting.place;
+  // Writing to a rank that died is to be an error of that write: neither Gloo nor the store asks for it.
+  std::signal(SIGPIPE, SIG_IGN);
   const WatchOptions watch = watch_options(meeting, options);
   const bool alone = place.size == 1;
   const auto open = [&](bool server) { return open_store(meeting, server, options.timeout); };

@@ -23,7 +23,7 @@ struct WorldOptions {
 /// on a GPU by name, it gives a group of one, whose collectives go through NCCL.)
 /// Throws InputError when the backend isn't there, AgreedError when ranks ask for different ones, have different kinds
 /// of devices or timeouts, PeerError when the meeting point can't be used or not all ranks came in time. From then on
-/// the process ends when another rank fails (world.h).
+/// the process ends when another rank fails (world.h), and ignores SIGPIPE.
 World join(const Meeting& meeting, const WorldOptions& options);
 
 /// The keys of one start of the ranks in the meeting point's store. For the starter that holds it.

@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <csignal>
+
 #include "support.h"
 
 namespace rrhf::distributed {
@@ -139,6 +141,10 @@ TEST(World, RanksThatWouldConnectByOtherMeansAreNamedBeforeTheyDo) {
     throw std::runtime_error("not refused");
   });
   EXPECT_EQ(codes, std::vector<int>(3, 0));
+}
+
+TEST(World, ARankOutlivesAWriteToADeadOne) {
+  expect_ranks(2, [](const World&) { std::raise(SIGPIPE); });
 }
 
 TEST(World, WordsOfAnyLengthComeInOrderOfRank) {
