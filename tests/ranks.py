@@ -147,5 +147,9 @@ def on_machine(machines: tuple[str, str], node: int, command: list[str], per_nod
     return ["ip", "netns", "exec", machines[node], str(TORCHRUN), *join, "--master-port", "29411", "--no-python", *command]
 
 
+def mend_link(machines: tuple[str, str]) -> None:
+    ip("-n", machines[0], "link", "set", machines[0], "up")
+
+
 def cut_link(machines: tuple[str, str]) -> None:
     ip("-n", machines[0], "link", "set", machines[0], "down")

@@ -27,8 +27,8 @@ class Writers {
   virtual std::vector<std::string> meet(const std::string& word) const { return {word}; }
 };
 
-/// A StagedFolder of several processes: process 0 makes it and puts it in place when all are done. What it replaces is
-/// replaced. Every process makes the same calls.
+/// A StagedFolder of several processes: process 0 makes it and puts it in place when all are done, each having brought
+/// its files to the disk before. What it replaces is replaced. Every process makes the same calls.
 class JointFolder {
  public:
   /// `bytes` is what all processes will write. Throws Error when nothing can be written there, or the disk has no room

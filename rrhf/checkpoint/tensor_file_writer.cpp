@@ -159,8 +159,10 @@ FileHash TensorFileWriter::finish() {
     throw_error("checkpoint", "{}: {} was announced and not written", state_->path.string(), state_->spec().name);
   }
   state_->wait_for_hash();
-  const int closed = ::close(std::exchange(state_->file, -1));
-  if (closed != 0) state_->fail("written");
+  // Synced by the process that wrote it: on a file system of several machines, another one's sync of the same file
+  // leaves what is still in this machine's memory there.
+  if (::fsync(state_->file) != 0) state_->fail("written to disk");
+  if (::close(std::exchange(state_->file, -1)) != 0) state_->fail("written");
   return {.name = state_->path.filename().string(),
           .bytes = state_->written,
           .sha256 = state_->hash ? state_->hash->hex() : ""};

@@ -49,7 +49,7 @@ class TensorFileWriter {
   /// True once every element of every tensor was written.
   bool complete() const noexcept;
 
-  /// Closes the file. Throws Error when tensors are missing or the disk is full.
+  /// Brings the file to the disk and closes it. Throws Error when tensors are missing or the disk is full or broken.
   FileHash finish();
 
  private:

@@ -1,6 +1,7 @@
 #include "rrhf/checkpoint/training_state.h"
 
 #include <ATen/ATen.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -10,6 +11,7 @@
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
@@ -58,10 +60,20 @@ TrainingFacts read_facts(const fs::path& path) {
   return {.step = facts["step"].get<std::int64_t>(), .data_fingerprint = facts["data"].get<std::string>()};
 }
 
+// Under another name first, one that is cleaned away when a run begins: half a checkpoint is none. A run goes on with
+// one too many; another machine may still have its files open (NFS).
+void remove_checkpoint(const fs::path& path) {
+  const fs::path aside = path.parent_path() / fmt::format(".{}.tmp-{}", path.filename().string(), ::getpid());
+  std::error_code failure;
+  fs::rename(path, aside, failure);
+  if (!failure) fs::remove_all(aside, failure);
+  if (failure) warn("{}: could not be removed: {}", path.string(), failure.message());
+}
+
 void remove_oldest(const fs::path& output, std::int64_t keep) {
   auto all = checkpoints(output);
   while (std::ssize(all) > std::max<std::int64_t>(1, keep)) {
-    fs::remove_all(all.begin()->second);
+    remove_checkpoint(all.begin()->second);
     all.erase(all.begin());
   }
 }

@@ -64,7 +64,7 @@ int processes(const cxxopts::ParseResult& arguments, const Meeting& meeting) {
   if (arguments.count("processes") == 0 || meeting.supervised) return 1;
   const int count = arguments["processes"].as<int>();
   if (count < 1 || count > 4096) throw_input("usage", "--processes is {}; it must be from 1 to 4096", count);
-  if (!meeting.starter.empty()) {
+  if (meeting.place.size > 1) {
     throw_input("usage", "--processes starts ranks by itself; under {} leave it out", meeting.starter);
   }
   return count;

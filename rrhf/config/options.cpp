@@ -198,7 +198,7 @@ Options parallel_options(ParallelConfig& c) {
       {"parallel.shard_size", integer_or(c.shard_size, 1, "none"),
        "With `sharded`: cut the model among groups of so many neighbouring processes, which the groups hold alike; "
        "best "
-       "the processes of a machine. Not given: among all.",
+       "the processes of a machine. Not given, or more than there are: among all.",
        "group_size"},
       {"parallel.backend", choice(c.backend),
        "What carries numbers between processes (docs/distributed.md): `nccl` between GPUs, `gloo` between CPUs; `auto` "

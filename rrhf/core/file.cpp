@@ -109,7 +109,7 @@ void make_writable_folder(const fs::path& folder) {
   fs::create_directories(folder, failure);
   if (failure) throw_input("file", "{}: could not be created: {}", folder.string(), failure.message());
   // Permission bits do not tell (root, read-only file systems): only a write does.
-  const fs::path probe = folder / fmt::format(".write-test-{}", ::getpid());
+  const fs::path probe = aside(folder / "write-test", "tmp");
   std::ofstream out(probe);
   if (!out) throw_input("file", "{}: is not writable: {}", folder.string(), std::strerror(errno));
   out.close();

@@ -93,6 +93,7 @@ void StagedFolder::publish() {
   for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
     if (entry.is_regular_file()) sync_to_disk(entry.path(), O_RDONLY);
   }
+  sync_to_disk(staging_, O_RDONLY | O_DIRECTORY);  // the names of the files
   if (if_present_ == IfPresent::fail || missing_or_empty(destination_)) {
     put_in_place();  // which a folder with something in it withstands
   } else if (exchange(staging_, destination_)) {

@@ -18,6 +18,9 @@ using Made = c10::intrusive_ptr<c10d::Backend>;
 
 // Longer than the watch's own timeout, which knows more about who is late.
 constexpr std::chrono::seconds after_the_watch{10};
+// Once connected: the watch sees as well that a collective does not end, and leaves out the time in which the processes
+// were stopped, as c10d does not.
+constexpr std::chrono::hours no_limit{24 * 365};
 
 #ifdef USE_C10D_GLOO
 std::shared_ptr<gloo::transport::Device> gloo_device(const std::string& address) {
@@ -29,7 +32,9 @@ std::shared_ptr<gloo::transport::Device> gloo_device(const std::string& address)
 Made make_gloo(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, const BackendOptions& options) {
   auto settings = c10d::ProcessGroupGloo::Options::create(options.timeout + after_the_watch);
   settings->devices.push_back(gloo_device(options.address));
-  return c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, settings);
+  auto group = c10::make_intrusive<c10d::ProcessGroupGloo>(store, rank, size, settings);
+  group->setTimeout(no_limit);
+  return group;
 }
 constexpr bool has_gloo = true;
 #else
@@ -63,12 +68,6 @@ bool wants_nccl(const BackendOptions& options) {
   return options.choice == BackendChoice::nccl;
 }
 
-}  // namespace
-
-std::string_view built_backends() {
-  return has_gloo && has_nccl ? "gloo, nccl" : has_gloo ? "gloo" : has_nccl ? "nccl" : "none";
-}
-
 void require_backend(const BackendOptions& options) {
   if (wants_nccl(options)) {
     if (!has_nccl) {
@@ -83,6 +82,8 @@ void require_backend(const BackendOptions& options) {
                 "process needs none");
   }
 }
+
+}  // namespace
 
 Made make_backend(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, const BackendOptions& options) {
   require_backend(options);

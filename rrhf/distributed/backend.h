@@ -29,10 +29,4 @@ struct BackendOptions {
 c10::intrusive_ptr<c10d::Backend> make_backend(const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
                                                const BackendOptions& options);
 
-/// Throws the InputError of make_backend() before anything is connected.
-void require_backend(const BackendOptions& options);
-
-/// What this program was built with: "gloo", "gloo, nccl", "none".
-std::string_view built_backends();
-
 }  // namespace rrhf::distributed

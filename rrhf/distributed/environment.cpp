@@ -15,7 +15,8 @@
 namespace rrhf::distributed {
 namespace {
 
-constexpr int first_derived_port = 20000, derived_ports = 20000;
+// Below the ports that Linux gives to outgoing connections (32768 and up).
+constexpr int first_derived_port = 20000, derived_ports = 12000;
 
 int parse_number(const std::string& name, const std::string& text, int least, int most) {
   int value = 0;

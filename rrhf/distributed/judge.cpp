@@ -2,10 +2,15 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+
 namespace rrhf::distributed {
 namespace {
 
 using Seconds = std::chrono::duration<double>;
+
+// How much longer than the timeout all may wait in one collective: who is late, where somebody is, is found first.
+constexpr std::chrono::seconds longest_in_common{10};
 
 double seconds(std::chrono::steady_clock::duration time) { return Seconds(time).count(); }
 
@@ -84,7 +89,23 @@ std::optional<Verdict> judge(const Observed& observed, const Limits& limits) {
                                      names(observed, late), observed.operation, seconds(limits.timeout)));
     }
   }
+  if (observed.waiting && observed.now - *observed.waiting > limits.timeout + longest_in_common) {
+    return blame(
+        {observed.rank},
+        fmt::format("{} can't go on, though all ranks are alive and have come as far: {} has not ended for "
+                    "{:.0f} s (parallel.timeout_s)",
+                    names(observed, {observed.rank}), observed.operation, seconds(observed.now - *observed.waiting)));
+  }
   return std::nullopt;
+}
+
+void leave_out(std::chrono::steady_clock::duration time, Moment now, Observed& observed) {
+  const auto move = [&](Moment& moment) { moment = std::min(now, moment + time); };
+  for (Sign& sign : observed.signs) move(sign.seen);
+  move(observed.store_answered);
+  move(observed.last_collective);
+  if (observed.waiting) move(*observed.waiting);
+  if (observed.broken) move(*observed.broken);
 }
 
 }  // namespace rrhf::distributed

@@ -27,12 +27,13 @@ struct Observed {
   int rank = 0;
   std::vector<Sign> signs;  ///< of all ranks; its own is not looked at
   Moment now;
-  Moment store_answered;         ///< when the meeting point last did
-  std::string store;             ///< what holds it, for messages
-  std::int64_t collectives = 0;  ///< how many this rank has begun
-  Moment last_collective;        ///< when it began the last of them
-  std::string operation;         ///< and which that was
-  std::optional<Moment> broken;  ///< when a collective failed here
+  Moment store_answered;          ///< when the meeting point last did
+  std::string store;              ///< what holds it, for messages
+  std::int64_t collectives = 0;   ///< how many this rank has begun
+  Moment last_collective;         ///< when it began the last of them
+  std::string operation;          ///< and which that was
+  std::optional<Moment> waiting;  ///< since when it has been waiting for one to end
+  std::optional<Moment> broken;   ///< when a collective failed here
   std::string broken_text;
 };
 
@@ -43,7 +44,12 @@ struct Limits {
 
 /// Once a collective has failed, a rank without a sign for five beats is the reason: it died, or its machine can't be
 /// reached. With all alive for ten, the failure itself is all there is to tell. Otherwise a rank must be silent, or be
-/// waited for in a collective, as long as the timeout.
+/// waited for in a collective, as long as the timeout; where all have come to a collective that does not end even so,
+/// it is the collective that failed.
 std::optional<Verdict> judge(const Observed& observed, const Limits& limits);
+
+/// Moves what was seen by `time`, at most to `now`: for a process that was stopped itself, and with it maybe all
+/// others. It has heard nobody in that time, and nobody it waited for is to blame.
+void leave_out(std::chrono::steady_clock::duration time, Moment now, Observed& observed);
 
 }  // namespace rrhf::distributed

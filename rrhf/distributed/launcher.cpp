@@ -154,6 +154,7 @@ class Starter {
   }
 
   void reap() {
+    std::optional<std::size_t> to_blame;
     for (std::size_t number = 0; number < ranks_.size(); ++number) {
       Rank& rank = ranks_[number];
       int status = 0;
@@ -161,8 +162,11 @@ class Starter {
       rank.status = status;
       if (!rank.bad()) continue;
       if (!first_bad_) first_bad_ = Clock::now();
-      if (!hurried_ && !as_asked(rank)) propose(verdict_on(number));
+      // One that ended because of another is to blame only where there is no other.
+      const bool better = !to_blame || ranks_[*to_blame].exited_with(ended_by_verdict);
+      if (better && !as_asked(rank)) to_blame = number;
     }
+    if (to_blame && !hurried_) propose(verdict_on(*to_blame));
   }
 
   // Ends as ranks do that were asked to stop.

@@ -19,9 +19,11 @@ struct WorldOptions {
   Speaker speak = {};                 ///< none: the verdict is logged
 };
 
-/// Meets the other ranks and connects to them; a Meeting of one process gives a World of one at once.
-/// Throws InputError when the backend isn't there or the meeting point can't be used, PeerError when not all ranks came
-/// in time. From then on the process ends when another rank fails (world.h).
+/// Meets the other ranks and connects to them; a Meeting of one process gives a World of one at once. (Asked for NCCL
+/// on a GPU by name, it gives a group of one, whose collectives go through NCCL.)
+/// Throws InputError when the backend isn't there, AgreedError when ranks ask for different ones, have different kinds
+/// of devices or timeouts, PeerError when the meeting point can't be used or not all ranks came in time. From then on
+/// the process ends when another rank fails (world.h), and ignores SIGPIPE.
 World join(const Meeting& meeting, const WorldOptions& options);
 
 /// The keys of one start of the ranks in the meeting point's store. For the starter that holds it.

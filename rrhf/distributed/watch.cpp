@@ -1,11 +1,13 @@
 #include "rrhf/distributed/watch.h"
 
-#include <fmt/ranges.h>
 #include <unistd.h>
 
-#include <sstream>
+#include <algorithm>
+#include <functional>
+#include <future>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
 
 namespace rrhf::distributed {
 namespace {
@@ -13,232 +15,193 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr const char* verdict_key = "verdict";
 constexpr milliseconds look_every{250};
-// How long the store may take over a proposal before this rank ends on its own, and how long a rank that holds the
-// store stays, so that the others read the verdict.
-constexpr milliseconds patience{3'000};
+// How long the store may take over a call before this rank does without it.
+constexpr milliseconds store_patience{3'000};
+// A longer pause between two looks means that this process was stopped.
+constexpr milliseconds stopped_for{3'000};
+// How long a rank that holds the store stays at least, so that the others read the verdict.
+constexpr milliseconds host_stays_at_least{3'000};
 
-std::string sign_key(int rank) { return fmt::format("sign/{}", rank); }
-
-std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
-
-std::string missing_ranks(c10d::Store& store, const std::vector<std::string>& keys) {
-  std::vector<std::size_t> missing;
-  for (std::size_t rank = 0; rank < keys.size(); ++rank) {
-    if (!store.check({keys[rank]})) missing.push_back(rank);
+// Makes a call to the store, which may never return, on a thread of its own. False where it failed or took too long.
+bool answered(std::function<void()> call) {
+  const auto task = std::make_shared<std::packaged_task<void()>>(std::move(call));
+  std::future<void> done = task->get_future();
+  std::thread([task] { (*task)(); }).detach();
+  if (done.wait_for(store_patience) != std::future_status::ready) return false;
+  try {
+    done.get();
+  } catch (const std::exception&) {
+    return false;
   }
-  return fmt::format("{} {}", missing.size() == 1 ? "rank" : "ranks", fmt::join(missing, ", "));
+  return true;
 }
 
 }  // namespace
 
 Watch::Watch(WatchOptions options, c10::intrusive_ptr<c10d::Store> store)
-    : options_(std::move(options)), store_(std::move(store)) {
-  const Place& place = options_.place;
-  for (int rank = 0; rank < place.size; ++rank) sign_keys_.push_back(sign_key(rank));
-  write_sign(false);
-  try {
-    store_->wait(sign_keys_, options_.limits.timeout);
-  } catch (const std::exception&) {
-    throw PeerError(fmt::format("{} of {} did not come to {} within {} s", missing_ranks(*store_, sign_keys_),
-                                place.size, options_.store, options_.limits.timeout / std::chrono::seconds(1)));
-  }
-  observed_.rank = place.rank;
-  observed_.store = options_.store;
-  observed_.signs.resize(sign_keys_.size());
-  observed_.last_collective = Clock::now();
-  last_signs_.resize(sign_keys_.size());
-  read_signs();
-  talker_ = std::thread([this] { talk(); });
+    : options_(std::move(options)),
+      talk_(std::make_shared<StoreTalk>(options_.place, options_.limits, options_.store, std::move(store))),
+      known_(talk_->known()) {
+  talk_->meet();
+  std::thread([talk = talk_] { talk->talk(); }).detach();
   looker_ = std::thread([this] { look(); });
 }
 
 Watch::~Watch() {
+  bool talked_out = false, judged = false;
   {
-    const std::scoped_lock lock(mutex_);
-    leaving_ = true;
+    std::unique_lock lock(known_.mutex);
+    known_.leaving = true;
+    known_.changed.notify_all();
+    talked_out = known_.changed.wait_for(lock, store_patience, [this] { return known_.talked_out; });
+    judged = known_.verdict.has_value();
   }
-  changed_.notify_all();
-  talker_.join();
   looker_.join();
+  // Where the store does not answer or is gone, nobody could be told.
+  if (!talked_out || !answered([talk = talk_] { talk->write_sign(true); })) return;
   try {
-    write_sign(true);
-    if (options_.hosts_store) wait_for_others(verdict_ ? patience : options_.limits.timeout);
+    if (options_.hosts_store) wait_for_others(judged ? host_stays() : options_.limits.timeout);
   } catch (const std::exception&) {
-    // The store is gone, and with it everybody who could read the sign.
+    // Nobody is left to wait for.
   }
 }
 
 void Watch::began(const char* operation) {
-  const std::scoped_lock lock(mutex_);
-  ++observed_.collectives;
-  observed_.last_collective = Clock::now();
-  observed_.operation = operation;
+  const std::scoped_lock lock(known_.mutex);
+  ++known_.observed.collectives;
+  known_.observed.last_collective = Clock::now();
+  known_.observed.operation = operation;
+}
+
+void Watch::waits() {
+  const std::scoped_lock lock(known_.mutex);
+  known_.observed.waiting = Clock::now();
+}
+
+void Watch::went_on() {
+  const std::scoped_lock lock(known_.mutex);
+  known_.observed.waiting.reset();
 }
 
 void Watch::failed_in(const char* operation, const std::string& what) {
   {
-    const std::scoped_lock lock(mutex_);
-    observed_.broken = Clock::now();
-    observed_.broken_text = fmt::format("{} failed: {}", operation, first_line(what));
+    const std::scoped_lock lock(known_.mutex);
+    known_.observed.broken = Clock::now();
+    known_.observed.broken_text = fmt::format("{} failed: {}", operation, what.substr(0, what.find('\n')));
   }
   for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
 }
 
 void Watch::accuse_self(const std::exception& failure) noexcept {
   try {
-    std::unique_lock lock(mutex_);
+    const Verdict verdict = verdict_of(options_.place, failure);
+    // Nobody looks at the clock for this rank any more: not while c10d's groups end, nor while this object does.
+    std::thread([text = verdict.text, code = verdict.exit_code, limit = options_.limits.timeout] {
+      std::this_thread::sleep_for(limit);
+      log_line(fmt::format("[distributed] {}; ended by force, since it had not left after {} s", text,
+                           limit / std::chrono::seconds(1)));
+      ::_exit(code);
+    }).detach();
+    std::unique_lock lock(known_.mutex);
     accusing_ = true;
-    proposal_ = verdict_of(options_.place, failure);
-    changed_.notify_all();
-    changed_.wait_for(lock, patience, [this] { return verdict_.has_value() || !store_failure_.empty(); });
+    known_.proposal = verdict;
+    known_.changed.notify_all();
+    known_.changed.wait_for(lock, store_patience,
+                            [this] { return known_.verdict.has_value() || !known_.store_failure.empty(); });
   } catch (const std::exception&) {
-  }
-}
-
-void Watch::write_sign(bool left) {
-  std::int64_t collectives = 0;
-  {
-    const std::scoped_lock lock(mutex_);
-    collectives = observed_.collectives;
-  }
-  store_->set(sign_key(options_.place.rank),
-              fmt::format("{} {} {} {}", ++beats_, collectives, left ? 1 : 0, options_.place.host));
-}
-
-void Watch::read_signs() {
-  const auto words = store_->multiGet(sign_keys_);
-  const std::scoped_lock lock(mutex_);
-  const Moment now = Clock::now();
-  observed_.store_answered = now;
-  for (std::size_t rank = 0; rank < words.size(); ++rank) {
-    std::string word(words[rank].begin(), words[rank].end());
-    if (word == last_signs_[rank]) continue;
-    std::istringstream stream(word);
-    std::int64_t beat = 0;
-    Sign& sign = observed_.signs[rank];
-    stream >> beat >> sign.collectives >> sign.left >> sign.host;
-    sign.seen = now;
-    last_signs_[rank] = std::move(word);
-  }
-}
-
-void Watch::talk_once() {
-  write_sign(false);
-  read_signs();
-  std::optional<Verdict> proposal;
-  {
-    const std::scoped_lock lock(mutex_);
-    proposal = proposal_;
-  }
-  std::string word;
-  if (proposal) {
-    word = store_->compareSet(verdict_key, "", to_word(*proposal));
-  } else if (store_->check({verdict_key})) {
-    word = store_->get_to_str(verdict_key);
-  }
-  if (word.empty()) return;
-  const std::scoped_lock lock(mutex_);
-  verdict_ = from_word(word);
-  changed_.notify_all();
-}
-
-void Watch::talk() {
-  for (std::unique_lock lock(mutex_); !leaving_;) {
-    lock.unlock();
-    try {
-      talk_once();
-    } catch (const std::exception& failure) {
-      lock.lock();
-      store_failure_ = first_line(failure.what());
-      changed_.notify_all();
-      return;
-    }
-    lock.lock();
-    const bool asked = proposal_.has_value();
-    changed_.wait_for(lock, options_.limits.beat, [&] { return leaving_ || (proposal_.has_value() && !asked); });
   }
 }
 
 void Watch::look() {
   std::optional<Moment> proposed;
   Moment last = Clock::now();
-  for (std::unique_lock lock(mutex_); !leaving_ && !accusing_;) {
+  for (std::unique_lock lock(known_.mutex); !known_.leaving && !accusing_;) {
     const Moment now = Clock::now();
-    // A process that was stopped itself has heard nobody: it listens again before it judges.
-    if (now - last > patience) observed_.store_answered = now;
+    if (now - last > stopped_for) {
+      leave_out(now - last, now, known_.observed);
+      if (proposed) proposed = now;
+    }
     last = now;
-    observed_.now = now;
-    if (verdict_) {
-      const Verdict verdict = *verdict_;
+    known_.observed.now = now;
+    if (known_.verdict) {
+      const Verdict verdict = *known_.verdict;
       lock.unlock();
       end(verdict, false);
     }
-    if (!store_failure_.empty()) {
-      const Verdict verdict{.text = fmt::format("{} died or can't be reached: {}", options_.store, store_failure_)};
+    if (!known_.store_failure.empty()) {
+      const Verdict verdict{.text =
+                                fmt::format("{} died or can't be reached: {}", options_.store, known_.store_failure)};
       lock.unlock();
       end(verdict, true);
     }
-    if (!proposal_) proposal_ = judge(observed_, options_.limits);
-    if (proposal_ && !proposed) proposed = now;
-    if (proposed) changed_.notify_all();
-    if (proposed && now - *proposed > patience) {
-      const Verdict verdict = *proposal_;
+    if (!known_.proposal) known_.proposal = judge(known_.observed, options_.limits);
+    if (known_.proposal && !proposed) proposed = now;
+    if (proposed) known_.changed.notify_all();
+    if (proposed && now - *proposed > store_patience) {
+      const Verdict verdict = *known_.proposal;
       lock.unlock();
       end(verdict, true);
     }
-    changed_.wait_for(lock, look_every,
-                      [this] { return leaving_ || accusing_ || verdict_ || !store_failure_.empty(); });
+    known_.changed.wait_for(lock, look_every, [this] {
+      return known_.leaving || accusing_ || known_.verdict || !known_.store_failure.empty();
+    });
   }
 }
 
 void Watch::wait_for_others(milliseconds limit) {
-  const Moment until = Clock::now() + limit;
-  while (Clock::now() < until) {
-    read_signs();
-    const std::scoped_lock lock(mutex_);
-    bool all_gone = true;
+  const auto all_gone = [this] {
+    const std::scoped_lock lock(known_.mutex);
     for (int rank = 0; rank < options_.place.size; ++rank) {
-      const Sign& sign = observed_.signs[static_cast<std::size_t>(rank)];
+      const Sign& sign = known_.observed.signs[static_cast<std::size_t>(rank)];
       const bool silent = Clock::now() - sign.seen > 5 * options_.limits.beat;
-      all_gone = all_gone && (rank == options_.place.rank || sign.left || silent);
+      if (rank != options_.place.rank && !sign.left && !silent) return false;
     }
-    if (all_gone) return;
+    return true;
+  };
+  for (const Moment until = Clock::now() + limit; Clock::now() < until;) {
+    talk_->read_signs();
+    if (all_gone()) return;
     std::this_thread::sleep_for(milliseconds(20));
   }
 }
 
+// The others read the verdict within a beat, which is longer with many ranks.
+milliseconds Watch::host_stays() const { return std::max(host_stays_at_least, 2 * options_.limits.beat); }
+
+int Watch::exit_code(const Verdict& verdict) const {
+  return options_.supervised ? ended_by_verdict : verdict.exit_code;
+}
+
 // Whether this rank speaks in the place of a rank 0 that can't: the first to ask, or, where the store can't be asked,
-// the first on each machine.
+// one on each machine: the first that is not rank 0.
 bool Watch::stands_in(const Verdict& verdict, bool alone) {
   const Place& place = options_.place;
   if (place.rank == 0) return false;
-  const bool beside_rank_0 = place.rank == place.local_rank;
-  if (alone) return place.local_rank == (beside_rank_0 ? 1 : 0);
-  return verdict.rank == 0 && !verdict.spoken && store_->add("speakers", 1) == 1;
+  if (!alone) {
+    if (verdict.rank != 0 || verdict.spoken) return false;
+    const auto first = std::make_shared<bool>(false);
+    if (answered([talk = talk_, first] { *first = talk->speaks_first(); })) return *first;
+  }
+  const std::scoped_lock lock(known_.mutex);
+  const bool beside_rank_0 = known_.observed.signs.front().host == place.host;
+  return place.local_rank == 0 || (place.local_rank == 1 && beside_rank_0);
 }
 
 void Watch::end(const Verdict& verdict, bool alone) {
   {
-    const std::scoped_lock lock(mutex_);
-    leaving_ = true;
+    const std::scoped_lock lock(known_.mutex);
+    known_.leaving = true;
   }
-  changed_.notify_all();
-  bool speaks = false;
+  known_.changed.notify_all();
+  options_.speak(verdict, stands_in(verdict, alone));
   try {
-    speaks = stands_in(verdict, alone);
-  } catch (const std::exception&) {
-    speaks = stands_in(verdict, true);
-  }
-  options_.speak(verdict, speaks);
-  try {
-    if (!alone) write_sign(true);
-    if (options_.hosts_store) wait_for_others(patience);
+    if (!alone) answered([talk = talk_] { talk->write_sign(true); });
+    if (options_.hosts_store) wait_for_others(host_stays());
   } catch (const std::exception&) {
     // Nobody is left to read it.
   }
-  ::_exit(options_.supervised ? ended_by_verdict : verdict.exit_code);
+  ::_exit(exit_code(verdict));
 }
 
 }  // namespace rrhf::distributed

@@ -5,16 +5,16 @@
 // everybody's. A thread that is blocked in a collective can't be unwound, so a verdict prints its message and ends the
 // process; files are written atomically, and a checkpoint that was being written does not count.
 //
-// Two threads: one talks to the store, and may be stuck in it when the network is gone; the other looks at the clock.
+// Two threads: one talks to the store (store_talk.h), and may be stuck in it when the network is gone; the other looks
+// at the clock.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
-#include <mutex>
+#include <memory>
+#include <string>
 #include <thread>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
-#include "rrhf/distributed/judge.h"
+#include "rrhf/distributed/store_talk.h"
 
 namespace rrhf::distributed {
 
@@ -33,7 +33,8 @@ class Watch {
   /// else's. Throws PeerError that names the ranks that did not come.
   Watch(WatchOptions options, c10::intrusive_ptr<c10d::Store> store);
 
-  /// Tells the others that this rank has ended its part.
+  /// Tells the others that this rank has ended its part: within seconds, or not at all where the store does not answer.
+  /// The rank that holds the store waits until the others have left, as long as the timeout.
   ~Watch();
   Watch(const Watch&) = delete;
   Watch& operator=(const Watch&) = delete;
@@ -41,38 +42,29 @@ class Watch {
   /// The main thread begins a collective.
   void began(const char* operation);
 
+  /// The main thread waits for a collective to end; it has ended.
+  void waits();
+  void went_on();
+
   /// A collective failed: waits for the verdict, which ends the process.
   [[noreturn]] void failed_in(const char* operation, const std::string& what);
 
-  /// This rank is about to leave with a failure of its own: makes it the verdict, unless there is one.
+  /// This rank is about to leave with a failure of its own: makes it the verdict, unless there is one. Should the rank
+  /// not have left when the timeout is over, because something hangs on the way out, it is ended.
   void accuse_self(const std::exception& failure) noexcept;
 
  private:
-  void talk();
-  void talk_once();
   void look();
-  void write_sign(bool left);
-  void read_signs();
   void wait_for_others(std::chrono::milliseconds limit);
   bool stands_in(const Verdict& verdict, bool alone);
   [[noreturn]] void end(const Verdict& verdict, bool alone);
+  std::chrono::milliseconds host_stays() const;
+  int exit_code(const Verdict& verdict) const;
 
   const WatchOptions options_;
-  const c10::intrusive_ptr<c10d::Store> store_;
-  std::vector<std::string> sign_keys_;
-
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Observed observed_;
-  std::vector<std::string> last_signs_;
-  std::optional<Verdict> proposal_;  // ours, for the store
-  std::optional<Verdict> verdict_;   // the store's
-  std::string store_failure_;
-  bool leaving_ = false;   // no more beats
-  bool accusing_ = false;  // the main thread speaks for itself
-
-  std::atomic<std::int64_t> beats_ = 0;
-  std::thread talker_;
+  const std::shared_ptr<StoreTalk> talk_;  // outlives this while a call does not return
+  Known& known_;
+  bool accusing_ = false;  // the main thread speaks for itself; guarded as what is known
   std::thread looker_;
 };
 

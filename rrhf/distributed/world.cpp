@@ -44,12 +44,15 @@ at::Tensor bytes_of(const std::string& word, std::size_t length, at::Device devi
 void Pending::wait() {
   if (!flight_) return;
   const auto flight = std::exchange(flight_, {});
+  Watch& watch = *flight->group->watch;
+  watch.waits();
   try {
     flight->work->wait();
     if (flight->then) flight->then();
   } catch (const std::exception& failure) {
-    flight->group->watch->failed_in(flight->operation, failure.what());
+    watch.failed_in(flight->operation, failure.what());
   }
+  watch.went_on();
 }
 
 World::World(Place place, std::shared_ptr<Group> group) : place_(std::move(place)), group_(std::move(group)) {}
@@ -157,7 +160,7 @@ World World::split(int color) const {
   place.rank = static_cast<int>(std::count(colors.begin(), colors.begin() + rank(), colors[rank()]));
   place.size = static_cast<int>(std::ranges::count(colors, colors[rank()]));
   const int number = group_->splits++;
-  if (place.size == 1) return World(place);
+  if (place.size == 1 && size() > 1) return World(place);  // a group of one that is cut stays one
   auto part = std::make_shared<Group>(*group_);
   part->place = place;
   part->store = c10::make_intrusive<c10d::PrefixStore>(fmt::format("split/{}/{}", number, color), group_->store);

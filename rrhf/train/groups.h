@@ -13,8 +13,8 @@ struct Groups {
   distributed::World copies;
 };
 
-/// Every rank calls it. Throws InputError when shard_size does not divide the number of ranks, or is given without
-/// sharded mode.
+/// Every rank calls it. A shard_size beyond the number of ranks is that number: the same config serves any machine.
+/// Throws InputError when shard_size does not divide the number of ranks, or is given without sharded mode.
 Groups make_groups(const config::ParallelConfig& config, const distributed::World& world);
 
 }  // namespace rrhf::train

@@ -98,7 +98,8 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   const c10::ScalarType narrow = model::scalar_type(config.model.dtype), wide = model::accumulation_type(narrow);
   const bool sharded = sharing.mode == ParallelMode::sharded;
   const std::int64_t parameters = model.parameter_count();
-  const std::int64_t parts = sharded ? config.parallel.shard_size.value_or(sharing.devices) : 1;
+  const std::int64_t devices = sharing.devices;
+  const std::int64_t parts = sharded ? std::min(config.parallel.shard_size.value_or(devices), devices) : 1;
   const std::int64_t share = (parameters + parts - 1) / parts;
   const model::PassMemory pass = model::training_memory(model, narrow, pack, config.train.recompute);
   return {.weights = share * bytes_of(narrow),

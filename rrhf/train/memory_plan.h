@@ -39,7 +39,7 @@ struct MemoryPlan {
   }
 };
 
-/// How the model lies over devices.
+/// How the model lies over devices; sharded, over parallel.shard_size of them, but not more than there are.
 struct Sharing {
   std::int64_t devices = 1;
   ParallelMode mode = ParallelMode::replicated;

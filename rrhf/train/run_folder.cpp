@@ -55,11 +55,13 @@ void require_writable_ancestor(const fs::path& path) {
   }
 }
 
-// Logs of ranks may be there before rank 0 looks.
-bool holds_only_logs(const fs::path& folder) {
+// Logs of ranks may be there before rank 0 looks, and what a run that was killed in begin() had been writing aside.
+bool holds_no_run(const fs::path& folder) {
   if (!fs::is_directory(folder)) return missing_or_empty(folder);
-  return std::ranges::all_of(fs::directory_iterator(folder),
-                             [](const fs::directory_entry& entry) { return entry.path().filename() == "logs"; });
+  return std::ranges::all_of(fs::directory_iterator(folder), [](const fs::directory_entry& entry) {
+    const std::string name = entry.path().filename().string();
+    return name == "logs" || (name.starts_with('.') && name.find(".tmp-") != std::string::npos);
+  });
 }
 
 }  // namespace
@@ -70,7 +72,7 @@ RunFolder::RunFolder(const config::RunConfig& config, bool resume, bool writes)
     throw_input("config", "output is not set: without a config file there is no name for runs/NAME (--set output=DIR)");
   }
   require_writable_ancestor(path_);
-  if (holds_only_logs(path_)) return;
+  if (holds_no_run(path_)) return;
   if (!resume) {
     throw_input("output", "{}: is not empty; add --resume to go on with the run in it, or choose another output",
                 path_.string());

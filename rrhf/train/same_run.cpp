@@ -1,5 +1,8 @@
 #include "rrhf/train/same_run.h"
 
+#include <ATen/Version.h>
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <array>
 #include <string_view>
@@ -52,7 +55,26 @@ std::string settings_text(const config::RunConfig& config) {
   return text;
 }
 
+std::string file_text(const fs::path& file) {
+  return fmt::format("{}: {} bytes, sample {}", file.filename().string(), fs::file_size(file),
+                     sampled_hash(file).substr(0, 16));
+}
+
+std::string set_text(std::string_view what, const EncodedSet* set) {
+  if (set == nullptr) return fmt::format("{}: none", what);
+  return fmt::format("{}: {} queries, hash {}", what, set->size(), fingerprint(*set));
+}
+
 }  // namespace
+
+std::string program_fingerprint() {
+  std::string text = fmt::format("rrhf {}, sha256 {}", RRHF_VERSION, sha256_of_file("/proc/self/exe"));
+  Dl_info library{};
+  if (::dladdr(reinterpret_cast<const void*>(&at::show_config), &library) != 0 && library.dli_fname != nullptr) {
+    text += "\n" + file_text(fs::canonical(library.dli_fname));
+  }
+  return text;
+}
 
 std::string folder_fingerprint(const fs::path& folder) {
   std::vector<fs::path> files;
@@ -63,20 +85,17 @@ std::string folder_fingerprint(const fs::path& folder) {
   if (failure) throw_input("model", "{}: can't be read: {}", folder.string(), failure.message());
   std::ranges::sort(files);
   std::string text;
-  for (const fs::path& file : files) {
-    text += fmt::format("{}: {} bytes, sample {}\n", file.filename().string(), fs::file_size(file),
-                        sampled_hash(file).substr(0, 16));
-  }
+  for (const fs::path& file : files) text += file_text(file) + "\n";
   return text;
 }
 
 void require_same_run(const distributed::World& world, const config::RunConfig& config, const ModelFolder& folder,
-                      const std::string& data) {
+                      const EncodedSet& train, const EncodedSet* held_out) {
   if (world.size() == 1) return;
-  world.require_same("program", fmt::format("rrhf {}, sha256 {}", RRHF_VERSION, sha256_of_file("/proc/self/exe")));
+  world.require_same("program", program_fingerprint());
   world.require_same("config", settings_text(config));
   world.require_same("model", folder_fingerprint(folder.path));
-  world.require_same("data", data);
+  world.require_same("data", set_text("trained on", &train) + "\n" + set_text("held out", held_out));
 }
 
 }  // namespace rrhf::train

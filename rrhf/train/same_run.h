@@ -10,11 +10,15 @@
 
 namespace rrhf::train {
 
-/// Compares program, settings, model folder and `data`, which stands for the encoded training rows, with those of rank
-/// 0. The first that differs is an InputError on every rank, which names the ranks, their hosts and what differs. Every
-/// rank calls it.
+/// Compares program and LibTorch, settings, model folder, and the encoded rows to train on and (if any) held out with
+/// those of rank 0. The first that differs is an InputError on every rank, which names the ranks, their hosts and what
+/// differs. Every rank calls it.
 void require_same_run(const distributed::World& world, const config::RunConfig& config, const ModelFolder& folder,
-                      const std::string& data);
+                      const EncodedSet& train, const EncodedSet* held_out);
+
+/// Version and hash of this program, and in a second line the file of the LibTorch it runs on as folder_fingerprint()
+/// has it.
+std::string program_fingerprint();
 
 /// A line a file of a model folder: name, size, and a hash over 16 pieces of 64 KiB spread evenly over the file, the
 /// first and the last included (smaller files whole), so that a large model is not read twice. Sorted by name. Files

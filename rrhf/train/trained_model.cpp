@@ -92,6 +92,9 @@ void TrainedModel::zero_gradients() {
 double TrainedModel::gradient_norm() const {
   at::Tensor sum = at::full({1}, optim::sum_of_squares(gradient_parts_), at::kDouble).to(llama_.device());
   groups_->shards.all_reduce(sum).wait();
+  // Copies hold the same gradients, but where threads or instructions differ they add the squares up in another order.
+  // They would be scaled by norms that differ in the last digits, and drift apart.
+  groups_->copies.broadcast(sum, 0).wait();
   return std::sqrt(sum.item<double>());
 }
 
@@ -101,20 +104,25 @@ void TrainedModel::update(double norm, double max_norm, double learning_rate) {
   optimizer_.step(gradient_parts_, learning_rate);
 }
 
-checkpoint::TensorUnits TrainedModel::whole_units(const std::vector<at::Tensor>& parts) const {
-  checkpoint::TensorUnits units;
-  for (std::size_t unit = 0; unit < model_.units().count(); ++unit) {
-    units.units.push_back(model_.units().tensors(unit));
-  }
-  const auto gathered = std::make_shared<distributed::GatheredUnits>(groups_->shards, parts);
-  units.whole = [this, gathered](std::size_t unit) { return model_.views(unit, gathered->need(unit, std::nullopt)); };
-  return units;
-}
-
 checkpoint::TrainingTensors TrainedModel::tensors() const {
-  return {.masters = whole_units(optimizer_.masters()),
-          .first_moments = whole_units(optimizer_.first_moments()),
-          .second_moments = whole_units(optimizer_.second_moments()),
+  // All three kinds, one after the other, so that they pass through the same room: one unit of one kind is whole.
+  std::vector<at::Tensor> parts;
+  for (const auto* kind : {&optimizer_.masters(), &optimizer_.first_moments(), &optimizer_.second_moments()}) {
+    parts.insert(parts.end(), kind->begin(), kind->end());
+  }
+  const std::size_t count = model_.units().count();
+  const auto gathered = std::make_shared<distributed::GatheredUnits>(groups_->shards, std::move(parts));
+  const auto units_of = [&](std::size_t kind) {
+    checkpoint::TensorUnits units;
+    for (std::size_t unit = 0; unit < count; ++unit) units.units.push_back(model_.units().tensors(unit));
+    units.whole = [this, gathered, first = kind * count](std::size_t unit) {
+      return model_.views(unit, gathered->need(first + unit, std::nullopt));
+    };
+    return units;
+  };
+  return {.masters = units_of(0),
+          .first_moments = units_of(1),
+          .second_moments = units_of(2),
           .moment_type = optimizer_.first_moments().front().scalar_type()};
 }
 

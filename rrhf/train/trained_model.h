@@ -53,17 +53,17 @@ class TrainedModel {
   model::Gradients& gradients() noexcept { return gradients_; }
   void zero_gradients();
 
-  /// The norm over all gradients, once they are complete.
+  /// The norm over all gradients, once they are complete: the same bits on every rank.
   double gradient_norm() const;
 
   /// Clips the gradients, whose norm is given, and updates the weights with them.
   void update(double norm, double max_norm, double learning_rate);
 
-  /// For checkpoints: the masters, or the weights where these are their own, and the moments.
+  /// For checkpoints: the masters, or the weights where these are their own, and the moments. What is handed out whole
+  /// of one kind is valid until the next of any kind is asked for.
   checkpoint::TrainingTensors tensors() const;
 
  private:
-  checkpoint::TensorUnits whole_units(const std::vector<at::Tensor>& parts) const;
   void masters_changed();
 
   const Groups* groups_;

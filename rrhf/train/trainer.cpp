@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/random.h"
 #include "rrhf/core/stop.h"
@@ -57,12 +58,18 @@ at::Device choose_device(DeviceChoice choice, int local_rank) {
                 "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
   }
   if (choice == DeviceChoice::cpu || !cuda) return at::kCPU;
-  const auto count = static_cast<int>(at::getNumGPUs());
-  if (local_rank >= count) {
-    throw_input("device", "rank {} of this machine needs a GPU of its own, and there are {}: start fewer processes",
-                local_rank, count);
+  return {at::kCUDA, static_cast<at::DeviceIndex>(gpu_of(local_rank, static_cast<int>(at::getNumGPUs())))};
+}
+
+int gpu_of(int local_rank, int gpus) {
+  if (gpus == 1) return 0;
+  if (local_rank >= gpus) {
+    throw_input("device",
+                "rank {} of this machine needs a GPU of its own, and it sees {} (CUDA_VISIBLE_DEVICES): start fewer "
+                "processes, or show each process one GPU",
+                local_rank, gpus);
   }
-  return {at::kCUDA, static_cast<at::DeviceIndex>(local_rank)};
+  return local_rank;
 }
 
 model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
@@ -108,7 +115,7 @@ Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World
   }
 
   train_fingerprint_ = fingerprint(train_);
-  require_same_run(world, config_, *folder_, fmt::format("{} queries, hash {}", train_.size(), train_fingerprint_));
+  require_same_run(world, config_, *folder_, train_, eval_ ? &*eval_ : nullptr);
   if (resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
   groups_ = make_groups(config_.parallel, world);
@@ -152,15 +159,19 @@ void Trainer::resume_model() {
 }
 
 void Trainer::run() {
-  if (output_.finished()) {
+  // Rank 0 says what the folder holds: another machine may see it as it was some seconds ago.
+  const auto rank_0_sees = [this](auto sees) { return world_->any(world_->rank() == 0 && sees()); };
+  if (rank_0_sees([this] { return output_.finished(); })) {
     log("{}: already trained to its end", (output_.path() / "model").string());
     return;
   }
   const StopSignals signals;
   // A run that was stopped in the middle of an evaluation has saved the step before it.
-  const bool evaluate_first = evaluation_due(first_step_) && (first_step_ == 0 || !output_.evaluated(first_step_));
+  const bool evaluate_first = evaluation_due(first_step_) &&
+                              (first_step_ == 0 || rank_0_sees([this] { return !output_.evaluated(first_step_); }));
   world_->barrier();  // every rank has seen the folder as it was
   output_.begin(first_step_, skipped_rows());
+  require_shared_output();
   log_run_header(config_, model_->llama(), train_, model_->bytes());
   if (resumed_from_) log("resumed  from {}, step {} of {}", resumed_from_->string(), first_step_, plan_->steps());
   if (evaluate_first) evaluate_and_log(first_step_);
@@ -213,6 +224,16 @@ Json Trainer::train_step(std::int64_t k, PassesAhead& passes) {
   metrics["tokens"] = totals.tokens;
   metrics["timing"] = timing_fields(work, seconds, totals.tokens, matrix_rate_, ranks);
   return metrics;
+}
+
+// Found out now, and not at the first checkpoint: every rank writes its part of it into one folder.
+void Trainer::require_shared_output() const {
+  if (world_->size() == 1) return;
+  const RankWriters writers(*world_);
+  const checkpoint::JointFolder trial(output_.path() / "model", 0, writers);
+  world_->require_same("view of the output folder, which must be on a file system that all machines share",
+                       fmt::format("what rank 0 writes is seen: {}, in {}", is_folder(trial.path()) ? "yes" : "no",
+                                   output_.path().string()));
 }
 
 // Those trained on and those held out.

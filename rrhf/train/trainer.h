@@ -22,6 +22,11 @@ namespace rrhf::train {
 /// cuda where there is none, or none for this rank.
 at::Device choose_device(DeviceChoice choice, int local_rank = 0);
 
+/// Which of the `gpus` that a rank sees is its own: that of its number on the machine, or the only one, since starters
+/// may show each rank one GPU (Slurm's --gpus-per-task). NCCL refuses ranks that share one. Throws InputError when
+/// there are too few.
+int gpu_of(int local_rank, int gpus);
+
 /// The whole model of a config, for evaluation: weights from its folder, or random ones from the seed with
 /// model.random_init.
 model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
@@ -48,6 +53,7 @@ class Trainer {
   void load_model(at::Device device);
   void resume_model();
   Json train_step(std::int64_t k, PassesAhead& passes);
+  void require_shared_output() const;
   std::vector<SkippedRow> skipped_rows() const;
   bool evaluation_due(std::int64_t steps_done) const;
   void evaluate_and_log(std::int64_t steps_done);

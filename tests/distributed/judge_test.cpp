@@ -140,6 +140,44 @@ TEST(Judge, WithAllAliveTheFailureItselfIsTheCause) {
   EXPECT_EQ(verdict->text, "rank 0 on a can't go on, though all ranks are alive: all_gather failed: size mismatch");
 }
 
+TEST(Judge, ACollectiveThatAllCameToAndThatDoesNotEndHasFailed) {
+  Observed observed = all_well();
+  observed.last_collective = at(931);
+  observed.waiting = observed.last_collective;  // 69 s: the timeout, and 10 s in which a late rank is named
+  EXPECT_EQ(judge(observed, limits), std::nullopt);
+  observed.last_collective = at(929);
+  observed.waiting = observed.last_collective;
+  const auto verdict = judge(observed, limits);
+  ASSERT_TRUE(verdict);
+  EXPECT_EQ(verdict->rank, 0);
+  EXPECT_EQ(verdict->text,
+            "rank 0 on a can't go on, though all ranks are alive and have come as far: all_reduce has not ended for 71 "
+            "s (parallel.timeout_s)");
+  observed.signs[3].collectives = 7;
+  EXPECT_EQ(judge(observed, limits)->rank, 3) << "who is late is to blame";
+}
+
+TEST(Judge, LeavesOutTheTimeInWhichTheProcessItselfWasStopped) {
+  // All were stopped from 1000 to 2000 while rank 3 was one collective behind.
+  Observed observed = all_well();
+  observed.signs[3].collectives = 7;
+  observed.waiting = at(998);
+  leave_out(seconds(1000), at(2000), observed);
+  observed.now = at(2000);
+  EXPECT_EQ(judge(observed, limits), std::nullopt);
+  observed.store_answered = observed.now = at(2003);  // nobody has been heard again
+  EXPECT_EQ(judge(observed, limits), std::nullopt);
+  EXPECT_EQ(observed.signs[1].seen, at(1999));
+  EXPECT_EQ(observed.last_collective, at(1998));
+  EXPECT_EQ(*observed.waiting, at(1998));
+  observed.signs[2].seen = at(2002);  // heard before the clock was looked at: no moment lies ahead
+  leave_out(seconds(1000), at(2003), observed);
+  EXPECT_EQ(observed.signs[2].seen, at(2003));
+  // From then on silence counts.
+  observed.store_answered = observed.now = at(2066);
+  EXPECT_EQ(judge(observed, limits)->rank, 1);
+}
+
 TEST(Judge, AMeetingPointThatDoesNotAnswerEndsTheRank) {
   Observed observed = all_well();
   observed.store_answered = at(941);

@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <csignal>
+
 #include "support.h"
 
 namespace rrhf::distributed {
@@ -99,6 +101,50 @@ TEST(World, OneProcessIsAWorldWithoutAGroup) {
   EXPECT_EQ(world.split(3).size(), 1);
   world.barrier();
   world.require_same("config", "text");
+}
+
+TEST(World, OneProcessWithoutAGpuHasNoGroupWhateverItAsksFor) {
+  const World world = join({}, {.backend = BackendChoice::nccl});
+  EXPECT_EQ(world.size(), 1);
+  EXPECT_TRUE(world.any(true));
+}
+
+TEST(World, OneProcessThatAsksForNcclSendsThroughIt) {
+  if (!at::hasCUDA()) GTEST_SKIP() << "no GPU here";
+  const at::Device device(at::kCUDA, 0);
+  const World world = join({}, {.device = device, .backend = BackendChoice::nccl});
+  const World part = world.split(3);
+  for (const World* each : {&world, &part}) {
+    at::Tensor tensor = at::full({4}, 3, at::TensorOptions(at::kFloat).device(device));
+    at::Tensor other = at::zeros_like(tensor);
+    each->all_reduce(tensor).wait();
+    each->broadcast(tensor, 0).wait();
+    each->all_gather(other, tensor).wait();
+    each->reduce_scatter(tensor, other).wait();
+    EXPECT_EQ(tensor.cpu().sum().item<float>(), 12);
+    EXPECT_TRUE(each->any(true));
+    EXPECT_EQ(each->gather_words("here"), std::vector<std::string>{"here"});
+  }
+}
+
+TEST(World, RanksThatWouldConnectByOtherMeansAreNamedBeforeTheyDo) {
+  const auto codes = testing::run_ranks(3, [](const Meeting& meeting) {
+    try {
+      join(meeting, {.timeout = std::chrono::seconds(meeting.place.rank == 1 ? 31 : 30)});
+    } catch (const AgreedError& failure) {
+      require(failure.what() ==
+                  std::string("[distributed] rank 1 on box1 would connect by other means than rank 0 on box0:\n"
+                              "  parallel.timeout_s: 31   (rank 0: parallel.timeout_s: 30)"),
+              failure.what());
+      return;
+    }
+    throw std::runtime_error("not refused");
+  });
+  EXPECT_EQ(codes, std::vector<int>(3, 0));
+}
+
+TEST(World, ARankOutlivesAWriteToADeadOne) {
+  expect_ranks(2, [](const World&) { std::raise(SIGPIPE); });
 }
 
 TEST(World, WordsOfAnyLengthComeInOrderOfRank) {

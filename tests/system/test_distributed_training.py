@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
+import time
 from array import array
 from pathlib import Path
 from typing import Any, Callable
@@ -19,6 +19,7 @@ import pytest
 import safetensors_file
 from made_rows import ranked_rows, write_lines
 from program import ENVIRONMENT, Program, metrics
+from ranks import free_port, rank_environment
 
 Config = Callable[..., Path]
 Ranks = Callable[..., list[subprocess.CompletedProcess]]
@@ -31,10 +32,9 @@ MODES: dict[str, dict[str, Any]] = {
 ARRAYS = {"F64": "d", "F32": "f"}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def start_ranks(program: Path, count: int, arguments: tuple[object, ...], **pipes: Any) -> list[subprocess.Popen]:
+    command, port = [str(program), *map(str, arguments)], free_port()
+    return [subprocess.Popen(command, env=rank_environment(rank, count, port), **pipes) for rank in range(count)]
 
 
 @pytest.fixture
@@ -42,15 +42,7 @@ def ranks(build_dir: Path) -> Ranks:
     """Runs `rrhf ARGUMENTS...` as so many ranks on this machine; a failure of one fails the test."""
 
     def run(count: int, *arguments: object) -> list[subprocess.CompletedProcess]:
-        port = free_port()
-        processes = []
-        for rank in range(count):
-            place = {"RANK": rank, "WORLD_SIZE": count, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
-            meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            environment = {**ENVIRONMENT, **{key: str(value) for key, value in (place | meeting).items()}}
-            command = [str(build_dir / "rrhf"), *map(str, arguments)]
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            processes.append(subprocess.Popen(command, env=environment, **pipes))
+        processes = start_ranks(build_dir / "rrhf", count, arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         results = []
         for rank, process in enumerate(processes):
             out, err = process.communicate(timeout=120)
@@ -150,13 +142,17 @@ def test_more_ranks_than_queries(rrhf: Program, ranks: Ranks, twenty_steps: Conf
         assert_same_run(tmp_path / mode, tmp_path / "one", 1e-9)
 
 
+EVERY_WAY = [(1, "replicated"), (1, "sharded"), (2, "replicated"), (2, "sharded"), (3, "replicated"), (3, "sharded"), (4, "hybrid")]
+
+
+@pytest.mark.parametrize("saved_by,ways", [("sharded", EVERY_WAY), ("replicated", [(3, "sharded")]), ("hybrid", [(2, "replicated")])])
 def test_a_checkpoint_goes_on_with_any_number_of_ranks(
-    rrhf: Program, ranks: Ranks, twenty_steps: Config, tmp_path: Path
+    saved_by: str, ways: list[tuple[int, str]], rrhf: Program, ranks: Ranks, twenty_steps: Config, tmp_path: Path
 ) -> None:
     """Saved by 4 after 10 of 20 steps, by the same run cut off there; then gone on with in all ways."""
     rrhf("train", twenty_steps("whole", dtype="float64"))
     saving = {"checkpoint": {"every_steps": 10, "keep": 1}}
-    ranks(4, "train", twenty_steps("saved", "sharded", "float64", **saving))
+    ranks(4, "train", twenty_steps("saved", saved_by, "float64", **saving))
     checkpoint = tmp_path / "saved" / "checkpoints" / "step-000010"
     names = sorted(path.name for path in checkpoint.iterdir())
     for stem in ("model", "training_state"):
@@ -164,12 +160,10 @@ def test_a_checkpoint_goes_on_with_any_number_of_ranks(
         assert len(files) > 1, names  # no rank wrote all
     assert_same_run(tmp_path / "saved", tmp_path / "whole", 1e-9)
     shutil.rmtree(tmp_path / "saved" / "model")
-    for count, mode in [(1, "replicated"), (2, "sharded"), (3, "replicated"), (3, "sharded"), (4, "hybrid")]:
+    for count, mode in ways:
         name = f"{mode}-{count}"
         shutil.copytree(tmp_path / "saved", tmp_path / name)
-        config = json.loads(twenty_steps(name, mode, "float64", **saving).read_text())
-        (tmp_path / f"{name}.json").write_text(json.dumps(config))
-        ranks(count, "train", tmp_path / f"{name}.json", "--resume")
+        ranks(count, "train", twenty_steps(name, mode, "float64", **saving), "--resume")
         assert_same_run(tmp_path / name, tmp_path / "whole", 1e-9)
         shutil.rmtree(tmp_path / name)
 
@@ -236,28 +230,57 @@ def test_timing_tells_how_the_ranks_fared(ranks: Ranks, twenty_steps: Config, tm
     assert total == pytest.approx(steps[3]["tokens_per_second"], rel=0.5)
 
 
+def peak_of(process: subprocess.Popen) -> int:
+    """Bytes at the process's peak so far; 0 when it has ended. (What wait4 says begins with the peak of who started it.)"""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+
+
+def peak_of_ranks(program: Path, count: int, *arguments: object) -> int:
+    """Bytes at the peak of the largest rank over its whole life, the saving of the model included."""
+    processes = start_ranks(program, count, arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = 0
+    while any(process.poll() is None for process in processes):
+        peak = max(peak, *map(peak_of, processes))
+        time.sleep(0.005)
+    assert [process.returncode for process in processes] == [0] * count
+    return peak
+
+
 def test_a_sharded_rank_holds_what_the_formula_says(
-    repo: Path, rrhf: Program, ranks: Ranks, make_config: Config, models: Path, tmp_path: Path
+    build_dir: Path, rrhf: Program, ranks: Ranks, make_config: Config, models: Path, tmp_path: Path
 ) -> None:
     """docs/distributed-memory.md, within 10 %. Counted is what the ranks take beyond the same ranks with a model of 260K
-    parameters; activations and the libraries' own memory are taken from the run of one rank, which they must not rule."""
-    from worlds import SHAPES, sharded_peak
+    parameters; activations and the libraries' own memory are taken from the run of one rank, which they must not rule.
+    Saving a checkpoint and the model in parts adds the room of one unit: no rank holds the whole model then either."""
+    from worlds import SHAPES, saving_peak, sharded_peak
 
     fields, _ = SHAPES["134M"]
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 512, "rms_norm_eps": 1e-6}
     (tmp_path / "shape.json").write_text(json.dumps(config | fields))
     rrhf("model", "init", "--config", tmp_path / "shape.json", "--tokenizer", models / "hf", "--out", tmp_path / "large")
     row = write_lines(tmp_path / "row.jsonl", ranked_rows(1))
+
+    def run_of(name: str, **sections: Any) -> Path:
+        model = {"small": models / "hf", "large": tmp_path / "large"}[name.split("-")[0]]
+        settings = {"data": {"train": str(row), "max_length": 48}, "train": {"epochs": 2, "queries_per_step": 1}}
+        return make_config(name, model={"path": str(model)}, parallel=MODES["sharded"], **settings, **sections)
+
     activations = 0.0
     for count in (1, 2, 4):
         peaks = []
-        for name, model in (("small", models / "hf"), ("large", tmp_path / "large")):
-            run = f"{name}-{count}"
-            settings = {"data": {"train": str(row), "max_length": 48}, "train": {"epochs": 2, "queries_per_step": 1}}
-            ranks(count, "train", make_config(run, model={"path": str(model)}, parallel=MODES["sharded"], **settings))
-            line = json.loads((tmp_path / run / "metrics.jsonl").read_text().splitlines()[-1])
+        for name in (f"small-{count}", f"large-{count}"):
+            ranks(count, "train", run_of(name))
+            line = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
             peaks.append(max(line["timing"]["rank_peak_memory"]))
-            shutil.rmtree(tmp_path / run)
+            shutil.rmtree(tmp_path / name)
         assert peaks[1] - peaks[0] - activations == pytest.approx(sharded_peak(fields, count), rel=0.1), count
         if count == 1:
             activations = peaks[1] - peaks[0] - sharded_peak(fields, 1)
+    program, saving = build_dir / "rrhf", {"every_steps": 1, "keep": 1}
+    small, large = (peak_of_ranks(program, 4, "train", run_of(f"{name}-saving", checkpoint=saving)) for name in ("small", "large"))
+    print(f"while 4 ranks save: formula {saving_peak(fields, 4) / 1e9:.3f} GB, measured {(large - small) / 1e9:.3f} GB")
+    assert large - small < 1.1 * saving_peak(fields, 4)

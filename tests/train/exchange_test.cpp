@@ -60,6 +60,8 @@ TEST(Groups, CutTheRanksIntoNeighboursAndRepetitions) {
     require(replicated.shards.size() == 1 && replicated.copies.size() == 4, "replicated");
     const Groups sharded = make_groups({.mode = ParallelMode::sharded, .shard_size = {}}, world);
     require(sharded.shards.size() == 4 && sharded.copies.size() == 1, "sharded");
+    const Groups all = make_groups({.mode = ParallelMode::sharded, .shard_size = 8}, world);
+    require(all.shards.size() == 4 && all.copies.size() == 1, "more than there are");
     try {
       make_groups({.mode = ParallelMode::sharded, .shard_size = 3}, world);
       require(false, "3 does not divide 4");

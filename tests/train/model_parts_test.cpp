@@ -5,22 +5,12 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/train/groups.h"
+#include "tests/train/small_model.h"
 
 namespace rrhf::train {
 namespace {
 
-model::LlamaConfig small_config(bool tied) {
-  model::LlamaConfig config;
-  config.vocab_size = 13;
-  config.hidden_size = 12;
-  config.intermediate_size = 10;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 6;
-  config.num_key_value_heads = 3;
-  config.head_dim = 4;
-  config.tie_word_embeddings = tied;
-  return config;
-}
+using testing::small_config;
 
 TEST(ModelParts, SlicesOfAllRanksAreTheTensors) {
   for (const bool tied : {false, true}) {

@@ -63,6 +63,12 @@ TEST(FolderFingerprint, SeesSizesAndTheSampledBytes) {
   EXPECT_NE(fingerprint_of(small), small_before) << "small files are read whole";
 }
 
+TEST(ProgramFingerprint, HoldsTheProgramAndTheLibTorchItRunsOn) {
+  const std::string text = program_fingerprint();
+  EXPECT_TRUE(text.starts_with("rrhf ")) << text;
+  EXPECT_NE(text.find("\nlibtorch_cpu.so: "), std::string::npos) << text;
+}
+
 TEST(FolderFingerprint, RefusesAMissingFolder) { EXPECT_THROW(folder_fingerprint("/no/such/folder"), InputError); }
 
 }  // namespace

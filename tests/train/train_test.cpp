@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "rrhf/core/error.h"
+#include "rrhf/train/memory_plan.h"
 #include "rrhf/train/trainer.h"
+#include "tests/train/small_model.h"
 
 namespace rrhf::train {
 namespace {
@@ -73,6 +75,25 @@ TEST(Totals, ReportMeansAndNothingWhereThereIsNothing) {
   EXPECT_EQ(totals.rank_accuracy(), 1);
   EXPECT_NEAR(totals.perplexity(), std::exp(0.5), 1e-12);
   EXPECT_TRUE(loss_fields(Totals{}).at("rank_accuracy").is_null());
+}
+
+TEST(GpuOf, IsThatOfTheRanksNumberOrTheOnlyOne) {
+  EXPECT_EQ(gpu_of(0, 8), 0);
+  EXPECT_EQ(gpu_of(5, 8), 5);
+  EXPECT_EQ(gpu_of(3, 1), 0) << "a starter that shows each rank one GPU";
+  EXPECT_THROW(gpu_of(2, 2), InputError);
+}
+
+TEST(PlanMemory, CutsTheModelAmongTheDevicesThereAre) {
+  const model::LlamaConfig model = testing::small_config(false);
+  const auto weights = [&](std::optional<std::int64_t> shard_size, std::int64_t devices) {
+    config::RunConfig config;
+    config.parallel.shard_size = shard_size;
+    return plan_memory(model, config, {8, 8}, {.devices = devices, .mode = ParallelMode::sharded}).weights;
+  };
+  EXPECT_LT(weights(4, 8), weights({}, 1) / 3);
+  EXPECT_EQ(weights(4, 8), weights({}, 4));
+  EXPECT_EQ(weights(8, 4), weights({}, 4)) << "as training does it";
 }
 
 TEST(ChooseDevice, CpuIsAlwaysThere) {

@@ -57,15 +57,25 @@ def planned(program: Path, arguments: list[str]) -> float:
     return float(word.rstrip("BkMG")) * UNITS[word.rstrip("B").lstrip("0123456789.")]
 
 
-def sharded_peak(fields: dict[str, int], ranks: int) -> float:
-    """Bytes a rank holds at the peak of a float32 step, activations aside: the formula of docs/distributed-memory.md."""
+def unit_parameters(fields: dict[str, int]) -> dict[str, int]:
+    """Parameters of a layer, the embedding, and the final norm with the head."""
     d, f, v, heads = fields["hidden_size"], fields["intermediate_size"], fields["vocab_size"], fields["num_attention_heads"]
     kv = fields.get("num_key_value_heads", heads) * (d // heads)
-    layer, embedding, head = 2 * d * d + 2 * d * kv + 3 * d * f + 2 * d, v * d, v * d + d
-    held = 16 * (embedding + fields["num_hidden_layers"] * layer + head) / ranks
+    return {"layer": 2 * d * d + 2 * d * kv + 3 * d * f + 2 * d, "embedding": v * d, "head": v * d + d}
+
+
+def sharded_peak(fields: dict[str, int], ranks: int) -> float:
+    """Bytes a rank holds at the peak of a float32 step, activations aside: the formula of docs/distributed-memory.md."""
+    units = unit_parameters(fields)
+    held = 16 * (units["embedding"] + fields["num_hidden_layers"] * units["layer"] + units["head"]) / ranks
     # Two rooms for weights, two for gradients, and the buffer that Gloo gathers through; a part of a sum.
-    largest = max(layer, embedding, head)
+    largest = max(units.values())
     return held + (4 * (5 * largest + largest / ranks) if ranks > 1 else 0)
+
+
+def saving_peak(fields: dict[str, int], ranks: int) -> float:
+    """The same while a checkpoint or the model is saved: a unit of weights or moments is whole besides."""
+    return sharded_peak(fields, ranks) + (4 * max(unit_parameters(fields).values()) if ranks > 1 else 0)
 
 
 def ranked(shared: Path, name: str) -> list[Row]:
