@@ -20,6 +20,7 @@
 #include "rrhf/cli/delta_command.h"
 #include "rrhf/cli/eval_command.h"
 #include "rrhf/cli/generate_command.h"
+#include "rrhf/cli/iterate_command.h"
 #include "rrhf/cli/model_command.h"
 #include "rrhf/cli/report_command.h"
 #include "rrhf/cli/sample_command.h"
@@ -37,6 +38,7 @@ constexpr std::array commands{
     Command{"sample", "add a model's responses to the rows of a data file", sample_command},
     Command{"score", "give responses rewards: a reward model, rules, another program's scores, log-probs",
             score_command},
+    Command{"iterate", "sample, score, train and evaluate, round after round", iterate_command},
     Command{"data", "validate, inspect, convert or measure a data file", data_command},
     Command{"model", "make, look at, convert or resize a model folder", model_command},
     Command{"delta", "make a delta, or recover a model from one", delta_command},
@@ -100,7 +102,7 @@ int exit_code_of(const std::filesystem::filesystem_error& failure) {
 }
 
 bool computes(std::string_view command) {
-  constexpr std::array computing{"train", "eval", "generate", "sample", "score"};
+  constexpr std::array computing{"train", "eval", "generate", "sample", "score", "iterate"};
   return std::ranges::find(computing, command) != computing.end();
 }
 

@@ -4,8 +4,8 @@
 
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/verbs.h"
+#include "rrhf/config/decoding_settings.h"
 #include "rrhf/core/error.h"
-#include "rrhf/generate/decoding_settings.h"
 
 namespace rrhf::cli {
 namespace {
@@ -44,7 +44,7 @@ void add_answer_flags(cxxopts::Options& options, const workflow::AnswerSettings&
   add("template", fmt::format("none | alpaca | alpaca-split | a text file with {{query}} [{}]", defaults.template_name),
       text(), "T");
   add("max-prompt-tokens", "Keep the last N tokens of longer prompts, the BOS counted [all]", text(), "N");
-  for (const generate::DecodingSetting& setting : generate::decoding_settings()) {
+  for (const config::DecodingSetting& setting : config::decoding_settings()) {
     add(std::string(setting.name), fmt::format("{} [{}]", setting.help, value_text(setting, defaults.decoding)), text(),
         std::string(setting.value));
   }
@@ -63,7 +63,7 @@ workflow::AnswerSettings read_answer_flags(const cxxopts::ParseResult& arguments
   if (arguments.count("max-prompt-tokens") > 0) {
     settings.max_prompt_tokens = number_of(arguments, "max-prompt-tokens", 0, 2);
   }
-  for (const generate::DecodingSetting& setting : generate::decoding_settings()) {
+  for (const config::DecodingSetting& setting : config::decoding_settings()) {
     const std::string name(setting.name);
     if (arguments.count(name) > 0) assign(setting, settings.decoding, text_of(arguments, name));
   }

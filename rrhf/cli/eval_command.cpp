@@ -4,24 +4,12 @@
 #include <cmath>
 
 #include "rrhf/cli/command.h"
-#include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
-#include "rrhf/core/log.h"
-#include "rrhf/core/stop.h"
 #include "rrhf/core/unicode.h"
-#include "rrhf/train/evaluate.h"
-#include "rrhf/train/trainer.h"
+#include "rrhf/workflow/train.h"
 
 namespace rrhf::cli {
 namespace {
-
-// The rows to evaluate: data.eval, or what data.eval_fraction holds out of data.train.
-train::EncodedSet evaluation_set(const train::ModelFolder& folder, const config::RunConfig& config) {
-  if (config.data.eval.empty()) return train::split_train_data(folder, config).held_out;
-  train::EncodedSet set;
-  set.add(train::tokenize_files(config.data.eval, folder, config));
-  return set;
-}
 
 void print_row(const std::string& name, std::size_t width, const train::Totals& totals) {
   const auto figure = [](double value, int decimals) {
@@ -50,32 +38,9 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
   for (const std::string& path : {per_response, json}) {
     if (!path.empty()) require_writable_file(path);
   }
-  const at::Device device = train::choose_device(config.device);
-  if (config.data.eval.empty() && (config.data.eval_fraction == 0 || config.data.train.empty())) {
-    throw_input("config", "nothing to evaluate: set data.eval (--data FILE), or data.train with data.eval_fraction");
-  }
-  const train::ModelFolder folder = train::open_model_folder(config);
-  train::warn_of_other_encoding(folder, config);
-  const train::EncodedSet set = evaluation_set(folder, config);
-  train::require_queries(set, config, "the data");
-  const model::Llama llama = train::load_llama(config, folder, device, folder.path);
-  const objective::Objective objective(train::objective_options(config));
-  const distributed::World world;
-  const train::Pass pass(llama, objective, world, train::pass_options(config));
-
-  const StopSignals signals;
-  train::PerResponseTable table(set);
-  const auto evaluation = train::evaluate(pass, set, [&](const auto& query, const auto& loss, auto logprobs_K) {
-    if (!per_response.empty()) table.add(query, loss, logprobs_K);
-  });
-  if (evaluation && !std::isfinite(evaluation->all.loss)) {
-    throw_error("eval", "{}: the log-probs of its responses are not finite numbers: its weights are broken",
-                folder.path.string());
-  }
-  if (!evaluation) throw Interrupted("eval", "stopped before the evaluation was complete; nothing is written");
-  if (!per_response.empty()) table.write(per_response);
-  if (!json.empty()) write_file_atomically(json, dump_json(train::to_json(*evaluation), 2) + "\n");
-  print_table(*evaluation);
+  const train::Evaluation evaluation = workflow::evaluate_model(config, per_response);
+  if (!json.empty()) write_file_atomically(json, dump_json(train::to_json(evaluation), 2) + "\n");
+  print_table(evaluation);
 }
 
 }  // namespace

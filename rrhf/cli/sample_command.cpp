@@ -1,8 +1,11 @@
 #include "rrhf/cli/sample_command.h"
 
+#include <fmt/ranges.h>
+
 #include "rrhf/cli/answer_flags.h"
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/verbs.h"
+#include "rrhf/config/sampling_presets.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/stop.h"
 #include "rrhf/workflow/sample.h"
@@ -13,31 +16,29 @@ namespace {
 // Without a preset: as the paper's DP, but prompts are read whole.
 workflow::AnswerSettings defaults() {
   workflow::AnswerSettings settings;
-  settings.decoding = workflow::sampling_presets().front().decoding;
+  settings.decoding = config::sampling_defaults();
   return settings;
 }
 
 std::string preset_help() {
   std::string help = "A way of sampling of the RRHF paper; flags beside it win:";
-  for (const workflow::SamplingPreset& preset : workflow::sampling_presets()) {
+  for (const config::SamplingPreset& preset : config::sampling_presets()) {
     help += fmt::format(" {} ({})", preset.name, preset.help);
   }
   return help;
 }
 
 workflow::AnswerSettings preset_settings(const std::string& name) {
-  std::string names;
-  for (const workflow::SamplingPreset& preset : workflow::sampling_presets()) {
-    if (preset.name != name) {
-      names += (names.empty() ? "" : ", ") + std::string(preset.name);
-      continue;
-    }
-    workflow::AnswerSettings settings;
-    settings.decoding = preset.decoding;
-    settings.max_prompt_tokens = preset.max_prompt_tokens;
-    return settings;
+  const config::SamplingPreset* preset = config::sampling_preset(name);
+  if (preset == nullptr) {
+    std::vector<std::string_view> names;
+    for (const config::SamplingPreset& known : config::sampling_presets()) names.push_back(known.name);
+    throw_input("usage", "--preset {}: must be one of {}", name, fmt::join(names, ", "));
   }
-  throw_input("usage", "--preset {}: must be one of {}", name, names);
+  workflow::AnswerSettings settings;
+  settings.decoding = preset->decoding;
+  settings.max_prompt_tokens = preset->max_prompt_tokens;
+  return settings;
 }
 
 cxxopts::Options declare() {

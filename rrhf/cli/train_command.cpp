@@ -6,12 +6,11 @@
 
 #include "rrhf/cli/command.h"
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/distributed/launcher.h"
 #include "rrhf/distributed/rank_run.h"
-#include "rrhf/report/report.h"
 #include "rrhf/train/trainer.h"
+#include "rrhf/workflow/train.h"
 
 namespace rrhf::cli {
 namespace {
@@ -24,16 +23,6 @@ struct Run {
   bool profile = false;
 };
 
-void train_and_report(const Run& run, const distributed::World& world) {
-  train::Trainer trainer(run.config, run.resume, world);
-  trainer.run();
-  if (run.profile) fmt::print("{}", trainer.profile());
-  if (world.rank() != 0) return;
-  const std::filesystem::path output = run.config.output;
-  const std::array runs{report::load_run(output)};
-  write_file_atomically(output / "report.html", report::html_report(runs));
-}
-
 // One of several ranks, or the only one.
 void train_as_rank(const Run& run, const Meeting& meeting, const std::vector<std::string>& warnings) {
   const at::Device device = train::choose_device(run.config.device, meeting.place.local_rank);
@@ -43,7 +32,8 @@ void train_as_rank(const Run& run, const Meeting& meeting, const std::vector<std
                                           .timeout = std::chrono::seconds(run.config.parallel.timeout_s)};
   distributed::run_as_rank(meeting, run.config.output, options, [&](const distributed::World& world) {
     for (const std::string& warning : warnings) warn("{}", warning);
-    train_and_report(run, world);
+    const std::string profile = workflow::train_model(run.config, run.resume, world);
+    if (run.profile) fmt::print("{}", profile);
   });
 }
 

@@ -212,6 +212,11 @@ Options parallel_options(ParallelConfig& c) {
 
 Options score_options(ScoreConfig& c) {
   return {
+      {"score.rule", text(c.rule, Empty::allowed),
+       "The rule file that gives the rewards in `rrhf iterate` (docs/rewards.md).", "rules"},
+      {"score.reward_model", text(c.reward_model, Empty::allowed),
+       "The reward model that gives them: a LlamaForSequenceClassification folder. One of the two is needed there.",
+       "rm reward_model_path"},
       {"score.template", text(c.template_name, Empty::refused),
        "What stands around a query when a reward model reads it: the words of `data.template`, which is for the model "
        "that is trained."},
@@ -244,7 +249,9 @@ std::vector<Option> options_of(RunConfig& config, const std::vector<std::string>
   append(all, checkpoint_options(config.checkpoint));
   append(all, eval_options(config.eval));
   append(all, parallel_options(config.parallel));
+  append(all, sample_options(config.sample));
   append(all, score_options(config.score));
+  append(all, iterate_options(config.iterate));
   return all;
 }
 
@@ -259,7 +266,15 @@ const std::vector<Section>& sections() {
       {"checkpoint", "What is saved."},
       {"eval", "When the model is evaluated while it trains."},
       {"parallel", "How several processes share the work."},
-      {"score", "How a reward model reads rows, in `rrhf score` (docs/rewards.md)."},
+      {"sample",
+       "How `rrhf iterate` samples responses: the flags of `rrhf sample` (docs/generate.md), with the same defaults. "
+       "The "
+       "template "
+       "is `data.template`, the precision `model.dtype`."},
+      {"score",
+       "Where `rrhf iterate` takes rewards from, and how a reward model reads rows, there and in `rrhf score` "
+       "(docs/rewards.md)."},
+      {"iterate", "The rounds of `rrhf iterate` (docs/iterate.md)."},
   };
   return all;
 }

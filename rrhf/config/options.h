@@ -12,9 +12,9 @@ namespace rrhf::config {
 
 /// One setting of one RunConfig.
 struct Option {
-  std::string_view key;  ///< "section.name", or "name" for the few outside a section
+  std::string key;  ///< "section.name", or "name" for the few outside a section
   Value value;
-  std::string_view help;  ///< Markdown, whole sentences, as in docs/config.md
+  std::string help;  ///< Markdown, whole sentences, as in docs/config.md
   /// What others call it: a hint for those who type that (words between spaces).
   std::string_view other_names = {};
 };
@@ -28,6 +28,10 @@ struct Section {
 /// The settings of `config` in the order of the docs. They refer to it: it must outlive them.
 /// With `rank_losses` empty any word is a rank loss.
 std::vector<Option> options_of(RunConfig& config, const std::vector<std::string>& rank_losses = {});
+
+/// Those of "sample" and "iterate", which options_of() holds too.
+std::vector<Option> sample_options(SampleConfig& config);
+std::vector<Option> iterate_options(IterateConfig& config);
 
 /// The sections in the order of the docs.
 const std::vector<Section>& sections();

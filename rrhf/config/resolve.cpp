@@ -117,15 +117,27 @@ void assign(const Entry& entry, const std::vector<Option>& options, std::vector<
   }
 }
 
-// The recipe first, whatever its place, then all else on top of what it set.
+void apply_preset(SampleConfig& sample) {
+  const SamplingPreset* preset = sampling_preset(sample.preset);
+  if (preset == nullptr) return;
+  sample.decoding = preset->decoding;
+  sample.max_prompt_tokens = preset->max_prompt_tokens;
+}
+
+bool sets_others(std::string_view key) { return key == "recipe" || key == "sample.preset"; }
+
+// The settings that set others first, whatever their place, then all else on top of what they set.
 RunConfig apply(Given& given, const std::vector<std::string>& rank_losses) {
   RunConfig config;
   const auto options = options_of(config, rank_losses);
-  for (const bool recipe : {true, false}) {
+  for (const bool first : {true, false}) {
     for (const Entry& entry : given.entries) {
-      if ((entry.key == "recipe") == recipe) assign(entry, options, given.mistakes);
+      if (sets_others(entry.key) == first) assign(entry, options, given.mistakes);
     }
-    if (recipe) apply_recipe(config);
+    if (first) {
+      apply_recipe(config);
+      apply_preset(config.sample);
+    }
   }
   return config;
 }

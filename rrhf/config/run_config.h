@@ -12,8 +12,24 @@
 #include <string_view>
 #include <vector>
 
+#include "rrhf/config/sampling_presets.h"
 #include "rrhf/core/choices.h"
 #include "rrhf/core/json.h"
+
+namespace rrhf {
+
+/// What a round of an iterated run trains on beside its own samples: nothing, the responses the queries came with, or
+/// these and the samples of all rounds before.
+enum class KeptResponses { none, provided, all };
+
+template <>
+struct Choices<KeptResponses> {
+  static constexpr std::array names{std::pair{"none", KeptResponses::none},
+                                    std::pair{"provided", KeptResponses::provided},
+                                    std::pair{"all", KeptResponses::all}};
+};
+
+}  // namespace rrhf
 
 namespace rrhf::config {
 
@@ -108,8 +124,10 @@ struct ParallelConfig {
   bool operator==(const ParallelConfig&) const = default;
 };
 
-/// How a reward model reads a row.
+/// Who gives rewards in an iterated run, and how a reward model reads a row.
 struct ScoreConfig {
+  std::string rule;
+  std::string reward_model;
   std::string template_name = "none";
   Joining joining = Joining::together;
   std::string join;
@@ -117,6 +135,26 @@ struct ScoreConfig {
   std::optional<std::int64_t> max_length;  ///< none: the reward model's positions
 
   bool operator==(const ScoreConfig&) const = default;
+};
+
+/// How an iterated run samples.
+struct SampleConfig {
+  std::string preset = "none";
+  DecodingOptions decoding = sampling_defaults();  ///< `answers` responses a query; no stop string: the template's own
+  std::optional<std::int64_t> max_prompt_tokens;   ///< none: prompts are read whole
+  bool unique = false;
+  std::int64_t batch = 32;
+
+  bool operator==(const SampleConfig&) const = default;
+};
+
+struct IterateConfig {
+  std::int64_t rounds = 3;
+  std::string queries;  ///< "": those of data.train
+  KeptResponses keep = KeptResponses::provided;
+  std::string eval_queries;  ///< "": those of data.eval
+
+  bool operator==(const IterateConfig&) const = default;
 };
 
 struct RunConfig {
@@ -131,7 +169,9 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   EvalConfig eval;
   ParallelConfig parallel;
+  SampleConfig sample;
   ScoreConfig score;
+  IterateConfig iterate;
   std::string output;  ///< "" until resolved: runs/NAME of the config
 
   bool operator==(const RunConfig&) const = default;

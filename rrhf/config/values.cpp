@@ -25,6 +25,26 @@ std::string whole_number_kind(std::int64_t least, std::int64_t most) {
   return most == unbounded ? kind : fmt::format("{} and at most {}", kind, most);
 }
 
+// A plain string is a list of one, the empty string a list of none.
+Value list_of(std::vector<std::string>& field, std::string kind) {
+  const auto read = [&field](const Json& json) {
+    std::vector<std::string> given;
+    if (json.is_string()) {
+      if (!json.get<std::string>().empty()) given.push_back(json.get<std::string>());
+    } else if (json.is_array()) {
+      for (const Json& element : json) {
+        if (!element.is_string() || element.get<std::string>().empty()) return false;
+        given.push_back(element.get<std::string>());
+      }
+    } else {
+      return false;
+    }
+    field = std::move(given);
+    return true;
+  };
+  return {std::move(kind), read, [&field] { return Json(field); }};
+}
+
 std::optional<double> number_in(const Range& range, const Json& json) {
   if (!json.is_number()) return std::nullopt;
   const double value = json.get<double>();
@@ -125,23 +145,22 @@ Value word(std::string& field, std::vector<std::string> words) {
   return {kind, read, [&field] { return Json(field); }};
 }
 
-Value paths(std::vector<std::string>& field) {
+Value natural(std::uint64_t& field) {
   const auto read = [&field](const Json& json) {
-    std::vector<std::string> given;
-    if (json.is_string()) {
-      if (!json.get<std::string>().empty()) given.push_back(json.get<std::string>());
-    } else if (json.is_array()) {
-      for (const Json& element : json) {
-        if (!element.is_string() || element.get<std::string>().empty()) return false;
-        given.push_back(element.get<std::string>());
-      }
-    } else {
-      return false;
+    if (json.is_number_unsigned()) {
+      field = json.get<std::uint64_t>();
+      return true;
     }
-    field = std::move(given);
+    const auto value = whole_number(json);
+    if (!value || *value < 0) return false;
+    field = static_cast<std::uint64_t>(*value);
     return true;
   };
-  return {"a path or a list of paths", read, [&field] { return Json(field); }};
+  return {"a whole number, at least 0", read, [&field] { return Json(field); }};
 }
+
+Value paths(std::vector<std::string>& field) { return list_of(field, "a path or a list of paths"); }
+
+Value texts(std::vector<std::string>& field) { return list_of(field, "a text or a list of texts"); }
 
 }  // namespace rrhf::config

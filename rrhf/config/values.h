@@ -40,6 +40,9 @@ Value number_pair(std::array<double, 2>& field, Range range = {});
 inline constexpr std::int64_t unbounded = std::numeric_limits<std::int64_t>::max();
 Value integer(std::int64_t& field, std::int64_t least, std::int64_t most = unbounded);
 
+/// A whole number from 0 on.
+Value natural(std::uint64_t& field);
+
 /// A whole number, or the word (or null) for "not given". Written as the word unless that is "none": then as null.
 Value integer_or(std::optional<std::int64_t>& field, std::int64_t least, std::string_view word,
                  std::int64_t most = unbounded);
@@ -52,6 +55,9 @@ Value word(std::string& field, std::vector<std::string> words);
 
 /// A list of paths. A plain string is a list of one, the empty string a list of none.
 Value paths(std::vector<std::string>& field);
+
+/// The same for texts.
+Value texts(std::vector<std::string>& field);
 
 /// One of the words in core/choices.h, apart from those `without`.
 template <class E>

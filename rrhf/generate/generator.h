@@ -16,12 +16,14 @@
 #include <string_view>
 #include <vector>
 
-#include "rrhf/generate/decoding_options.h"
+#include "rrhf/config/decoding_options.h"
 #include "rrhf/generate/prompt.h"
 #include "rrhf/model/llama.h"
 #include "rrhf/text/tokenizer.h"
 
 namespace rrhf::generate {
+
+using config::DecodingOptions;
 
 /// Why an answer ended.
 enum class Ending : std::uint8_t { eos, stop, length, cancelled };

@@ -8,10 +8,12 @@
 #include <span>
 #include <vector>
 
+#include "rrhf/config/decoding_options.h"
 #include "rrhf/core/random.h"
-#include "rrhf/generate/decoding_options.h"
 
 namespace rrhf::generate {
+
+using config::DecodingOptions;
 
 /// log sum exp of the row: a token's log-prob is its logit minus it.
 template <class T>

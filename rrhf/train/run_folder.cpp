@@ -29,7 +29,9 @@ const std::set<std::string> free_settings{"output",
                                           "parallel.mode",
                                           "parallel.shard_size",
                                           "parallel.backend",
-                                          "parallel.timeout_s"};
+                                          "parallel.timeout_s",
+                                          "sample.batch",
+                                          "iterate.rounds"};
 
 void flatten(const Json& json, const std::string& prefix, std::map<std::string, Json>& out) {
   for (const auto& [key, value] : json.items()) {

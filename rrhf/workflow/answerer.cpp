@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "rrhf/checkpoint/hf_folder.h"
+#include "rrhf/config/decoding_settings.h"
 #include "rrhf/core/error.h"
 #include "rrhf/data/reader.h"
-#include "rrhf/generate/decoding_settings.h"
 #include "rrhf/model/decoder.h"
 #include "rrhf/train/trainer.h"
 
@@ -23,7 +23,7 @@ generate::Beginning beginning_of(const fs::path& folder, const text::Tokenizer& 
 }
 
 AnswerSettings checked(AnswerSettings settings) {
-  generate::check(settings.decoding);
+  config::check(settings.decoding);
   if (settings.max_prompt_tokens && *settings.max_prompt_tokens < 2) {
     throw_input("usage", "--max-prompt-tokens {}: 2 or more are needed, the BOS and a token of the prompt",
                 *settings.max_prompt_tokens);
@@ -112,7 +112,7 @@ generate::Generator Answerer::generator(const generate::DecodingOptions& decodin
 }
 
 Json Answerer::identity() const {
-  Json json = generate::to_json(settings_.decoding);
+  Json json = config::to_json(settings_.decoding);
   json["model"] = fs::absolute(settings_.model).lexically_normal().string();
   json["template"] = settings_.template_name;
   json["max-prompt-tokens"] = settings_.max_prompt_tokens ? Json(*settings_.max_prompt_tokens) : Json("all");

@@ -1,7 +1,6 @@
 #include "rrhf/workflow/sample.h"
 
 #include <algorithm>
-#include <array>
 
 #include "rrhf/core/log.h"
 #include "rrhf/core/sha256.h"
@@ -10,32 +9,6 @@ namespace rrhf::workflow {
 namespace {
 
 namespace fs = std::filesystem;
-using generate::DecodingOptions;
-
-// Of the released sampling script, but for what the table below says.
-constexpr std::int64_t responses = 4, new_tokens = 128, prompt_tokens = 256;
-
-const std::array presets{
-    SamplingPreset{"dp", "diverse beam search, 4 beams in 4 groups, diversity 1.0",
-                   DecodingOptions{.method = DecodingMethod::diverse_beam,
-                                   .answers = responses,
-                                   .max_new_tokens = new_tokens,
-                                   .beams = 4,
-                                   .groups = 4,
-                                   .diversity = 1.0},
-                   prompt_tokens},
-    SamplingPreset{
-        "bp", "beam search, 4 beams",
-        DecodingOptions{.method = DecodingMethod::beam, .answers = responses, .max_new_tokens = new_tokens, .beams = 4},
-        prompt_tokens},
-    SamplingPreset{"sp", "top-p sampling, top-p 0.9, temperature 0.8",
-                   DecodingOptions{.method = DecodingMethod::top_p,
-                                   .answers = responses,
-                                   .max_new_tokens = new_tokens,
-                                   .temperature = 0.8,
-                                   .top_p = 0.9},
-                   prompt_tokens},
-};
 
 std::vector<data::Query> queries_of(const std::vector<data::OpenRow>& rows) {
   std::vector<data::Query> queries;
@@ -70,8 +43,6 @@ Json identity_of(const Answerer& answerer, const SampleTask& task, const std::st
 }
 
 }  // namespace
-
-std::span<const SamplingPreset> sampling_presets() { return presets; }
 
 std::string default_writer(const AnswerSettings& settings) {
   const fs::path folder = fs::absolute(settings.model / "").lexically_normal().parent_path();

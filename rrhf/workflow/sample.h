@@ -2,29 +2,12 @@
 #pragma once
 
 #include <filesystem>
-#include <optional>
-#include <span>
 #include <string>
-#include <string_view>
 
 #include "rrhf/data/open_rows.h"
 #include "rrhf/workflow/answer_rows.h"
 
 namespace rrhf::workflow {
-
-/// A way of sampling of the RRHF paper, and how long prompts it reads.
-struct SamplingPreset {
-  std::string_view name;  ///< "dp", "bp", "sp"
-  std::string_view help;
-  generate::DecodingOptions decoding;
-  std::int64_t max_prompt_tokens = 0;
-};
-
-/// DP: diverse beam search, 4 beams in 4 groups, diversity 1.0, 4 responses of at most 128 tokens, a prompt's last 256
-/// (the released script). BP: beam search with 4 beams (the paper), the rest alike. SP: top-p sampling (the paper,
-/// without numbers); top_p 0.9 is this project's choice, temperature 0.8 stands in the released script, where it has
-/// no effect.
-std::span<const SamplingPreset> sampling_presets();
 
 struct SampleTask {
   AnswerSettings answers;  ///< decoding.answers responses a query

@@ -58,7 +58,7 @@ TEST(Mistakes, NamesNoNearestForAnotherWord) {
   EXPECT_EQ(
       mistakes_of(R"({"quux_zyxwvut": {"a": 1}})"),
       "[config] run.json:1: quux_zyxwvut is not a section. Sections: model, data, objective, optimizer, schedule, "
-      "train, checkpoint, eval, parallel, score");
+      "train, checkpoint, eval, parallel, sample, score, iterate");
 }
 
 TEST(Mistakes, ListsSettingsOutsideASectionWithTheSections) {
@@ -66,13 +66,13 @@ TEST(Mistakes, ListsSettingsOutsideASectionWithTheSections) {
       mistakes_of(R"({"devise": "cpu"})"),
       "[config] run.json:1: devise is not a setting; nearest: device. Settings outside a section: recipe, device, "
       "output; sections: model, data, objective, optimizer, schedule, train, checkpoint, eval, "
-      "parallel, score");
+      "parallel, sample, score, iterate");
 }
 
 TEST(Mistakes, NamesTheNearestSection) {
   EXPECT_EQ(mistakes_of(R"({"objectives": {"rank_loss": "none"}})"),
             "[config] run.json:1: objectives is not a section; nearest: objective. Sections: model, data, objective, "
-            "optimizer, schedule, train, checkpoint, eval, parallel, score");
+            "optimizer, schedule, train, checkpoint, eval, parallel, sample, score, iterate");
 }
 
 TEST(Mistakes, RefusesExtrasLikeASchema) {

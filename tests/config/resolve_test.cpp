@@ -128,6 +128,19 @@ TEST(Resolve, MergesAnOverrideOfAWholeSection) {
   EXPECT_EQ(config.data.max_length, 100);
 }
 
+TEST(Resolve, TakesASamplingPresetUnderWhatIsGiven) {
+  EXPECT_EQ(config_of("").sample.decoding, sampling_defaults());
+  EXPECT_EQ(config_of("").sample.max_prompt_tokens, std::nullopt);
+  const RunConfig config = config_of(R"({"sample": {"top_p": 0.5, "preset": "sp", "responses": 6}})");
+  EXPECT_EQ(config.sample.decoding.method, DecodingMethod::top_p);
+  EXPECT_EQ(config.sample.decoding.temperature, 0.8);
+  EXPECT_EQ(config.sample.decoding.top_p, 0.5);
+  EXPECT_EQ(config.sample.decoding.answers, 6);
+  EXPECT_EQ(config.sample.max_prompt_tokens, 256);
+  EXPECT_EQ(set({"sample.seed=18446744073709551615", "sample.stop=Human:"}).sample.decoding.stop,
+            std::vector<std::string>{"Human:"});
+}
+
 TEST(Resolve, SplitsOverridesAtTheFirstEqualsSign) {
   const Override override = parse_override("model.path=a=b");
   EXPECT_EQ(override.key, "model.path");
@@ -152,7 +165,7 @@ bool change(const Option& option) {
   const Json before = option.value.write();
   const Json samples = Json::parse(
       R"([true, false, 7, 700, 0.5, [0.5, 0.25], ["a", "b c"], "none", "paper", "cpu", "bfloat16", "hh", "released", "eos",
-          "plain", "sampled", "padded", "linear", "carry", "sum", "sharded", "layer", "gloo", "apart", "some text"])");
+          "plain", "sampled", "padded", "linear", "carry", "sum", "sharded", "layer", "gloo", "apart", "sp", "beam", "some text"])");
   for (const Json& sample : samples) {
     if (option.value.read(sample) && option.value.write() != before) return true;
   }

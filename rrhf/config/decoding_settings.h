@@ -8,10 +8,10 @@
 #include <string_view>
 #include <variant>
 
+#include "rrhf/config/decoding_options.h"
 #include "rrhf/core/json.h"
-#include "rrhf/generate/decoding_options.h"
 
-namespace rrhf::generate {
+namespace rrhf::config {
 
 struct DecodingSetting {
   using Field = std::variant<DecodingMethod DecodingOptions::*, std::int64_t DecodingOptions::*,
@@ -35,4 +35,4 @@ void assign(const DecodingSetting& setting, DecodingOptions& options, std::strin
 /// Every setting by its name, with `answers` and `stop`: equal for options that decode alike.
 Json to_json(const DecodingOptions& options);
 
-}  // namespace rrhf::generate
+}  // namespace rrhf::config

@@ -1,11 +1,11 @@
-#include "rrhf/generate/decoding_settings.h"
+#include "rrhf/config/decoding_settings.h"
 
 #include <array>
 #include <charconv>
 
 #include "rrhf/core/error.h"
 
-namespace rrhf::generate {
+namespace rrhf::config {
 namespace {
 
 using Options = DecodingOptions;
@@ -81,4 +81,4 @@ Json to_json(const Options& options) {
   return json;
 }
 
-}  // namespace rrhf::generate
+}  // namespace rrhf::config

@@ -7,7 +7,7 @@
 
 #include "rrhf/core/choices.h"
 
-namespace rrhf::generate {
+namespace rrhf::config {
 
 /// Settings of one run. Those that a method does not use are checked and have no effect.
 struct DecodingOptions {
@@ -40,6 +40,8 @@ struct DecodingOptions {
 
   /// Sample s of row r draws from a stream of its own, keyed by seed, r and s.
   std::uint64_t seed = 42;
+
+  bool operator==(const DecodingOptions&) const = default;
 };
 
 /// Throws InputError with the numbers, all mistakes at once: a temperature not above 0, top_p outside (0, 1], more
@@ -47,4 +49,4 @@ struct DecodingOptions {
 /// ... Called by Generator; here for commands that want to refuse before a model is loaded.
 void check(const DecodingOptions& options);
 
-}  // namespace rrhf::generate
+}  // namespace rrhf::config

@@ -1,10 +1,10 @@
-#include "rrhf/generate/decoding_options.h"
+#include "rrhf/config/decoding_options.h"
 
 #include <cmath>
 
 #include "rrhf/core/error.h"
 
-namespace rrhf::generate {
+namespace rrhf::config {
 namespace {
 
 class Mistakes {
@@ -69,4 +69,4 @@ void check(const DecodingOptions& options) {
   mistakes.raise();
 }
 
-}  // namespace rrhf::generate
+}  // namespace rrhf::config

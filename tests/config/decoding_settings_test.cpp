@@ -1,10 +1,10 @@
-#include "rrhf/generate/decoding_settings.h"
+#include "rrhf/config/decoding_settings.h"
 
 #include <gtest/gtest.h>
 
 #include "rrhf/core/error.h"
 
-namespace rrhf::generate {
+namespace rrhf::config {
 namespace {
 
 const DecodingSetting& named(std::string_view name) {
@@ -54,4 +54,4 @@ TEST(DecodingSettings, AWordOfAnotherKindIsRefusedByTheFlagsName) {
 }
 
 }  // namespace
-}  // namespace rrhf::generate
+}  // namespace rrhf::config

@@ -1,0 +1,33 @@
+#include "rrhf/cli/iterate_command.h"
+
+#include "rrhf/cli/command.h"
+#include "rrhf/core/error.h"
+#include "rrhf/distributed/environment.h"
+#include "rrhf/workflow/iterate.h"
+
+namespace rrhf::cli {
+
+void iterate_command(int argc, const char* const* argv) {
+  cxxopts::Options options("rrhf iterate",
+                           "Sample, score, train and evaluate, for as many rounds as iterate.rounds says.");
+  add_config_flags(options);
+  options.add_options()("resume", "Go on with the run in the output folder at the first stage that is not done");
+  options.parse_positional({"config"});
+  options.positional_help("CONFIG.json");
+  const auto arguments = parse(options, argc, argv);
+  if (!arguments) return;
+  if (arguments->count("config") + arguments->count("preset") + arguments->count("set") == 0) {
+    throw_input("usage",
+                "iterate needs a config file, --preset NAME, or settings by --set; rrhf iterate --help says more");
+  }
+  if (const auto meeting = distributed::read_environment(); meeting.place.size > 1) {
+    throw_input("usage",
+                "iterate is one process, {} started {}; sample and score by themselves, and share the training alone "
+                "among processes",
+                meeting.starter.empty() ? "the environment" : meeting.starter, meeting.place.size);
+  }
+  const config::RunConfig config = resolve_config(*arguments);
+  fmt::print("{}", workflow::iterate(config, arguments->count("resume") > 0));
+}
+
+}  // namespace rrhf::cli

@@ -1,0 +1,65 @@
+#include "rrhf/workflow/train.h"
+
+#include <array>
+#include <cmath>
+
+#include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
+#include "rrhf/core/stop.h"
+#include "rrhf/report/report.h"
+#include "rrhf/train/evaluate.h"
+#include "rrhf/train/trainer.h"
+
+namespace rrhf::workflow {
+namespace {
+
+// The rows to evaluate: data.eval, or what data.eval_fraction holds out of data.train.
+train::EncodedSet evaluation_set(const train::ModelFolder& folder, const config::RunConfig& config) {
+  if (config.data.eval.empty()) return train::split_train_data(folder, config).held_out;
+  train::EncodedSet set;
+  set.add(train::tokenize_files(config.data.eval, folder, config));
+  return set;
+}
+
+}  // namespace
+
+std::string train_model(const config::RunConfig& config, bool resume, const distributed::World& world) {
+  train::Trainer trainer(config, resume, world);
+  trainer.run();
+  if (world.rank() == 0) {
+    const std::filesystem::path output = config.output;
+    const std::array runs{report::load_run(output)};
+    write_file_atomically(output / "report.html", report::html_report(runs));
+  }
+  return trainer.profile();
+}
+
+train::Evaluation evaluate_model(const config::RunConfig& config, const std::filesystem::path& per_response) {
+  const at::Device device = train::choose_device(config.device);
+  if (config.data.eval.empty() && (config.data.eval_fraction == 0 || config.data.train.empty())) {
+    throw_input("config", "nothing to evaluate: set data.eval (--data FILE), or data.train with data.eval_fraction");
+  }
+  const train::ModelFolder folder = train::open_model_folder(config);
+  train::warn_of_other_encoding(folder, config);
+  const train::EncodedSet set = evaluation_set(folder, config);
+  train::require_queries(set, config, "the data");
+  const model::Llama llama = train::load_llama(config, folder, device, folder.path);
+  const objective::Objective objective(train::objective_options(config));
+  const distributed::World world;
+  const train::Pass pass(llama, objective, world, train::pass_options(config));
+
+  const StopSignals signals;
+  train::PerResponseTable table(set);
+  const auto evaluation = train::evaluate(pass, set, [&](const auto& query, const auto& loss, auto logprobs_K) {
+    if (!per_response.empty()) table.add(query, loss, logprobs_K);
+  });
+  if (!evaluation) throw Interrupted("eval", "stopped before the evaluation was complete; nothing is written");
+  if (!std::isfinite(evaluation->all.loss)) {
+    throw_error("eval", "{}: the log-probs of its responses are not finite numbers: its weights are broken",
+                folder.path.string());
+  }
+  if (!per_response.empty()) table.write(per_response);
+  return *evaluation;
+}
+
+}  // namespace rrhf::workflow
