@@ -128,6 +128,10 @@ void Round::run() const {
   const std::string name =
       number_ == 0 ? "round 0 (the start)" : fmt::format("round {} of {}", number_, config_.iterate.rounds);
   for (const Stage& stage : stages) run_stage(name, stage);
+  // Of a run that was killed just after it had scored them.
+  for (const char* answers : {"held-out-greedy-unscored.jsonl", "held-out-sampled-unscored.jsonl"}) {
+    fs::remove(file(answers));
+  }
 }
 
 void Round::sample() const {
@@ -178,7 +182,6 @@ void Round::answer_held_out(const char* name, const AnswerSettings& settings) co
                       .writer = fmt::format("round-{:03}/model {}", number_, name_of(settings.decoding.method))});
   }
   workflow::score(scoring(config_, answered, file(fmt::format("{}.jsonl", name).c_str())), for_own_files(config_));
-  fs::remove(answered);
 }
 
 void Round::answer_greedily() const {

@@ -64,6 +64,15 @@ TEST(Configs, ResolveWithoutWarning) {
   EXPECT_GE(count, 4u);
 }
 
+TEST(Configs, OfThePaperAreRoundsOfDp) {
+  const Resolved paper = resolve_file(source / "configs" / "paper" / "rrhf.json", {}, {"rrhf", "none"});
+  EXPECT_TRUE(paper.warnings.empty());
+  DecodingOptions expected = sampling_preset("dp")->decoding;
+  expected.max_new_tokens = paper.config.sample.decoding.max_new_tokens;
+  EXPECT_EQ(paper.config.sample.decoding, expected);
+  EXPECT_EQ(paper.config.iterate.keep, KeptResponses::provided);
+}
+
 // The settings all three presets share with the authors' scripts.
 RunConfig released_base(std::string_view name) {
   RunConfig config;
