@@ -71,7 +71,7 @@ std::string program_fingerprint() {
   std::string text = fmt::format("rrhf {}, sha256 {}", RRHF_VERSION, sha256_of_file("/proc/self/exe"));
   Dl_info library{};
   if (::dladdr(reinterpret_cast<const void*>(&at::show_config), &library) != 0 && library.dli_fname != nullptr) {
-    text += "\n" + file_text(fs::canonical(library.dli_fname));
+    text += fmt::format("\n{}", file_text(fs::canonical(library.dli_fname)));
   }
   return text;
 }
