@@ -85,10 +85,13 @@ void score_command(int argc, const char* const* argv) {
   if (!length.empty()) {
     overrides.push_back({task.source == Source::model ? "data.max_length" : "score.max_length", length});
   }
+  for (const std::string& path : {json, task.out.string()}) {
+    if (!path.empty()) require_writable_file(path);
+  }
   const StopSignals signals;
   const reward::ScoreSummary summary = workflow::score(task, resolve_config(*arguments, overrides));
-  if (!json.empty()) write_file_atomically(json, dump_json(reward::to_json(summary), 2) + "\n");
   fmt::print("{}", summary.table());
+  if (!json.empty()) write_file_atomically(json, dump_json(reward::to_json(summary), 2) + "\n");
 }
 
 }  // namespace rrhf::cli

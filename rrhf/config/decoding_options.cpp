@@ -23,7 +23,9 @@ class Mistakes {
   std::string text_;
 };
 
-bool positive(double value) { return std::isfinite(value) && value > 0; }
+// Far beyond what is of use, and what float32 logits bear.
+constexpr double least_factor = 1e-6, largest_factor = 1e6;
+bool is_factor(double value) { return value >= least_factor && value <= largest_factor; }
 
 void check_beams(const DecodingOptions& options, Mistakes& mistakes) {
   mistakes.unless(options.beams >= 1, "beams is {}; it must be 1 or more", options.beams);
@@ -47,13 +49,14 @@ void check(const DecodingOptions& options) {
   Mistakes mistakes;
   mistakes.unless(options.answers >= 1, "answers is {}; it must be 1 or more", options.answers);
   mistakes.unless(options.max_new_tokens >= 1, "max_new_tokens is {}; it must be 1 or more", options.max_new_tokens);
-  mistakes.unless(positive(options.temperature),
-                  "temperature is {}; it must be above 0 (the greedy method is the limit at 0)", options.temperature);
+  mistakes.unless(is_factor(options.temperature),
+                  "temperature is {}; it must be from {} to {} (the greedy method is the limit at 0)",
+                  options.temperature, least_factor, largest_factor);
   mistakes.unless(options.top_k >= 0, "top_k is {}; it must be 1 or more, or 0 for all", options.top_k);
   mistakes.unless(options.top_p > 0 && options.top_p <= 1, "top_p is {}; it must be above 0 and at most 1",
                   options.top_p);
-  mistakes.unless(positive(options.repetition_penalty), "repetition_penalty is {}; it must be above 0",
-                  options.repetition_penalty);
+  mistakes.unless(is_factor(options.repetition_penalty), "repetition_penalty is {}; it must be from {} to {}",
+                  options.repetition_penalty, least_factor, largest_factor);
   for (const std::string& stop : options.stop) mistakes.unless(!stop.empty(), "a stop string is empty");
   switch (options.method) {
     case DecodingMethod::greedy:

@@ -7,10 +7,11 @@
 namespace rrhf::config {
 namespace {
 
-Value value_of(DecodingMethod& field) { return choice(field); }
-Value value_of(std::int64_t& field) { return integer(field, 0); }
-Value value_of(double& field) { return number(field); }
-Value value_of(std::uint64_t& field) { return natural(field); }
+Value value_of(DecodingMethod& field, std::string_view) { return choice(field); }
+// top-k alone may be 0 (all).
+Value value_of(std::int64_t& field, std::string_view name) { return integer(field, name == "top-k" ? 0 : 1); }
+Value value_of(double& field, std::string_view) { return number(field); }
+Value value_of(std::uint64_t& field, std::string_view) { return natural(field); }
 
 // The flag --max-new-tokens is the setting sample.max_new_tokens.
 std::string key_of(const DecodingSetting& setting) {
@@ -41,7 +42,8 @@ std::vector<Option> sample_options(SampleConfig& c) {
        "k num_return_sequences"},
   };
   for (const DecodingSetting& setting : decoding_settings()) {
-    all.push_back({key_of(setting), std::visit([&](auto field) { return value_of(c.decoding.*field); }, setting.field),
+    all.push_back({key_of(setting),
+                   std::visit([&](auto field) { return value_of(c.decoding.*field, setting.name); }, setting.field),
                    std::string(setting.help) + "."});
   }
   all.insert(all.end(),

@@ -99,6 +99,9 @@ OpenRow read_row(const Frame& frame, DataFormat format, Mistakes& mistakes) {
   const bool rrhf = layout == nullptr || layout->format == DataFormat::rrhf;
   OpenRow row = rrhf ? read_rrhf(json, fields) : read_other(*layout, json, fields);
   mistakes = std::move(fields).mistakes();
+  if (std::string mistake = not_finite_mistake(json); mistakes.empty() && !mistake.empty()) {
+    mistakes.push_back(std::move(mistake));
+  }
   return row;
 }
 

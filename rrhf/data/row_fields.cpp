@@ -137,4 +137,13 @@ std::vector<std::string> RowFields::mistakes() && {
   return std::move(mistakes_);
 }
 
+std::string not_finite_mistake(const Json& row) {
+  const Json flat = row.flatten();  // {"/scores/0": 1.0, ...}
+  for (const auto& [place, value] : flat.items()) {
+    if (!value.is_number_float() || std::isfinite(value.get<double>())) continue;
+    return fmt::format("{} is {}; a finite number or null is needed", shorten(place, 60), describe(value));
+  }
+  return {};
+}
+
 }  // namespace rrhf::data

@@ -49,6 +49,10 @@ class RowFields {
   std::vector<std::string> mistakes_;
 };
 
+/// What is wrong with a row that is to be written again, "" where nothing is: JSON has no NaN and no infinity, which
+/// Python writes.
+std::string not_finite_mistake(const Json& row);
+
 /// "query, responses, scores": at most 12 keys of an object, each shortened.
 std::string list_keys(const Json& object);
 

@@ -73,8 +73,9 @@ class SampleSearch final : public Search {
       if (sample.ended) continue;
       const std::span row(logits_RV.const_data_ptr<T>() + sample.row * logits_RV.stride(0),
                           static_cast<std::size_t>(width));
+      const double normalizer = log_normalizer(row);  // first: it refuses rows that nothing can be chosen from
       sample.next = choose<T>(sample, row);
-      sample.answer.logprob += static_cast<double>(row[static_cast<std::size_t>(sample.next)]) - log_normalizer(row);
+      sample.answer.logprob += static_cast<double>(row[static_cast<std::size_t>(sample.next)]) - normalizer;
     }
   }
 

@@ -1,10 +1,12 @@
 #include "rrhf/generate/sampler.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <numeric>
 #include <unordered_set>
 
+#include "rrhf/core/error.h"
 #include "rrhf/model/cpu_kernels.h"
 
 namespace rrhf::generate {
@@ -15,7 +17,8 @@ template <class T>
 std::vector<T> probabilities_at(std::span<const T> logits_V, double temperature) {
   std::vector<T> p(logits_V.size());
   const T factor = static_cast<T>(1 / temperature);
-  for (std::size_t i = 0; i < p.size(); ++i) p[i] = logits_V[i] * factor;
+  const T most = *std::max_element(logits_V.begin(), logits_V.end());  // beyond it nothing overflows
+  for (std::size_t i = 0; i < p.size(); ++i) p[i] = (logits_V[i] - most) * factor;
   const auto width = std::ssize(p);
   T normalizer = 0;
   model::cpu::kernels<T>().log_normalizers(p.data(), width, 1, width, &normalizer, /*exponentiate=*/true);
@@ -78,6 +81,9 @@ double log_normalizer(std::span<const T> logits_V) {
   T normalizer = 0;
   // Without `exponentiate` the row is only read.
   model::cpu::kernels<T>().log_normalizers(const_cast<T*>(logits_V.data()), width, 1, width, &normalizer, false);
+  if (!std::isfinite(normalizer)) {
+    throw_error("generate", "the model's logits are not finite numbers: its weights are broken");
+  }
   return normalizer;
 }
 

@@ -15,7 +15,8 @@ namespace rrhf::generate {
 
 using config::DecodingOptions;
 
-/// log sum exp of the row: a token's log-prob is its logit minus it.
+/// log sum exp of the row: a token's log-prob is its logit minus it. Throws Error when it is not finite, as after a
+/// weight that is not.
 template <class T>
 double log_normalizer(std::span<const T> logits_V);
 

@@ -90,6 +90,11 @@ void read_row(const data::Frame& frame, DataFormat format, std::vector<Row>& row
                 fmt::format("\"scores\" must be a list of {} numbers (null where there is none), or be left out",
                             example.responses.size()));
   }
+  Json kept = json;
+  kept.erase("scores");  // which are replaced, whatever they are
+  if (std::string mistake = data::not_finite_mistake(kept); !mistake.empty()) {
+    return note(mistakes, frame.where, std::move(mistake));
+  }
   if (!as_it_stands) json = converted(json, example);
   rows.push_back({frame.where, std::move(json), std::move(example.query), std::move(example.responses),
                   std::move(*before), std::move(example.group)});

@@ -114,7 +114,7 @@ generate::Generator Answerer::generator(const generate::DecodingOptions& decodin
 Json Answerer::identity() const {
   Json json = config::to_json(settings_.decoding);
   json["model"] = fs::absolute(settings_.model).lexically_normal().string();
-  json["template"] = settings_.template_name;
+  json["template"] = template_.apply("{query}");
   json["max-prompt-tokens"] = settings_.max_prompt_tokens ? Json(*settings_.max_prompt_tokens) : Json("all");
   json["dtype"] = name_of(settings_.dtype);
   add_files(settings_.model, json);

@@ -13,6 +13,7 @@
 #include "rrhf/core/part_file.h"
 #include "rrhf/core/sha256.h"
 #include "rrhf/reward/rule_file.h"
+#include "rrhf/text/prompt_template.h"
 #include "rrhf/train/same_run.h"
 #include "rrhf/train/trainer.h"
 
@@ -110,6 +111,11 @@ Json identity_of(const RunConfig& config) {
     hash.update(std::as_bytes(std::span(files)));
     identity[what + " " + folder.string()] = hash.hex();
   };
+  // What a template's file holds, and not its name alone.
+  for (const auto& [what, name] : {std::pair("data.template", config.data.template_name),
+                                   std::pair("score.template", config.score.template_name)}) {
+    identity[what] = text::PromptTemplate::named(name).apply("{query}");
+  }
   add_folder("model.path", config.model.path);
   for (const std::string& file : query_files(config)) add_file("queries", file);
   for (const std::string& file : held_out_files(config)) add_file("held-out queries", file);

@@ -37,17 +37,20 @@ void require_free_place(const fs::path& out, Existing existing) {
 PartLines::PartLines(const fs::path& out, Json identity, std::size_t rows, Existing existing)
     : out_(out), part_(out), identity_(std::move(identity)), lines_(rows) {
   part_ += ".part";
-  if (existing == Existing::keep && fs::exists(part_)) read();
+  if (fs::exists(part_)) read(existing);
 }
 
-void PartLines::read() {
+void PartLines::read(Existing existing) {
   std::istringstream lines(read_file(part_));
   std::string line;
   Json then;
   try {
     if (std::getline(lines, line)) then = parse_json_row(line);
     while (std::getline(lines, line)) {
-      if (finished_ == 0) require_same(then);
+      if (finished_ == 0) {
+        if (existing == Existing::overwrite && !differing_keys(then, identity_).empty()) return;
+        require_same(then);
+      }
       const Json json = parse_json_row(line);
       const auto row = json.at("row").get<std::size_t>();
       if (row >= lines_.size()) break;

@@ -22,9 +22,9 @@ void require_free_place(const std::filesystem::path& out, Existing existing);
 /// Not thread-safe.
 class PartLines {
  public:
-  /// Goes on with `OUT.part` if it is there (Existing::overwrite: begins anew). `identity` says what is computed from
-  /// what. A torn last line is dropped; nothing is written before the first add().
-  /// Throws InputError for a part with finished rows of another identity, with all that differs.
+  /// Goes on with `OUT.part` if it is there. `identity` says what is computed from what: finished rows of another one
+  /// are an InputError with all that differs, or (Existing::overwrite) dropped. A torn last line is dropped; nothing is
+  /// written before the first add().
   PartLines(const std::filesystem::path& out, Json identity, std::size_t rows, Existing existing);
 
   bool has(std::size_t row) const { return !lines_[row].empty(); }
@@ -40,7 +40,7 @@ class PartLines {
   const std::filesystem::path& part() const noexcept { return part_; }
 
  private:
-  void read();
+  void read(Existing existing);
   void open();
   void require_same(const Json& then) const;
 

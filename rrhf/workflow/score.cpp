@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <memory>
 #include <ostream>
@@ -150,6 +151,18 @@ class Finished {
   std::vector<reward::RowScore> rows_;
 };
 
+// `scores` are those of the rows from `first` on.
+void require_finite(const std::vector<reward::RowScore>& scores, const ScoreTask& task,
+                    const std::vector<reward::Row>& rows, std::size_t first) {
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    for (std::size_t k = 0; k < scores[i].scores.size(); ++k) {
+      if (std::isfinite(scores[i].scores[k])) continue;
+      throw_error("score", "{}: the score of response {} is not a finite number: the weights of {} are broken",
+                  rows[first + i].where.text(), k, task.from.string());
+    }
+  }
+}
+
 Scores by_model(const ScoreTask& task, const config::RunConfig& config, const std::vector<reward::Row>& rows,
                 std::optional<PartFile>& part) {
   const std::unique_ptr<Scorer> scorer = make_scorer(task, config);
@@ -162,8 +175,11 @@ Scores by_model(const ScoreTask& task, const config::RunConfig& config, const st
     auto scores = StopSignals::requested() ? std::nullopt : scorer->score(next_rows(rows, finished.rows().size()));
     if (!scores) {
       throw Interrupted("score", fmt::format("stopped after {} of {} rows{}", finished.rows().size(), rows.size(),
-                                             task.out.empty() ? "" : "; the same command goes on from there"));
+                                             task.out.empty() ? ""
+                                             : task.restart ? "; the same command without --restart goes on from there"
+                                                            : "; the same command goes on from there"));
     }
+    require_finite(*scores, task, rows, finished.rows().size());
     finished.add(std::move(*scores));
     show(progress, finished.rows().size(), rows.size());
   }

@@ -222,6 +222,8 @@ TEST(DecodingOptions, AreRefusedWithTheirNumbers) {
   expect_refused({.answers = 0}, {"answers is 0"});
   expect_refused({.max_new_tokens = 0}, {"max_new_tokens is 0"});
   expect_refused({.repetition_penalty = -1}, {"repetition_penalty is -1"});
+  expect_refused({.temperature = 1e-40, .repetition_penalty = 1e-300},
+                 {"temperature is 1e-40", "repetition_penalty is 1e-300"});
   expect_refused({.stop = {"a", ""}}, {"a stop string is empty"});
   expect_refused({.method = DecodingMethod::greedy, .answers = 3}, {"greedy", "not 3"});
   expect_refused({.method = DecodingMethod::beam, .answers = 5, .beams = 4}, {"5 answers", "4 beams"});

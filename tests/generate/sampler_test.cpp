@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "rrhf/core/error.h"
+
 namespace rrhf::generate {
 namespace {
 
@@ -76,6 +78,21 @@ TEST(Likeliest, IsTheFirstOfEquals) {
 TEST(LogNormalizer, IsTheLogOfTheSum) {
   const std::vector<double> logits{std::log(2.0), std::log(5.0), std::log(3.0)};
   EXPECT_NEAR(log_normalizer(std::span<const double>(logits)), std::log(10.0), 1e-14);
+}
+
+TEST(LogNormalizer, RefusesWhatIsNotFinite) {
+  for (const float broken : {std::nanf(""), HUGE_VALF}) {
+    const std::vector<float> row{1, broken, 2};
+    EXPECT_THROW(log_normalizer(std::span<const float>(row)), Error);
+  }
+  const std::vector<float> closed{1, -HUGE_VALF, 2};
+  EXPECT_NO_THROW(log_normalizer(std::span<const float>(closed)));
+}
+
+TEST(Candidates, TheSmallestTemperatureLeavesTheLikeliest) {
+  const std::vector<float> row{90, 100, -100};
+  const Candidates found = candidates(std::span<const float>(row), {.temperature = 1e-6, .top_p = 0.95});
+  EXPECT_EQ(found.ids, (std::vector<std::int32_t>{1}));
 }
 
 TEST(Draw, FollowsTheStreamOverTheCumulatedProbabilities) {

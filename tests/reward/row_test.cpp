@@ -34,6 +34,11 @@ TEST(ReadRows, NeedsNoScores) {
   EXPECT_EQ(rows[2].where.line, 3);
 }
 
+TEST(ReadRows, RefusesWhatCannotBeWrittenAgain) {
+  const std::string message = refusal("{\"query\": \"q\", \"responses\": [\"a\"], \"meta\": {\"p\": NaN}}\n");
+  EXPECT_NE(message.find("data.jsonl:1: /meta/p is NaN"), std::string::npos) << message;
+}
+
 TEST(ReadRows, ConvertsOtherLayoutsAndKeepsWhatElseTheyCarry) {
   const auto rows = rows_of(R"({"prompt": "p", "chosen": "good", "rejected": "bad", "source": "web"})");
   ASSERT_EQ(rows.size(), 1u);

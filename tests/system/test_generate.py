@@ -6,12 +6,14 @@ What that model says greedily after BOS is published with it (stories260K.md): t
 from __future__ import annotations
 
 import json
+import math
 import os
 import pty
 import re
 import select
 import shutil
 import signal
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Iterator
 import pytest
 
 from program import ENVIRONMENT, Program, copy_of, refused, wait_for
+from safetensors_file import read_file, write_file
 
 STORY = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, "
@@ -175,6 +178,31 @@ def test_an_interrupted_run_goes_on(rrhf: Program, build_dir: Path, model: Path,
     result = rrhf(*command, "--out", out)
     assert f"going on after {kept} of 240 rows" in result.stderr and f"{240 - kept} answers" in result.stderr
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes() and not part.exists()
+
+
+def test_a_changed_template_file_is_noticed(rrhf: Program, model: Path, prompts: Path, tmp_path: Path) -> None:
+    template, out = tmp_path / "mine.txt", tmp_path / "out.jsonl"
+    template.write_text("Tell me: {query}")
+    command = ("generate", "--model", model, "--template", template, "--prompts", prompts, "--out", out, "--max-new-tokens", 5)
+    rrhf(*command)
+    answers = out.read_text().splitlines()
+    began = {"template": "Tell me: {query}"}
+    (tmp_path / "out.jsonl.part").write_text(json.dumps(began) + "\n" + json.dumps({"row": 0, "line": json.loads(answers[0])}) + "\n")
+    out.unlink()
+    template.write_text("Say: {query}")
+    result = rrhf(*command, check=False)
+    assert result.returncode == 2 and 'template: "Tell me: {query}" then, "Say: {query}" now' in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("method", [("--method", "greedy"), ("--method", "top-p", "--top-p", 0.9), ("--method", "beam", "--beams", 2)])
+def test_a_model_with_broken_weights_gives_no_answer(method: tuple[object, ...], rrhf: Program, model: Path, tmp_path: Path) -> None:
+    folder = copy_of(model, tmp_path / "broken")
+    tensors = read_file(folder / "model.safetensors")
+    dtype, shape, data = tensors["model.norm.weight"]
+    tensors["model.norm.weight"] = (dtype, shape, struct.pack("<f", math.nan) + data[4:])
+    write_file(folder / "model.safetensors", tensors)
+    result = rrhf("generate", "--model", folder, *RAW, "--prompt", "Once", "--max-new-tokens", 5, *method, check=False)
+    assert result.returncode == 1 and "logits are not finite numbers: its weights are broken" in result.stderr, result.stderr
 
 
 def test_a_finished_file_is_not_overwritten_unasked(rrhf: Program, model: Path, prompts: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import pytest
 
-from conftest import ranked_rows, write_lines
+from made_rows import ranked_rows, write_lines
 from program import ENVIRONMENT, Program, run_program
 from test_generate import wait_for
 from test_score import reward_model  # noqa: F401 (a fixture)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import signal
 import subprocess
@@ -236,3 +237,12 @@ def test_a_folder_that_takes_no_file(rrhf: Program, model: Path, data: Path, tmp
     (tmp_path / "locked").mkdir(mode=0o555)
     result = rrhf("sample", "--model", model, "--data", data, "--out", tmp_path / "locked" / "out", check=False)
     refused(result, tmp_path, "locked", "not writable")
+
+
+@pytest.mark.parametrize("row,word", [({"scores": [math.nan, 1]}, "/scores/0 is NaN"), ({"input": math.nan}, "/input is NaN")])
+def test_a_row_that_json_cannot_hold_is_refused_at_once(row: dict[str, Any], word: str, rrhf: Program, model: Path, tmp_path: Path) -> None:
+    rows = [{"query": "a"}, {"query": "b", "responses": ["c", "d"], **row}]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))  # as Python writes it: NaN
+    result = rrhf("sample", "--model", model, "--data", data, "--out", tmp_path / "out", *SHORT, check=False)
+    refused(result, tmp_path, f"{data}:2", word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -250,6 +251,22 @@ def test_packs_do_not_change_rewards(rrhf: Program, reward_model: Path, some_row
     for one, other in zip(read_lines(tmp_path / "a"), read_lines(tmp_path / "b")):
         assert one["scores"] == pytest.approx(other["scores"], rel=1e-9)
         assert len(set(one["scores"])) > 1
+
+
+@pytest.mark.parametrize("how", [("--out", "out"), ("--compare",)])
+def test_a_reward_that_is_no_number_is_named(how: tuple[str, ...], rrhf: Program, reward_model: Path, some_rows: Path,
+                                             tmp_path: Path) -> None:
+    edit_tensors(reward_model, **{"score.weight": ("F32", [1, 64], struct.pack("<64f", *[math.nan] * 64))})
+    place = [tmp_path / word if word == "out" else word for word in how]
+    result = rrhf("score", "--reward-model", reward_model, "--data", some_rows, *place, check=False)
+    assert result.returncode == 1 and f"{some_rows}:1: the score of response 0 is not a finite number" in result.stderr, result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_summary_that_cannot_be_written_is_refused_at_once(rrhf: Program, reward_model: Path, some_rows: Path, tmp_path: Path) -> None:
+    place = tmp_path / "no" / "summary.json"
+    result = rrhf("score", "--reward-model", reward_model, "--data", some_rows, "--compare", "--json", place, check=False)
+    assert result.returncode == 2 and str(tmp_path / "no") in result.stderr and result.stdout == ""
 
 
 def test_cuts_are_counted(rrhf: Program, reward_model: Path, some_rows: Path, tmp_path: Path) -> None:

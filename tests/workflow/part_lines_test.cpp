@@ -69,6 +69,7 @@ TEST_F(PartLinesTest, RefusesWhatOtherSettingsFinished) {
   EXPECT_NE(refusal(Json::object()).find("seed: 1 then, nothing now"), std::string::npos);
   EXPECT_EQ(refusal(settings_), "");
   EXPECT_EQ(lines({{"seed", 2}}, 3, Existing::overwrite).finished(), 0u);
+  EXPECT_EQ(lines(settings_, 3, Existing::overwrite).finished(), 1u) << "a run that was told to overwrite goes on";
 }
 
 TEST_F(PartLinesTest, SettingsOfARunThatFinishedNothingDoNotMatter) {
