@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any, Callable
 
@@ -11,6 +12,7 @@ import pytest
 from made_rows import ranked_rows, write_lines
 from program import build_dir, models, repo, rrhf, shared  # noqa: F401 (fixtures)
 from ranks import machines  # noqa: F401 (fixture)
+from safetensors_file import read_file, write_file
 
 
 @pytest.fixture
@@ -37,3 +39,17 @@ def make_config(tmp_path: Path, models: Path, good_data: Path) -> Callable[..., 
         return path
 
     return make
+
+
+@pytest.fixture
+def reward_model(models: Path, tmp_path: Path) -> Path:
+    """stories260K with a score head of ones in place of its language head."""
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    for path in (models / "hf").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    tensors = read_file(folder / "model.safetensors")
+    tensors.pop("lm_head.weight", None)
+    tensors["score.weight"] = ("F32", [1, 64], struct.pack("<64f", *[1.0] * 64))
+    write_file(folder / "model.safetensors", tensors)
+    return folder

@@ -283,4 +283,5 @@ def test_a_sharded_rank_holds_what_the_formula_says(
     program, saving = build_dir / "rrhf", {"every_steps": 1, "keep": 1}
     small, large = (peak_of_ranks(program, 4, "train", run_of(f"{name}-saving", checkpoint=saving)) for name in ("small", "large"))
     print(f"while 4 ranks save: formula {saving_peak(fields, 4) / 1e9:.3f} GB, measured {(large - small) / 1e9:.3f} GB")
-    assert large - small - activations == pytest.approx(saving_peak(fields, 4), rel=0.1)
+    # Two rooms too many, as there were, are 17 % more. Beside other work the heap's own part has been seen to reach 13 %.
+    assert large - small - activations == pytest.approx(saving_peak(fields, 4), rel=0.15)

@@ -16,8 +16,7 @@ import pytest
 
 from made_rows import ranked_rows, write_lines
 from program import ENVIRONMENT, Program, run_program
-from test_generate import wait_for
-from test_score import reward_model  # noqa: F401 (a fixture)
+from program import wait_for
 
 # Longer answers are worth less, one unit a word.
 RULE = {"rule": "length", "unit": "words", "max": 1, "fade": 20}

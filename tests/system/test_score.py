@@ -224,20 +224,6 @@ def test_rows_without_room_are_left_out(rrhf: Program, models: Path, tmp_path: P
 # --- reward models ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def reward_model(models: Path, tmp_path: Path) -> Path:
-    """stories260K with a score head of ones in place of its language head."""
-    folder = tmp_path / "reward"
-    folder.mkdir()
-    for path in (models / "hf").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    tensors = read_file(folder / "model.safetensors")
-    tensors.pop("lm_head.weight", None)
-    tensors["score.weight"] = ("F32", [1, 64], struct.pack("<64f", *[1.0] * 64))
-    write_file(folder / "model.safetensors", tensors)
-    return folder
-
-
 def edit_tensors(folder: Path, **changes: Any) -> None:
     tensors = read_file(folder / "model.safetensors")
     del tensors["score.weight"]
