@@ -15,6 +15,7 @@ namespace rrhf::generate {
 struct Beginning {
   std::int32_t bos = 1;            ///< first token of every sequence
   bool bos_before_answer = false;  ///< the released encoding: `bos` is fed between prompt and answer
+  text::SpecialHandling special = text::SpecialHandling::parse;  ///< of literal special tokens in the text
 };
 
 /// [bos, tokens of `text`]. With `most`, at most so many ids: `bos` and the last of the text.

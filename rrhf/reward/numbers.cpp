@@ -71,8 +71,9 @@ class Lexer {
       }
     }
     double value = 0;
-    std::from_chars(digits.data(), digits.data() + digits.size(), value, std::chars_format::fixed);
-    tokens_.push_back({Token::Kind::number, value});
+    const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), value, std::chars_format::fixed);
+    // Beyond what a double holds: no number that an answer could be.
+    tokens_.push_back(read.ec == std::errc() ? Token{Token::Kind::number, value} : Token{});
   }
 
   // A thousands group: three digits and no fourth.

@@ -78,6 +78,9 @@ std::optional<Pattern::Match> Pattern::find(std::string_view text, std::size_t f
 }
 
 std::int64_t Pattern::count(std::string_view text) const {
+  std::uint32_t flags = 0;
+  pcre2_pattern_info(code_of(code_), PCRE2_INFO_ALLOPTIONS, &flags);
+  if ((flags & PCRE2_ENDANCHORED) != 0) return matches(text) ? 1 : 0;  // the whole text, and not its empty end besides
   std::int64_t count = 0;
   std::size_t from = 0;
   while (from <= text.size()) {

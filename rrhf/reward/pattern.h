@@ -36,7 +36,7 @@ class Pattern {
 
   bool matches(std::string_view text) const { return find(text).has_value(); }
 
-  /// Matches that do not overlap, empty ones counted.
+  /// Matches that do not overlap, empty ones counted; of a whole text one at most.
   std::int64_t count(std::string_view text) const;
 
   /// The number of the group of this name, or nothing.

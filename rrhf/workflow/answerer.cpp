@@ -15,11 +15,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-generate::Beginning beginning_of(const fs::path& folder, const text::Tokenizer& tokenizer) {
-  const auto note = checkpoint::load_encoding_note(folder);
-  if (!note) return {tokenizer.bos_id(), false};
-  return {note->bos_token == BosToken::eos ? tokenizer.eos_id() : tokenizer.bos_id(),
-          note->encoding == Encoding::released};
+// As data/encode.h encodes a prompt for training.
+generate::Beginning beginning_of(const AnswerSettings& settings, const text::Tokenizer& tokenizer) {
+  const auto note = checkpoint::load_encoding_note(settings.model);
+  const bool released = note && note->encoding == Encoding::released;
+  return {.bos = note && note->bos_token == BosToken::eos ? tokenizer.eos_id() : tokenizer.bos_id(),
+          .bos_before_answer = released,
+          .special = settings.special_tokens == SpecialText::plain ? text::SpecialHandling::plain
+                     : released                                    ? text::SpecialHandling::parse_strip
+                                                                   : text::SpecialHandling::parse};
 }
 
 AnswerSettings checked(AnswerSettings settings) {
@@ -54,7 +58,7 @@ Answerer::Answerer(AnswerSettings settings)
       template_(text::PromptTemplate::named(settings_.template_name)),
       config_(checkpoint::load_config(settings_.model)),
       tokenizer_(text::Tokenizer::load(settings_.model)),
-      beginning_(beginning_of(settings_.model, tokenizer_)),
+      beginning_(beginning_of(settings_, tokenizer_)),
       device_(train::choose_device(settings_.device)) {
   if (tokenizer_.size() > config_.vocab_size) {
     throw_input("generate", "{}: the tokenizer has {} ids, the model {} rows (vocab_size); it needs a row for each",

@@ -24,7 +24,8 @@ struct AnswerSettings {
   std::filesystem::path model;
   std::string template_name = "none";
   generate::DecodingOptions decoding;  ///< its stop strings as they are: default_stops() where a user names none
-  std::optional<std::int64_t> max_prompt_tokens;  ///< of longer prompts the last are kept, behind the BOS; none: all
+  std::optional<std::int64_t> max_prompt_tokens;    ///< of longer prompts the last are kept, behind the BOS; none: all
+  SpecialText special_tokens = SpecialText::parse;  ///< literal ones in a prompt, as data.special_tokens
   Dtype dtype = Dtype::float32;
   DeviceChoice device = DeviceChoice::automatic;
   std::int64_t sequences = 32;  ///< decoded at once

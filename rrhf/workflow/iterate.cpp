@@ -64,6 +64,10 @@ std::string iterate(const config::RunConfig& config, bool resume) {
   if (path_exists(folder.path() / "metrics.jsonl")) {
     throw_input("iterate", "{}: holds a run of rrhf train; choose another output", folder.path().string());
   }
+  if (const Round later(config, config.iterate.rounds + 1); path_exists(later.folder())) {
+    throw_input("iterate", "{}: more than iterate.rounds {} have been begun there", folder.path().string(),
+                config.iterate.rounds);
+  }
   const IterateRows rows = read_iterate_rows(config);
   const FolderLock lock = open_output(config);
   write_iterate_rows(rows, config, folder.path());

@@ -139,6 +139,7 @@ AnswerSettings sampling_settings(const RunConfig& config, const fs::path& model)
                           .template_name = config.data.template_name,
                           .decoding = config.sample.decoding,
                           .max_prompt_tokens = config.sample.max_prompt_tokens,
+                          .special_tokens = config.data.special_tokens,
                           .dtype = config.model.dtype,
                           .device = config.device,
                           .sequences = config.sample.batch};

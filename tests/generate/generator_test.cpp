@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -197,6 +198,9 @@ TEST(PromptIds, BeginWithBosAndKeepTheEnd) {
   const Ids whole = prompt_ids(tokenizer(), {.bos = 2}, "Once upon a time");
   EXPECT_EQ(whole.front(), 2);
   EXPECT_EQ(Ids(whole.begin() + 1, whole.end()), all);
+  const Ids plain = prompt_ids(tokenizer(), {.special = text::SpecialHandling::plain}, "a</s>");
+  EXPECT_EQ(std::ranges::count(plain, tokenizer().eos_id()), 0);
+  EXPECT_EQ(std::ranges::count(prompt_ids(tokenizer(), {}, "a</s>"), tokenizer().eos_id()), 1);
   const Ids cut = prompt_ids(tokenizer(), {}, "Once upon a time", 3);
   EXPECT_EQ(cut, (Ids{1, all[all.size() - 2], all.back()}));
   EXPECT_THROW(prompt_ids(tokenizer(), {}, "a", 0), InputError);

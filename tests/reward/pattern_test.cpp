@@ -27,6 +27,7 @@ TEST(Pattern, TrailingGroupsThatTookNoPartAreNothing) {
 TEST(Pattern, WholeTriesEveryAlternative) {
   EXPECT_TRUE(Pattern("a|ab", {.whole = true}).matches("ab"));
   EXPECT_FALSE(Pattern("a|ab", {.whole = true}).matches("abc"));
+  EXPECT_EQ(Pattern(".*", {.whole = true}).count("ab"), 1);
   EXPECT_FALSE(Pattern("a", {.whole = true}).matches("a\n"));  // no leniency at a final line break
 }
 
