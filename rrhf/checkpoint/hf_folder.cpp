@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "rrhf/checkpoint/folder_files.h"
+#include "rrhf/checkpoint/mapped_tensor.h"
 #include "rrhf/checkpoint/tensor_match.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
@@ -86,14 +87,7 @@ void WeightReader::read(std::size_t tensor, std::int64_t begin, const at::Tensor
 }
 
 void WeightReader::read_part(const Part& part, std::int64_t begin, const at::Tensor& values) const {
-  const at::Tensor saved = source_.tensor(*part.info);
-  if (values.numel() == saved.numel()) {
-    values.view(saved.sizes()).copy_(saved);
-  } else {
-    at::Tensor place = values;
-    place.copy_(saved.reshape({-1}).narrow(0, begin, values.numel()));
-  }
-  source_.release(*part.info);  // else the file stays resident beside the weights
+  copy_range(source_.tensor(*part.info), begin, values, [&] { source_.release(*part.info); });
 }
 
 model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "rrhf/checkpoint/dtypes.h"
@@ -24,6 +25,21 @@ at::Tensor mapped_tensor(const MappedLayout& layout, std::span<const std::byte> 
   const at::Tensor copy = at::empty({static_cast<std::int64_t>(bytes.size() / element)}, options);
   if (!bytes.empty()) std::memcpy(copy.data_ptr(), bytes.data(), bytes.size());
   return copy.as_strided(layout.shape, layout.strides);
+}
+
+void copy_range(const at::Tensor& mapped, std::int64_t begin, const at::Tensor& values,
+                const std::function<void()>& release) {
+  constexpr std::int64_t piece = std::int64_t{1} << 20;  // elements
+  if (!mapped.is_contiguous() && values.numel() == mapped.numel()) {
+    values.view(mapped.sizes()).copy_(mapped);  // without a flat copy between
+    return release();
+  }
+  const at::Tensor flat = mapped.reshape({-1});
+  for (std::int64_t first = 0; first < values.numel(); first += piece) {
+    const std::int64_t count = std::min(piece, values.numel() - first);
+    values.narrow(0, first, count).copy_(flat.narrow(0, begin + first, count));
+    release();
+  }
 }
 
 }  // namespace rrhf::checkpoint

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -19,5 +21,11 @@ struct MappedLayout {
 /// element's size, as in files of other writers, a copy. `where` names the file in messages.
 /// Throws InputError for a dtype other than F32, F16, BF16, F64.
 at::Tensor mapped_tensor(const MappedLayout& layout, std::span<const std::byte> bytes, std::string_view where);
+
+/// Copies the elements from number `begin` on, in row-major order, of a mapped tensor into `values` (flat, any dtype
+/// and device). `release` gives the tensor's pages back: it is called after each piece, so that no large tensor stands
+/// in memory twice.
+void copy_range(const at::Tensor& mapped, std::int64_t begin, const at::Tensor& values,
+                const std::function<void()>& release);
 
 }  // namespace rrhf::checkpoint

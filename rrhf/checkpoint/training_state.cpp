@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "rrhf/checkpoint/folder_files.h"
+#include "rrhf/checkpoint/mapped_tensor.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
@@ -139,9 +140,7 @@ TrainingStateReader::Entry TrainingStateReader::find(const std::string& name,
 }
 
 void TrainingStateReader::read(const Entry& from, std::int64_t begin, const at::Tensor& values) {
-  at::Tensor place = values;
-  place.copy_(from.file->tensor(*from.entry).view({-1}).narrow(0, begin, values.numel()));
-  from.file->release(*from.entry);
+  copy_range(from.file->tensor(*from.entry), begin, values, [&] { from.file->release(*from.entry); });
 }
 
 void TrainingStateReader::read_first(std::size_t tensor, std::int64_t begin, const at::Tensor& values) const {

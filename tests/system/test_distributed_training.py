@@ -253,7 +253,7 @@ def peak_of_ranks(program: Path, count: int, *arguments: object) -> int:
 def test_a_sharded_rank_holds_what_the_formula_says(
     build_dir: Path, rrhf: Program, ranks: Ranks, make_config: Config, models: Path, tmp_path: Path
 ) -> None:
-    """docs/distributed-memory.md, within 10 %. Counted is what the ranks take beyond the same ranks with a model of 260K
+    """docs/distributed-memory.md. Counted is what the ranks take beyond the same ranks with a model of 260K
     parameters; activations and the libraries' own memory are taken from the run of one rank, which they must not rule.
     Saving a checkpoint and the model in parts adds the room of one unit: no rank holds the whole model then either."""
     from worlds import SHAPES, saving_peak, sharded_peak
@@ -277,11 +277,12 @@ def test_a_sharded_rank_holds_what_the_formula_says(
             line = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
             peaks.append(max(line["timing"]["rank_peak_memory"]))
             shutil.rmtree(tmp_path / name)
-        assert peaks[1] - peaks[0] - activations == pytest.approx(sharded_peak(fields, count), rel=0.1), count
+        # Several ranks hold 0.13 GB more than the formula has, 12 % at 4 (the page says so): one unit more would be 21 %.
+        assert peaks[1] - peaks[0] - activations == pytest.approx(sharded_peak(fields, count), rel=0.05 if count == 1 else 0.16), count
         if count == 1:
             activations = peaks[1] - peaks[0] - sharded_peak(fields, 1)
     program, saving = build_dir / "rrhf", {"every_steps": 1, "keep": 1}
     small, large = (peak_of_ranks(program, 4, "train", run_of(f"{name}-saving", checkpoint=saving)) for name in ("small", "large"))
     print(f"while 4 ranks save: formula {saving_peak(fields, 4) / 1e9:.3f} GB, measured {(large - small) / 1e9:.3f} GB")
-    # Two rooms too many, as there were, are 17 % more. Beside other work the heap's own part has been seen to reach 13 %.
-    assert large - small - activations == pytest.approx(saving_peak(fields, 4), rel=0.15)
+    # Two rooms too many, as there were, would be 28 %.
+    assert large - small - activations == pytest.approx(saving_peak(fields, 4), rel=0.16)
