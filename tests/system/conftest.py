@@ -10,7 +10,7 @@ from typing import Any, Callable
 import pytest
 
 from made_rows import ranked_rows, write_lines
-from program import build_dir, models, repo, rrhf, shared  # noqa: F401 (fixtures)
+from program import build_dir, copy_of, models, repo, rrhf, shared  # noqa: F401 (fixtures)
 from ranks import machines  # noqa: F401 (fixture)
 from safetensors_file import read_file, write_file
 
@@ -44,10 +44,7 @@ def make_config(tmp_path: Path, models: Path, good_data: Path) -> Callable[..., 
 @pytest.fixture
 def reward_model(models: Path, tmp_path: Path) -> Path:
     """stories260K with a score head of ones in place of its language head."""
-    folder = tmp_path / "reward"
-    folder.mkdir()
-    for path in (models / "hf").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
+    folder = copy_of(models / "hf", tmp_path / "reward")
     tensors = read_file(folder / "model.safetensors")
     tensors.pop("lm_head.weight", None)
     tensors["score.weight"] = ("F32", [1, 64], struct.pack("<64f", *[1.0] * 64))

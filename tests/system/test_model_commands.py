@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import pytest
 
-from program import ENVIRONMENT, Program, refused
+from program import ENVIRONMENT, Program, copy_of, refused
 from safetensors_file import read_file, read_folder, write_file
 
 Folder = Callable[[str], Path]
@@ -23,11 +23,7 @@ Folder = Callable[[str], Path]
 @pytest.fixture
 def model(models: Path, tmp_path: Path) -> Path:
     """A model that may be changed."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    for path in (models / "hf").iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    return folder
+    return copy_of(models / "hf", tmp_path / "model")
 
 
 def edit_json(path: Path, **changes: Any) -> None:
