@@ -161,7 +161,7 @@ class Chat {
 
   const workflow::Answerer& answerer_;
   text::PromptTemplate template_;
-  generate::DecodingOptions decoding_;
+  DecodingOptions decoding_;
   bool own_stops_;
   ChatInput input_;
   std::string said_;        // prompts and answers so far, where the dialogue goes on

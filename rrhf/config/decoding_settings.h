@@ -8,7 +8,7 @@
 #include <string_view>
 #include <variant>
 
-#include "rrhf/config/decoding_options.h"
+#include "rrhf/core/decoding_options.h"
 #include "rrhf/core/json.h"
 
 namespace rrhf::config {
@@ -29,7 +29,8 @@ std::span<const DecodingSetting> decoding_settings();
 /// The value as a person would write it: "diverse-beam", "0.9", "128".
 std::string value_text(const DecodingSetting& setting, const DecodingOptions& options);
 
-/// Sets the field to what `word` says. Throws InputError naming --NAME and what is needed; limits are check()'s.
+/// Sets the field to what `word` says. Throws InputError naming --NAME and what is needed; limits are
+/// check_decoding()'s.
 void assign(const DecodingSetting& setting, DecodingOptions& options, std::string_view word);
 
 /// Every setting by its name, with `answers` and `stop`: equal for options that decode alike.

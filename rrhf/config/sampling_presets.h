@@ -6,7 +6,7 @@
 #include <span>
 #include <string_view>
 
-#include "rrhf/config/decoding_options.h"
+#include "rrhf/core/decoding_options.h"
 
 namespace rrhf::config {
 

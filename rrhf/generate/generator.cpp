@@ -221,7 +221,7 @@ std::unique_ptr<Search> make_search(const SearchContext& context, const SearchPr
 Generator::Generator(const model::Llama& llama, const text::Tokenizer& tokenizer, Beginning beginning,
                      DecodingOptions options, Resources resources)
     : llama_(llama), tokenizer_(tokenizer), beginning_(beginning), options_(std::move(options)), resources_(resources) {
-  check(options_);
+  check_decoding(options_);
   if (tokenizer.size() > llama.config().vocab_size) {
     throw_input("generate", "the tokenizer has {} ids, the model {} rows; it needs a row for each", tokenizer.size(),
                 llama.config().vocab_size);

@@ -16,14 +16,12 @@
 #include <string_view>
 #include <vector>
 
-#include "rrhf/config/decoding_options.h"
+#include "rrhf/core/decoding_options.h"
 #include "rrhf/generate/prompt.h"
 #include "rrhf/model/llama.h"
 #include "rrhf/text/tokenizer.h"
 
 namespace rrhf::generate {
-
-using config::DecodingOptions;
 
 /// Why an answer ended.
 enum class Ending : std::uint8_t { eos, stop, length, cancelled };
@@ -92,7 +90,8 @@ struct Resources {
 /// Keeps references to the model and the tokenizer, which must live as long. Not thread-safe.
 class Generator {
  public:
-  /// Throws InputError for options that check() refuses, and for a tokenizer with more ids than the model has rows.
+  /// Throws InputError for options that check_decoding() refuses, and for a tokenizer with more ids than the model has
+  /// rows.
   Generator(const model::Llama& llama, const text::Tokenizer& tokenizer, Beginning beginning, DecodingOptions options,
             Resources resources = {});
 

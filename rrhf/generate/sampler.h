@@ -8,12 +8,10 @@
 #include <span>
 #include <vector>
 
-#include "rrhf/config/decoding_options.h"
+#include "rrhf/core/decoding_options.h"
 #include "rrhf/core/random.h"
 
 namespace rrhf::generate {
-
-using config::DecodingOptions;
 
 /// log sum exp of the row: a token's log-prob is its logit minus it. Throws Error when it is not finite, as after a
 /// weight that is not.

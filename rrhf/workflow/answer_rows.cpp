@@ -46,7 +46,7 @@ void log_counts(const AnswerCounts& counts, const Answerer& answerer) {
            : "; a model trained with the released encoding needs rrhf.json in its folder (docs/generate.md)");
 }
 
-bool with_beams(const generate::DecodingOptions& decoding) {
+bool with_beams(const DecodingOptions& decoding) {
   return decoding.method == DecodingMethod::beam || decoding.method == DecodingMethod::diverse_beam;
 }
 
@@ -60,7 +60,7 @@ bool with_beams(const generate::DecodingOptions& decoding) {
 // One run over the rows that are still to be answered.
 class Run {
  public:
-  Run(const Prompts& prompts, const generate::DecodingOptions& decoding, PartLines& lines, const LineOf& line_of,
+  Run(const Prompts& prompts, const DecodingOptions& decoding, PartLines& lines, const LineOf& line_of,
       std::string_view operation)
       : decoding_(decoding), lines_(lines), line_of_(line_of), operation_(operation) {
     for (std::size_t row = 0; row < prompts.requests.size(); ++row) {
@@ -121,7 +121,7 @@ class Run {
     });
   }
 
-  const generate::DecodingOptions& decoding_;
+  const DecodingOptions& decoding_;
   PartLines& lines_;
   const LineOf& line_of_;
   std::string_view operation_;

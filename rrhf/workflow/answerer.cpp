@@ -27,7 +27,7 @@ generate::Beginning beginning_of(const AnswerSettings& settings, const text::Tok
 }
 
 AnswerSettings checked(AnswerSettings settings) {
-  config::check(settings.decoding);
+  check_decoding(settings.decoding);
   if (settings.max_prompt_tokens && *settings.max_prompt_tokens < 2) {
     throw_input("usage", "--max-prompt-tokens {}: 2 or more are needed, the BOS and a token of the prompt",
                 *settings.max_prompt_tokens);
@@ -111,7 +111,7 @@ void Answerer::load_weights() {
       config_, checkpoint::load_weights(settings_.model, config_, model::scalar_type(settings_.dtype), device_));
 }
 
-generate::Generator Answerer::generator(const generate::DecodingOptions& decoding) const {
+generate::Generator Answerer::generator(const DecodingOptions& decoding) const {
   return {*llama_, tokenizer_, beginning_, decoding, {.sequences = settings_.sequences}};
 }
 

@@ -23,7 +23,7 @@ namespace rrhf::workflow {
 struct AnswerSettings {
   std::filesystem::path model;
   std::string template_name = "none";
-  generate::DecodingOptions decoding;  ///< its stop strings as they are: default_stops() where a user names none
+  DecodingOptions decoding;  ///< its stop strings as they are: default_stops() where a user names none
   std::optional<std::int64_t> max_prompt_tokens;    ///< of longer prompts the last are kept, behind the BOS; none: all
   SpecialText special_tokens = SpecialText::parse;  ///< literal ones in a prompt, as data.special_tokens
   Dtype dtype = Dtype::float32;
@@ -62,7 +62,7 @@ class Answerer {
 
   /// Needs load_weights().
   generate::Generator generator() const { return generator(settings_.decoding); }
-  generate::Generator generator(const generate::DecodingOptions& decoding) const;
+  generate::Generator generator(const DecodingOptions& decoding) const;
 
   /// What decides the answers: the model's files and the settings. Equal for runs whose answers may stand together.
   Json identity() const;

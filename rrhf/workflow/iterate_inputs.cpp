@@ -150,7 +150,7 @@ AnswerSettings sampling_settings(const RunConfig& config, const fs::path& model)
 IterateRows read_iterate_rows(const RunConfig& config) {
   const std::vector<std::string> mistakes = mistakes_of(config);
   if (!mistakes.empty()) throw InputError("iterate", fmt::format("{}", fmt::join(mistakes, "\n")));
-  config::check(config.sample.decoding);
+  check_decoding(config.sample.decoding);
   const train::ModelFolder folder = train::open_model_folder(config);
   require_rewards(config);
   IterateRows rows;

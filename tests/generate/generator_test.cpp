@@ -208,7 +208,7 @@ TEST(PromptIds, BeginWithBosAndKeepTheEnd) {
 
 void expect_refused(const DecodingOptions& options, std::initializer_list<const char*> words) {
   try {
-    config::check(options);
+    check_decoding(options);
     ADD_FAILURE() << "not refused: " << *words.begin();
   } catch (const InputError& error) {
     for (const char* word : words)
@@ -217,7 +217,7 @@ void expect_refused(const DecodingOptions& options, std::initializer_list<const 
 }
 
 TEST(DecodingOptions, AreRefusedWithTheirNumbers) {
-  config::check({});
+  check_decoding({});
   expect_refused({.temperature = 0}, {"temperature is 0"});
   expect_refused({.temperature = std::nan("")}, {"temperature is nan"});
   expect_refused({.top_p = 1.5}, {"top_p is 1.5"});

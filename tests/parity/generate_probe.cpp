@@ -21,8 +21,8 @@ namespace {
 
 using namespace rrhf;
 
-generate::DecodingOptions options_of(const Json& json) {
-  generate::DecodingOptions options;
+DecodingOptions options_of(const Json& json) {
+  DecodingOptions options;
   options.method = choice_named<DecodingMethod>(json.value("method", std::string("greedy"))).value();
   options.answers = json.value("answers", options.answers);
   options.max_new_tokens = json.value("max_new_tokens", options.max_new_tokens);

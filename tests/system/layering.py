@@ -23,7 +23,7 @@ ALLOWED = {
     "optim": ["core"],
     "distributed": ["core"],
     "checkpoint": ["core", "format", "text", "model"],
-    "generate": ["core", "config", "text", "model"],
+    "generate": ["core", "text", "model"],
     "reward": ["core", "text", "data", "model"],
     "report": ["core"],
     "train": BELOW_TRAIN,

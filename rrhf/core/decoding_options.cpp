@@ -1,10 +1,10 @@
-#include "rrhf/config/decoding_options.h"
+#include "rrhf/core/decoding_options.h"
 
 #include <cmath>
 
 #include "rrhf/core/error.h"
 
-namespace rrhf::config {
+namespace rrhf {
 namespace {
 
 class Mistakes {
@@ -45,7 +45,7 @@ void check_beams(const DecodingOptions& options, Mistakes& mistakes) {
 
 }  // namespace
 
-void check(const DecodingOptions& options) {
+void check_decoding(const DecodingOptions& options) {
   Mistakes mistakes;
   mistakes.unless(options.answers >= 1, "answers is {}; it must be 1 or more", options.answers);
   mistakes.unless(options.max_new_tokens >= 1, "max_new_tokens is {}; it must be 1 or more", options.max_new_tokens);
@@ -72,4 +72,4 @@ void check(const DecodingOptions& options) {
   mistakes.raise();
 }
 
-}  // namespace rrhf::config
+}  // namespace rrhf

@@ -7,7 +7,7 @@
 
 #include "rrhf/core/choices.h"
 
-namespace rrhf::config {
+namespace rrhf {
 
 /// Settings of one run. Those that a method does not use are checked and have no effect.
 struct DecodingOptions {
@@ -47,6 +47,6 @@ struct DecodingOptions {
 /// Throws InputError with the numbers, all mistakes at once: a temperature not above 0, top_p outside (0, 1], more
 /// answers than beams, beams that the groups do not divide, several answers of the greedy method, an empty stop string,
 /// ... Called by Generator; here for commands that want to refuse before a model is loaded.
-void check(const DecodingOptions& options);
+void check_decoding(const DecodingOptions& options);
 
-}  // namespace rrhf::config
+}  // namespace rrhf
