@@ -8,24 +8,26 @@
 namespace rrhf::config {
 namespace {
 
-using Options = DecodingOptions;
-
 constexpr std::array settings{
     DecodingSetting{"method", "METHOD", "How answers are decoded: greedy | top-p | beam | diverse-beam",
-                    &Options::method},
-    DecodingSetting{"max-new-tokens", "N", "Tokens an answer has at most, its EOS included", &Options::max_new_tokens},
-    DecodingSetting{"temperature", "T", "top-p: what logits are divided by", &Options::temperature},
-    DecodingSetting{"top-p", "P", "top-p: draw from the fewest tokens whose probabilities reach P", &Options::top_p},
-    DecodingSetting{"top-k", "N", "top-p: draw from the N likeliest tokens alone; 0: from all", &Options::top_k},
-    DecodingSetting{"beams", "N", "beam methods: hypotheses under way", &Options::beams},
-    DecodingSetting{"groups", "N", "diverse-beam: groups that the beams are shared out among", &Options::groups},
+                    &DecodingOptions::method},
+    DecodingSetting{"max-new-tokens", "N", "Tokens an answer has at most, its EOS included",
+                    &DecodingOptions::max_new_tokens},
+    DecodingSetting{"temperature", "T", "top-p: what logits are divided by", &DecodingOptions::temperature},
+    DecodingSetting{"top-p", "P", "top-p: draw from the fewest tokens whose probabilities reach P",
+                    &DecodingOptions::top_p},
+    DecodingSetting{"top-k", "N", "top-p: draw from the N likeliest tokens alone; 0: from all",
+                    &DecodingOptions::top_k},
+    DecodingSetting{"beams", "N", "beam methods: hypotheses under way", &DecodingOptions::beams},
+    DecodingSetting{"groups", "N", "diverse-beam: groups that the beams are shared out among",
+                    &DecodingOptions::groups},
     DecodingSetting{"diversity", "X", "diverse-beam: what a group pays for a token that an earlier one chose",
-                    &Options::diversity},
+                    &DecodingOptions::diversity},
     DecodingSetting{"length-penalty", "X", "beam methods: hypotheses are ordered by log-prob / length^X",
-                    &Options::length_penalty},
+                    &DecodingOptions::length_penalty},
     DecodingSetting{"repetition-penalty", "X", "Above 1, tokens that were there become less likely",
-                    &Options::repetition_penalty},
-    DecodingSetting{"seed", "N", "top-p: the same seed draws the same answers", &Options::seed},
+                    &DecodingOptions::repetition_penalty},
+    DecodingSetting{"seed", "N", "top-p: the same seed draws the same answers", &DecodingOptions::seed},
 };
 
 template <class T>
@@ -63,15 +65,15 @@ std::string text_of(auto number) { return fmt::format("{}", number); }
 
 std::span<const DecodingSetting> decoding_settings() { return settings; }
 
-std::string value_text(const DecodingSetting& setting, const Options& options) {
+std::string value_text(const DecodingSetting& setting, const DecodingOptions& options) {
   return std::visit([&](auto field) { return text_of(options.*field); }, setting.field);
 }
 
-void assign(const DecodingSetting& setting, Options& options, std::string_view word) {
+void assign(const DecodingSetting& setting, DecodingOptions& options, std::string_view word) {
   std::visit([&](auto field) { options.*field = parse_as(setting, word, options.*field); }, setting.field);
 }
 
-Json to_json(const Options& options) {
+Json to_json(const DecodingOptions& options) {
   Json json;
   for (const DecodingSetting& setting : settings) {
     json[std::string(setting.name)] = std::visit([&](auto field) { return json_of(options.*field); }, setting.field);

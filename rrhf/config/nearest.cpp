@@ -36,10 +36,6 @@ const Option& nearest_option(std::string_view key, const std::vector<Option>& op
 // Beyond this a name is another word, and naming it would only lead astray.
 bool is_near(double distance, std::string_view name) { return distance <= 1.5 + static_cast<double>(name.size()) / 3; }
 
-bool is_section(std::string_view name) {
-  return std::any_of(sections().begin(), sections().end(), [name](const Section& s) { return s.name == name; });
-}
-
 std::string section_names() {
   std::vector<std::string_view> names;
   for (const Section& section : sections()) names.push_back(section.name);

@@ -1,5 +1,6 @@
 #include "rrhf/config/options.h"
 
+#include <algorithm>
 #include <iterator>
 
 // A table a section: key, value, help, other names. To add a setting: its field and default in run_config.h, its line
@@ -277,6 +278,10 @@ const std::vector<Section>& sections() {
       {"iterate", "The rounds of `rrhf iterate` (docs/iterate.md)."},
   };
   return all;
+}
+
+bool is_section(std::string_view name) {
+  return std::ranges::any_of(sections(), [name](const Section& section) { return section.name == name; });
 }
 
 std::string_view section_of(std::string_view key) {

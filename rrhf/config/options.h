@@ -36,6 +36,8 @@ std::vector<Option> iterate_options(IterateConfig& config);
 /// The sections in the order of the docs.
 const std::vector<Section>& sections();
 
+bool is_section(std::string_view name);
+
 /// "objective" of "objective.rank_loss"; "" of "recipe".
 std::string_view section_of(std::string_view key);
 

@@ -35,10 +35,6 @@ std::string shown(const Json& value) {
   return value.is_array() && value.size() <= 4 ? value.dump() : describe(value);
 }
 
-bool is_section(std::string_view key) {
-  return std::any_of(sections().begin(), sections().end(), [key](const Section& s) { return s.name == key; });
-}
-
 // Takes sections apart into settings.
 void flatten(const std::string& key, const Json& value, const std::function<std::string(const std::string&)>& where,
              Given& given) {

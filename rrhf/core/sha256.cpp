@@ -17,10 +17,6 @@ namespace {
 
 constexpr std::size_t piece_bytes = std::size_t{256} << 10;  // copied and hashed within the processor's cache
 
-struct FreeDigest {
-  void operator()(EVP_MD_CTX* context) const noexcept { EVP_MD_CTX_free(context); }
-};
-
 void require(int success) {
   if (success != 1) throw_error("sha256", "libcrypto does not offer SHA-256 here");
 }
@@ -31,7 +27,10 @@ struct Stopped {};
 }  // namespace
 
 struct Sha256::State {
-  std::unique_ptr<EVP_MD_CTX, FreeDigest> context{EVP_MD_CTX_new()};
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const noexcept { EVP_MD_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> context{EVP_MD_CTX_new()};
 };
 
 Sha256::Sha256() : state_(std::make_unique<State>()) {

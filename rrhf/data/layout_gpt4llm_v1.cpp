@@ -5,9 +5,9 @@
 namespace rrhf::data {
 namespace {
 
-bool matches(const Json& row) { return row.contains("completion_a") || row.contains("completion_b"); }
+bool matches_v1(const Json& row) { return row.contains("completion_a") || row.contains("completion_b"); }
 
-void parse(RowFields& fields, RankedExample& example) {
+void parse_v1(RowFields& fields, RankedExample& example) {
   example.query = fields.string("user_input");
   example.responses = {fields.string("completion_a"), fields.string("completion_b")};
   example.scores = {2, 1};
@@ -15,7 +15,11 @@ void parse(RowFields& fields, RankedExample& example) {
 
 }  // namespace
 
-const Layout gpt4llm_v1_layout{
-    DataFormat::gpt4llm, "GPT-4-LLM comparison v1", "user_input, completion_a, completion_b", true, matches, parse};
+const Layout gpt4llm_v1_layout{DataFormat::gpt4llm,
+                               "GPT-4-LLM comparison v1",
+                               "user_input, completion_a, completion_b",
+                               true,
+                               matches_v1,
+                               parse_v1};
 
 }  // namespace rrhf::data

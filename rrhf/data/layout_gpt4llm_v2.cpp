@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view list_key = "responses_and_scores";
 
-bool matches(const Json& row) { return row.contains(list_key); }
+bool matches_v2(const Json& row) { return row.contains(list_key); }
 
 void parse_response(const Json& element, std::size_t index, RowFields& fields, RankedExample& example) {
   const std::string path = fmt::format("\"{}\"[{}]", list_key, index);
@@ -27,7 +27,7 @@ void parse_response(const Json& element, std::size_t index, RowFields& fields, R
   fields.note_all(std::move(part));
 }
 
-void parse(RowFields& fields, RankedExample& example) {
+void parse_v2(RowFields& fields, RankedExample& example) {
   example.query = fields.string("user_input");
   const auto elements = fields.elements(list_key);
   if (elements.empty() && fields.has_array(list_key)) {
@@ -44,7 +44,7 @@ const Layout gpt4llm_v2_layout{DataFormat::gpt4llm,
                                "GPT-4-LLM comparison v2",
                                "user_input, responses_and_scores [{response, source, score}]",
                                true,
-                               matches,
-                               parse};
+                               matches_v2,
+                               parse_v2};
 
 }  // namespace rrhf::data

@@ -17,9 +17,11 @@ std::size_t shared_query(std::string_view chosen, std::string_view rejected) {
   return at == std::string_view::npos ? 0 : at + turn.size();
 }
 
-bool matches(const Json& row) { return row.contains("chosen") && row.contains("rejected") && !row.contains("prompt"); }
+bool matches_hh(const Json& row) {
+  return row.contains("chosen") && row.contains("rejected") && !row.contains("prompt");
+}
 
-void parse(RowFields& fields, RankedExample& example) {
+void parse_hh(RowFields& fields, RankedExample& example) {
   const std::string chosen = fields.string("chosen");
   const std::string rejected = fields.string("rejected");
   const bool both_read = fields.has_string("chosen") && fields.has_string("rejected");
@@ -35,6 +37,6 @@ void parse(RowFields& fields, RankedExample& example) {
 
 }  // namespace
 
-const Layout hh_layout{DataFormat::hh, "HH-RLHF", "chosen, rejected (whole dialogues)", false, matches, parse};
+const Layout hh_layout{DataFormat::hh, "HH-RLHF", "chosen, rejected (whole dialogues)", false, matches_hh, parse_hh};
 
 }  // namespace rrhf::data

@@ -4,9 +4,11 @@
 namespace rrhf::data {
 namespace {
 
-bool matches(const Json& row) { return row.contains("prompt") && row.contains("chosen") && row.contains("rejected"); }
+bool matches_preference(const Json& row) {
+  return row.contains("prompt") && row.contains("chosen") && row.contains("rejected");
+}
 
-void parse(RowFields& fields, RankedExample& example) {
+void parse_preference(RowFields& fields, RankedExample& example) {
   example.query = fields.string("prompt");
   example.responses = {fields.string("chosen"), fields.string("rejected")};
   example.scores = {1, 0};
@@ -14,6 +16,7 @@ void parse(RowFields& fields, RankedExample& example) {
 
 }  // namespace
 
-const Layout preference_layout{DataFormat::preference, "preference", "prompt, chosen, rejected", false, matches, parse};
+const Layout preference_layout{DataFormat::preference, "preference",    "prompt, chosen, rejected", false,
+                               matches_preference,     parse_preference};
 
 }  // namespace rrhf::data

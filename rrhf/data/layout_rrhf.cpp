@@ -41,9 +41,9 @@ void parse_writers(RowFields& fields, RankedExample& example) {
                           example.writers.size(), example.responses.size()));
 }
 
-bool matches(const Json& row) { return row.contains("query") && row.contains("responses"); }
+bool matches_rrhf(const Json& row) { return row.contains("query") && row.contains("responses"); }
 
-void parse(RowFields& fields, RankedExample& example) {
+void parse_rrhf(RowFields& fields, RankedExample& example) {
   example.query = fields.string("query");
   example.responses = fields.strings("responses");
   if (!note_unscored(fields)) example.scores = fields.numbers("scores");
@@ -54,7 +54,7 @@ void parse(RowFields& fields, RankedExample& example) {
 
 }  // namespace
 
-const Layout rrhf_layout{DataFormat::rrhf, "RRHF", "query, responses [strings], scores [numbers]", false,
-                         matches,          parse};
+const Layout rrhf_layout{DataFormat::rrhf, "RRHF",    "query, responses [strings], scores [numbers]", false,
+                         matches_rrhf,     parse_rrhf};
 
 }  // namespace rrhf::data

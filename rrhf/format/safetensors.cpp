@@ -23,7 +23,7 @@ constexpr std::array element_sizes{
 constexpr std::size_t prefix_bytes = 8;
 // The reference implementation's own limit.
 constexpr std::uint64_t longest_header = 100'000'000;
-constexpr std::size_t most_dimensions = 64;
+constexpr std::size_t most_tensor_dimensions = 64;
 
 // The tensor's size in bytes. A product that overflows can't fit any file, even where another extent is 0: strides are
 // such products.
@@ -51,7 +51,7 @@ SafetensorsEntry checked_entry(const SafetensorsClaim& claim, std::span<const st
     }
     entry.shape.push_back(static_cast<std::int64_t>(extent));
   }
-  if (claim.shape.size() > most_dimensions) {
+  if (claim.shape.size() > most_tensor_dimensions) {
     throw_input("safetensors", "{}: {}: {} dimensions", where, name, claim.shape.size());
   }
   if (claim.offsets.size() != 2) throw_input("safetensors", "{}: {}: needs two data_offsets", where, name);

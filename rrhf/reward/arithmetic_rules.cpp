@@ -61,10 +61,10 @@ RulePtr read_arithmetic(RuleObject& object) {
                                           near);
 }
 
-constexpr std::array kinds{RuleKind{"arithmetic", read_arithmetic}};
+constexpr std::array arithmetic_kinds{RuleKind{"arithmetic", read_arithmetic}};
 
 }  // namespace
 
-std::span<const RuleKind> arithmetic_rules() { return kinds; }
+std::span<const RuleKind> arithmetic_rules() { return arithmetic_kinds; }
 
 }  // namespace rrhf::reward

@@ -136,13 +136,13 @@ RulePtr read_round(RuleObject& object) {
 
 RulePtr read_constant(RuleObject& object) { return constant_rule(object.number("value")); }
 
-constexpr std::array kinds{
+constexpr std::array combining_kinds{
     RuleKind{"sum", read_sum},   RuleKind{"product", read_product}, RuleKind{"min", read_min},
     RuleKind{"max", read_max},   RuleKind{"not", read_not},         RuleKind{"if", read_if},
     RuleKind{"case", read_case}, RuleKind{"round", read_round},     RuleKind{"constant", read_constant}};
 
 }  // namespace
 
-std::span<const RuleKind> combining_rules() { return kinds; }
+std::span<const RuleKind> combining_rules() { return combining_kinds; }
 
 }  // namespace rrhf::reward

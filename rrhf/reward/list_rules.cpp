@@ -221,12 +221,12 @@ class FoundRule final : public Rule {
 
 RulePtr read_found(RuleObject& object) { return std::make_shared<FoundRule>(object.list("of")); }
 
-constexpr std::array kinds{RuleKind{"share", read_share}, RuleKind{"found", read_found}};
+constexpr std::array share_kinds{RuleKind{"share", read_share}, RuleKind{"found", read_found}};
 
 }  // namespace
 
 std::span<const ListKind> list_kinds() { return list_table; }
 
-std::span<const RuleKind> list_rules() { return kinds; }
+std::span<const RuleKind> list_rules() { return share_kinds; }
 
 }  // namespace rrhf::reward

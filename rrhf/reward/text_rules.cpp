@@ -215,11 +215,11 @@ RulePtr read_repetition(RuleObject& object) {
   return std::make_shared<RepetitionRule>(n, static_cast<Unit>(object.word("unit", units)));
 }
 
-constexpr std::array kinds{RuleKind{"length", read_length}, RuleKind{"regex", read_regex},
-                           RuleKind{"exact", read_exact}, RuleKind{"repetition", read_repetition}};
+constexpr std::array text_kinds{RuleKind{"length", read_length}, RuleKind{"regex", read_regex},
+                                RuleKind{"exact", read_exact}, RuleKind{"repetition", read_repetition}};
 
 }  // namespace
 
-std::span<const RuleKind> text_rules() { return kinds; }
+std::span<const RuleKind> text_rules() { return text_kinds; }
 
 }  // namespace rrhf::reward

@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class HfFolder : public testing::Test {
+class HfFolder : public ::testing::Test {
  protected:
   HfFolder() : root_(fs::temp_directory_path() / ("rrhf-hf-" + std::to_string(::getpid()))) {
     fs::remove_all(root_);

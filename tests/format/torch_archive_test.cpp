@@ -18,19 +18,19 @@ std::string archive_of(const std::vector<FakeTensor>& tensors, const std::vector
   return make_zip(archive_members(state_dict_pickle(tensors), storages), {.zip64 = true});
 }
 
-TorchArchive parse(const std::string& file) { return parse_torch_archive(bytes_of(file), "m.bin"); }
+TorchArchive open_archive(const std::string& file) { return parse_torch_archive(bytes_of(file), "m.bin"); }
 
-std::string refusal(const std::string& file) {
-  const std::string message = refusal_of([&] { parse(file); });
+std::string archive_refusal(const std::string& file) {
+  const std::string message = refusal_of([&] { open_archive(file); });
   if (message != "accepted") {
     EXPECT_TRUE(says(message, "m.bin"));
   }
   return message;
 }
-std::string refusal_of_tensor(const FakeTensor& tensor) { return refusal(archive_of({tensor}, {six_floats})); }
+std::string refusal_of_tensor(const FakeTensor& tensor) { return archive_refusal(archive_of({tensor}, {six_floats})); }
 // Of an archive whose data.pkl holds this.
 std::string refusal_of_pickle(const std::string& pickle) {
-  return refusal(make_zip(archive_members(pickle, {six_floats})));
+  return archive_refusal(make_zip(archive_members(pickle, {six_floats})));
 }
 
 TEST(TorchArchive, GivesTensorsInTheOrderOfTheDict) {
@@ -38,7 +38,7 @@ TEST(TorchArchive, GivesTensorsInTheOrderOfTheDict) {
       {{.name = "b"},
        {.name = "a", .storage_class = "HalfStorage", .key = "1", .numel = 4, .offset = 1, .size = {3}, .stride = {1}}},
       {six_floats, "01234567"});
-  const TorchArchive archive = parse(file);
+  const TorchArchive archive = open_archive(file);
   ASSERT_EQ(archive.tensors.size(), 2u);
   EXPECT_TRUE(archive.has_checksums);
   EXPECT_EQ(archive.tensors[0].name, "b");
@@ -55,12 +55,13 @@ TEST(TorchArchive, GivesTensorsInTheOrderOfTheDict) {
 
 TEST(TorchArchive, SharedAndTransposedViewsKeepOneStorage) {
   // A 2 x 3 tensor, its transpose, and its last column: offset 2, stride 3, reaching element 5.
-  const TorchArchive archive = parse(archive_of({{.name = "w"},
-                                                 {.name = "t", .size = {3, 2}, .stride = {1, 3}},
-                                                 {.name = "c", .offset = 2, .size = {2}, .stride = {3}},
-                                                 {.name = "one", .offset = 5, .size = {}, .stride = {}},
-                                                 {.name = "none", .offset = 6, .size = {0, 3}, .stride = {3, 1}}},
-                                                {six_floats}));
+  const TorchArchive archive =
+      open_archive(archive_of({{.name = "w"},
+                               {.name = "t", .size = {3, 2}, .stride = {1, 3}},
+                               {.name = "c", .offset = 2, .size = {2}, .stride = {3}},
+                               {.name = "one", .offset = 5, .size = {}, .stride = {}},
+                               {.name = "none", .offset = 6, .size = {0, 3}, .stride = {3, 1}}},
+                              {six_floats}));
   ASSERT_EQ(archive.tensors.size(), 5u);
   EXPECT_EQ(archive.storages.size(), 1u);
   EXPECT_EQ(archive.tensors[1].extent(), 6);
@@ -80,7 +81,7 @@ TEST(TorchArchive, KnowsEveryStorageClassOfPlainTensors) {
     const std::string file =
         archive_of({{.storage_class = classes[i].first, .numel = 24 / element_bytes[i], .size = {1}, .stride = {1}}},
                    {six_floats});
-    EXPECT_EQ(parse(file).tensors.at(0).dtype, classes[i].second);
+    EXPECT_EQ(open_archive(file).tensors.at(0).dtype, classes[i].second);
   }
   EXPECT_TRUE(says(refusal_of_tensor({.storage_class = "QInt8Storage"}), "asks for torch.QInt8Storage"));
   EXPECT_TRUE(
@@ -92,7 +93,7 @@ TEST(TorchArchive, ReadsParameters) {
       archive_members(pickle_of("}" + text_op("w") + global_op("torch._utils", "_rebuild_parameter") + tensor_ops({}) +
                                 "\x88" + global_op("collections", "OrderedDict") + ")R\x87Rs"),
                       {six_floats}));
-  EXPECT_EQ(parse(file).tensors.at(0).shape, (std::vector<std::int64_t>{2, 3}));
+  EXPECT_EQ(open_archive(file).tensors.at(0).shape, (std::vector<std::int64_t>{2, 3}));
 }
 
 TEST(TorchArchive, RunsNothing) {
@@ -118,7 +119,7 @@ TEST(TorchArchive, NamesWhatIsNotATensor) {
   EXPECT_TRUE(says(refusal_of_pickle(pickle_of(many)), "n9 is None and 2 more"));
   EXPECT_TRUE(says(refusal_of_pickle(pickle_of("}" + text_op("w") + global_op("torch", "FloatStorage") + ")Rs")),
                    "w: is not a tensor"));
-  EXPECT_TRUE(says(refusal(archive_of({{}, {}}, {six_floats})), "w stands there twice"));
+  EXPECT_TRUE(says(archive_refusal(archive_of({{}, {}}, {six_floats})), "w stands there twice"));
 }
 
 TEST(TorchArchive, RefusesTensorsThatDoNotFitTheirStorage) {
@@ -179,41 +180,41 @@ TEST(TorchArchive, RefusesMetadataThatChangesTheValues) {
 TEST(TorchArchive, ChecksumsAreCheckedWhereThereAreSome) {
   auto members = archive_members(state_dict_pickle({{}}), {six_floats});
   members[0].crc = 1;
-  EXPECT_TRUE(says(refusal(make_zip(members)), "archive/data.pkl has CRC-32"));
+  EXPECT_TRUE(says(archive_refusal(make_zip(members)), "archive/data.pkl has CRC-32"));
   members[0].crc = {};
   members[2].crc = 1;
   const std::string damaged = make_zip(members);
-  const TorchArchive archive = parse(damaged);  // storages are checked when read
+  const TorchArchive archive = open_archive(damaged);  // storages are checked when read
   EXPECT_TRUE(says(refusal_of([&] { verify_member(archive.storages.at(0), "m.bin"); }), "archive/data/0 has CRC-32"));
   for (FakeMember& member : members) member.crc = 0;
   const std::string without = make_zip(members);
-  EXPECT_FALSE(parse(without).has_checksums);
+  EXPECT_FALSE(open_archive(without).has_checksums);
 }
 
 TEST(TorchArchive, RefusesWhatIsNotOne) {
-  EXPECT_TRUE(says(refusal(""), "is empty"));
-  EXPECT_TRUE(says(refusal("version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"));
-  EXPECT_TRUE(says(refusal("<!DOCTYPE html><html>"), "web page"));
+  EXPECT_TRUE(says(archive_refusal(""), "is empty"));
+  EXPECT_TRUE(says(archive_refusal("version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"));
+  EXPECT_TRUE(says(archive_refusal("<!DOCTYPE html><html>"), "web page"));
   // The magic number 0x1950a86a20f9469cfc6c as the first of PyTorch's old pickles.
-  EXPECT_TRUE(
-      says(refusal("\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.\x80\2M\xe9\3."s), "bare pickle as PyTorch before 1.6"));
-  EXPECT_TRUE(says(refusal("sys_info" + std::string(249, '\0') + "ustar"), "a tar as PyTorch before 1.6"));
-  EXPECT_TRUE(says(refusal(le<std::uint64_t>(2) + "{}"), "name it *.safetensors"));
-  EXPECT_TRUE(says(refusal("GGUF and more"), "is no zip archive"));
-  EXPECT_TRUE(says(refusal(make_zip({{.name = "a/readme", .data = "x"}})), "without a data.pkl"));
-  EXPECT_TRUE(says(refusal(make_zip({{.name = "data.pkl", .data = "x"}})), "without a data.pkl"));
+  EXPECT_TRUE(says(archive_refusal("\x80\2\x8a\nl\xfc\x9c\x46\xf9 j\xa8P\x19.\x80\2M\xe9\3."s),
+                   "bare pickle as PyTorch before 1.6"));
+  EXPECT_TRUE(says(archive_refusal("sys_info" + std::string(249, '\0') + "ustar"), "a tar as PyTorch before 1.6"));
+  EXPECT_TRUE(says(archive_refusal(le<std::uint64_t>(2) + "{}"), "name it *.safetensors"));
+  EXPECT_TRUE(says(archive_refusal("GGUF and more"), "is no zip archive"));
+  EXPECT_TRUE(says(archive_refusal(make_zip({{.name = "a/readme", .data = "x"}})), "without a data.pkl"));
+  EXPECT_TRUE(says(archive_refusal(make_zip({{.name = "data.pkl", .data = "x"}})), "without a data.pkl"));
   auto members = archive_members(state_dict_pickle({{}}), {six_floats});
   members[1].data = "big";
-  EXPECT_TRUE(says(refusal(make_zip(members)), "its byte order is \"big\""));
+  EXPECT_TRUE(says(archive_refusal(make_zip(members)), "its byte order is \"big\""));
   members[1].name = "other/data.pkl";
-  EXPECT_TRUE(says(refusal(make_zip(members)), "two state dicts"));
+  EXPECT_TRUE(says(archive_refusal(make_zip(members)), "two state dicts"));
 }
 
 TEST(TorchArchive, RefusesEveryTruncation) {
   const std::string file = archive_of({{}}, {six_floats});
-  EXPECT_EQ(parse(file).tensors.size(), 1u);
+  EXPECT_EQ(open_archive(file).tensors.size(), 1u);
   for (std::size_t length = 0; length < file.size(); ++length) {
-    EXPECT_NE(refusal(file.substr(0, length)), "accepted") << length;
+    EXPECT_NE(archive_refusal(file.substr(0, length)), "accepted") << length;
   }
 }
 

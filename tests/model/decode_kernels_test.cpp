@@ -6,13 +6,10 @@
 #include <cmath>
 
 #include "rrhf/model/cpu_kernels.h"
+#include "tests/model/difference.h"
 
 namespace rrhf::model {
 namespace {
-
-double difference(const at::Tensor& got, const at::Tensor& expected) {
-  return ((got - expected).abs().max() / expected.abs().max()).item<double>();
-}
 
 template <class T>
 void expect_products(const char* isa, double limit) {

@@ -8,6 +8,8 @@
 
 #include <optional>
 
+#include "tests/model/difference.h"
+
 namespace rrhf::model {
 namespace {
 
@@ -46,10 +48,6 @@ at::Tensor whole(const Llama& llama, const Ids& ids) {
   const Ids label{0};
   const at::Tensor logits = llama.logits(make_pack(std::vector<PackInput>{{ids, {label}}}, llama.device()));
   return logits[logits.size(0) - 1];
-}
-
-double difference(const at::Tensor& got, const at::Tensor& expected) {
-  return ((got - expected).abs().max() / expected.abs().max()).item<double>();
 }
 
 struct Case {

@@ -13,7 +13,7 @@ std::vector<Row> rows_of(std::string_view content, DataFormat format = DataForma
   return read_rows(folder.write("data.jsonl", content), format);
 }
 
-std::string refusal(std::string_view content) {
+std::string reading_error(std::string_view content) {
   std::string message = input_error([&] { rows_of(content); });
   for (auto at = message.find("/tmp/"); at != std::string::npos; at = message.find("/tmp/")) {
     message.erase(at, message.find("data.jsonl", at) - at);
@@ -35,7 +35,7 @@ TEST(ReadRows, NeedsNoScores) {
 }
 
 TEST(ReadRows, RefusesWhatCannotBeWrittenAgain) {
-  const std::string message = refusal("{\"query\": \"q\", \"responses\": [\"a\"], \"meta\": {\"p\": NaN}}\n");
+  const std::string message = reading_error("{\"query\": \"q\", \"responses\": [\"a\"], \"meta\": {\"p\": NaN}}\n");
   EXPECT_NE(message.find("data.jsonl:1: /meta/p is NaN"), std::string::npos) << message;
 }
 
@@ -49,8 +49,9 @@ TEST(ReadRows, ConvertsOtherLayoutsAndKeepsWhatElseTheyCarry) {
 
 TEST(ReadRows, RefusesBrokenRowsTogether) {
   EXPECT_EQ(
-      refusal("{\"query\": 3, \"responses\": [\"a\"]}\n{\"query\": \"q\", \"responses\": [\"a\"], \"scores\": [1, 2]}\n"
-              "[1]\n{\"text\": 1}\n{"),
+      reading_error(
+          "{\"query\": 3, \"responses\": [\"a\"]}\n{\"query\": \"q\", \"responses\": [\"a\"], \"scores\": [1, 2]}\n"
+          "[1]\n{\"text\": 1}\n{"),
       "[data] 5 errors:\n"
       "  data.jsonl:1: \"query\" is the number 3; a string is needed\n"
       "  data.jsonl:2: \"scores\" must be a list of 1 numbers (null where there is none), or be left out\n"
@@ -61,8 +62,8 @@ TEST(ReadRows, RefusesBrokenRowsTogether) {
 }
 
 TEST(ReadRows, RefusesAnEmptyFile) {
-  EXPECT_EQ(refusal(" \n"), "[data] data.jsonl: the file is empty; it must hold at least one row");
-  EXPECT_EQ(refusal("[]"), "[data] data.jsonl: holds no row");
+  EXPECT_EQ(reading_error(" \n"), "[data] data.jsonl: the file is empty; it must hold at least one row");
+  EXPECT_EQ(reading_error("[]"), "[data] data.jsonl: holds no row");
 }
 
 TEST(ScoredLine, ReplacesTheScoresAndKeepsAllElseInPlace) {

@@ -11,8 +11,8 @@
 namespace rrhf::train {
 namespace {
 
-using testing::expect_ranks;
-using testing::require;
+using rrhf::testing::expect_ranks;
+using rrhf::testing::require;
 
 TEST(Exchange, EveryRankHasTheFiguresOfAllQueries) {
   expect_ranks(3, [](const distributed::World& world) {

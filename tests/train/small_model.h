@@ -3,7 +3,7 @@
 
 #include "rrhf/model/llama_config.h"
 
-namespace rrhf::testing {
+namespace rrhf::train::testing {
 
 inline model::LlamaConfig small_config(bool tied) {
   model::LlamaConfig config;
@@ -18,4 +18,4 @@ inline model::LlamaConfig small_config(bool tied) {
   return config;
 }
 
-}  // namespace rrhf::testing
+}  // namespace rrhf::train::testing

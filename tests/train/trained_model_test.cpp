@@ -12,8 +12,8 @@
 namespace rrhf::train {
 namespace {
 
-using testing::expect_ranks;
-using testing::require;
+using rrhf::testing::expect_ranks;
+using rrhf::testing::require;
 using testing::small_config;
 
 TEST(TrainedModel, CopiesAreClippedByTheSameNormWhateverTheyMadeOfIt) {
