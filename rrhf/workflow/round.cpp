@@ -11,6 +11,7 @@
 #include "rrhf/core/log.h"
 #include "rrhf/core/staged_folder.h"
 #include "rrhf/core/stop.h"
+#include "rrhf/data/open_rows.h"
 #include "rrhf/reward/summary.h"
 #include "rrhf/workflow/iterate_inputs.h"
 #include "rrhf/workflow/sample.h"
@@ -62,15 +63,15 @@ RunConfig for_own_files(RunConfig config) {
   return config;
 }
 
-// Rewards of a scored file, of all responses or of those by one writer.
-reward::ScoreTotals rewards_of(const fs::path& file, std::optional<std::string_view> writer = {}) {
+// Rewards of a scored file: of all responses, or of those that its rows have beyond those of `source`, row by row.
+reward::ScoreTotals rewards_of(const fs::path& file, const fs::path& source = {}) {
+  std::vector<data::OpenRow> before;
+  if (!source.empty()) before = data::read_open_rows(source, DataFormat::rrhf);
   reward::ScoreTotals totals;
+  std::size_t number = 0;
   for (const reward::Row& row : reward::read_rows(file, DataFormat::rrhf)) {
     std::vector<std::optional<double>> scores = row.before;
-    const char* names = row.json.contains("writers") ? "writers" : "sources";
-    for (std::size_t i = 0; writer && i < scores.size(); ++i) {
-      if (row.json.at(names).at(i) != *writer) scores[i].reset();
-    }
+    if (!before.empty()) std::fill_n(scores.begin(), before.at(number++).responses.size(), std::nullopt);
     totals.add(row, scores);
   }
   return totals;
@@ -88,8 +89,10 @@ Round::Round(const RunConfig& config, std::int64_t number)
 
 fs::path Round::model() const { return number_ == 0 ? fs::path(config_.model.path) : folder_ / "model"; }
 
-std::string Round::writer() const {
-  return fmt::format("round-{:03} {}", number_, name_of(config_.sample.decoding.method));
+// The rows that samples are added to.
+fs::path Round::answered_file() const {
+  const bool earlier = config_.iterate.keep == KeptResponses::all && number_ > 1;
+  return earlier ? before().file("ranked.jsonl") : run_file("queries.jsonl");
 }
 
 // Other draws and another order of the rows than in the rounds before.
@@ -136,13 +139,12 @@ void Round::run() const {
 
 void Round::sample() const {
   SampleTask task{.answers = answers(before().model()),
-                  .data = run_file("queries.jsonl"),
+                  .data = answered_file(),
                   .format = DataFormat::rrhf,
                   .out = file("sampled.jsonl"),
-                  .writer = writer(),
+                  .writer = fmt::format("round-{:03} {}", number_, name_of(config_.sample.decoding.method)),
                   .unique = config_.sample.unique};
   task.answers.decoding.seed += static_cast<std::uint64_t>(number_ - 1);
-  if (config_.iterate.keep == KeptResponses::all && number_ > 1) task.data = before().file("ranked.jsonl");
   const StopSignals signals;
   workflow::sample(task);
 }
@@ -203,7 +205,7 @@ Json Round::figures() const {
   Json line = {{"round", number_},
                {"model", number_ == 0 ? config_.model.path : (folder_.filename() / "model").string()}};
   if (number_ > 0) {
-    line["samples"] = fields_of(rewards_of(file("ranked.jsonl"), writer()));
+    line["samples"] = fields_of(rewards_of(file("ranked.jsonl"), answered_file()));
     line["trained_on"] = fields_of(rewards_of(file("ranked.jsonl")));
   }
   if (path_exists(run_file("held-out.jsonl"))) {

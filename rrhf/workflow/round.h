@@ -42,8 +42,8 @@ class Round {
   std::filesystem::path file(const char* name) const { return folder_ / name; }
   std::filesystem::path run_file(const char* name) const { return output_ / name; }
   Round before() const { return {config_, number_ - 1}; }
-  std::string writer() const;
 
+  std::filesystem::path answered_file() const;
   config::RunConfig train_config() const;
   AnswerSettings answers(const std::filesystem::path& model) const;
   void sample() const;

@@ -205,6 +205,21 @@ def test_first_tokens_are_drawn_with_their_probabilities(
         assert answer["logprob"] == pytest.approx(plain[token].item(), rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_logits_with_the_cache_are_those_without(models: Path, probe: Callable[..., Answers], folder: str) -> None:
+    """Log-probs of whole draws, summed token by token on the cache, beside transformers reading them at once without one."""
+    prompts = prompts_of(models / folder)
+    peer = AutoModelForCausalLM.from_pretrained(models / folder, torch_dtype=torch.float32).eval()
+    draws = probe(models / folder, prompts, {"method": "top-p", "answers": 3, "max_new_tokens": 150}, sequences=5)
+    for prompt, answers in zip(prompts, draws):
+        for answer in answers:
+            labels = answer["tokens"] + [2] * (answer["ending"] == "eos")
+            with torch.no_grad():
+                logits = peer(torch.tensor([prompt + labels]), use_cache=False).logits[0, len(prompt) - 1 : -1].double()
+            expected = torch.log_softmax(logits, -1)[range(len(labels)), labels].sum().item()
+            assert answer["logprob"] == pytest.approx(expected, abs=1e-5 * len(labels), rel=0)
+
+
 def test_text_is_that_of_the_tokenizer(models: Path, probe: Callable[..., Answers]) -> None:
     model = models / "hf"
     tokenizer = AutoTokenizer.from_pretrained(model, use_fast=False)

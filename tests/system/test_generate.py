@@ -21,6 +21,7 @@ from typing import Iterator
 
 import pytest
 
+from made_rows import ranked_rows, write_lines
 from program import ENVIRONMENT, Program, copy_of, refused, wait_for
 from safetensors_file import read_file, write_file
 
@@ -30,6 +31,7 @@ STORY = (
 )
 QUERIES = ["Once upon a time", "Lily and Tom went to the park", "The sun", 'Tom said, "I want', "One day, a bird", "é ü 漢"]
 RAW = ("--template", "none")
+BOS = 1
 
 
 @pytest.fixture
@@ -102,6 +104,30 @@ def test_the_released_encoding_feeds_its_bos(rrhf: Program, model: Path, tmp_pat
 
     fed = answer("released", "The sun")
     assert fed == answer("plain", "The sun" + {"model": "<s>", "eos": "</s>"}[bos]) != answer("plain", "The sun")
+
+
+@pytest.mark.parametrize("bos", ["model", "eos"])
+def test_a_model_trained_as_released_gives_no_empty_answers(rrhf: Program, model: Path, tmp_path: Path, bos: str) -> None:
+    """The release trains BOS as a response's first label. Where the folder's note says otherwise the model says it first:
+    with BOS spelled as EOS, as in the released Alpaca folders, every answer ends before it begins."""
+    rows = ranked_rows(24)
+    data, queries, out = write_lines(tmp_path / "train.jsonl", rows), tmp_path / "queries.txt", tmp_path / "answers.jsonl"
+    queries.write_text("".join(row["query"] + "\n" for row in rows))
+    settings = [f"model.path={model}", f"data.train={data}", f"data.bos_token={bos}", "data.max_length=256", "recipe=released"]
+    settings += ["train.epochs=20", "train.queries_per_step=8", "optimizer.learning_rate=2e-3", f"output={tmp_path / 'run'}"]
+    rrhf("train", *(word for setting in settings for word in ("--set", setting)))
+    trained = tmp_path / "run" / "model"
+
+    def answers() -> list[dict]:
+        rrhf("generate", "--model", trained, *RAW, "--prompts", queries, "--out", out, "--max-new-tokens", 12, "--overwrite")
+        return lines_of(out)
+
+    assert all(line["response"] for line in answers())
+    (trained / "rrhf.json").write_text(json.dumps({"encoding": "plain", "bos_token": bos}))
+    if bos == "eos":
+        assert not any(line["response"] for line in answers())
+    else:
+        assert {line["tokens"][0] for line in answers()} == {BOS}
 
 
 # --- a file of prompts ------------------------------------------------------------------------------------------------

@@ -27,13 +27,18 @@ def lines_of(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def earlier_rows() -> list[dict[str, Any]]:
+    """Rows whose responses are of an earlier run's first round, named as this run's will be."""
+    return [{**row, "writers": ["round-001 top-p"] * len(row["responses"])} for row in ranked_rows(8)]
+
+
 def world(folder: Path, models: Path, **sections: Any) -> Path:
     """A config of two short rounds over eight queries, with three held-out ones."""
     folder.mkdir(exist_ok=True)
     config: dict[str, Any] = {
         "model": {"path": str(models / "hf")},
         "data": {
-            "train": str(write_lines(folder / "train.jsonl", ranked_rows(8))),
+            "train": str(write_lines(folder / "train.jsonl", earlier_rows())),
             "eval": str(write_lines(folder / "held-out.jsonl", ranked_rows(3, seed=2))),
             "max_length": 96,
         },
@@ -90,7 +95,7 @@ def test_two_rounds(whole: tuple[Path, Path, str]) -> None:
         rows = lines_of(folder / "ranked.jsonl")
         assert [len(row["responses"]) for row in rows] == [k + 3 for k in provided]
         assert all(row["writers"][-3:] == [f"round-{number:03} top-p"] * 3 for row in rows)
-        assert all(row["writers"][:-3] == [""] * k for row, k in zip(rows, provided))
+        assert all(row["writers"][:-3] == ["round-001 top-p"] * k for row, k in zip(rows, provided))
         for row in rows:
             words = [len(text.split()) for text in row["responses"]]
             assert row["scores"] == pytest.approx([max(0, 1 - max(0, count - 1) / 20) for count in words])

@@ -29,9 +29,10 @@ def output(repo: Path, runs: Path) -> str:
     return done.stdout
 
 
-def rows_of(output: str) -> dict[str, list[str]]:
-    """The rows of the first table by their title."""
-    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in output.split("\n\n")[1].splitlines()]
+def rows_of(output: str, number: int = 0) -> dict[str, list[str]]:
+    """The rows of a table by their title: 0 rewards, 1 the law, 2 pair accuracies."""
+    table = [part for part in output.split("\n\n") if part.lstrip().startswith("|")][number]
+    cells = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in table.strip().splitlines()]
     return {row[0]: row[1:] for row in cells}
 
 
@@ -49,7 +50,56 @@ def test_the_table_holds_what_the_files_say(output: str, runs: Path) -> None:
     for title, names in files.items():
         for cell, name in zip(table[title], names):
             values = [rewards(runs / f"seed-{seed}" / name) for seed in (1, 2)]
-            assert cell == f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}", (title, name)
+            assert cell == spread(values), (title, name)
+
+
+def spread(values: list[float], digits: int = 3) -> str:
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def mean_best(file: Path, writer: str | None = None) -> float:
+    """The mean over rows of the highest score, of all responses or of one writer's."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    best = [max(s for s, w in zip(row["scores"], row.get("writers", row["scores"])) if writer in (None, w)) for row in rows]
+    return statistics.mean(best)
+
+
+def test_the_law_is_held_against_what_was_trained_on(output: str, runs: Path) -> None:
+    table = rows_of(output, 1)
+    greedy = {"RRHF": "rrhf/round-001/held-out-greedy", "RRHF, round 2": "rrhf/round-002/held-out-greedy"}
+    greedy |= {"RRHF without rank loss": "without-rank/greedy", "SFT": "sft/greedy"}
+    assert list(table)[2:] == list(greedy)
+    seeds = [runs / f"seed-{seed}" for seed in (1, 2)]
+    for title, name in greedy.items():
+        reached = [rewards(folder / f"{name}.jsonl") for folder in seeds]
+        number = 2 if title.endswith("2") else 1
+        ranked = [folder / f"rrhf/round-00{number}/ranked.jsonl" for folder in seeds]
+        samples = [mean_best(file, f"round-00{number} diverse-beam") for file in ranked]
+        everything = [mean_best(file) for file in ranked]
+        expected = [spread(reached)]
+        for best in (samples, everything):
+            expected += [spread(best), spread([mine - theirs for mine, theirs in zip(reached, best)])]
+        if title == "SFT":
+            provided = mean_best(runs / "provided.jsonl")
+            expected = [expected[0], "", "", spread([provided] * 2), spread([mine - provided for mine in reached])]
+        assert table[title] == expected, title
+
+
+def test_pair_accuracies_are_those_of_the_evaluations(output: str, runs: Path) -> None:
+    table = rows_of(output, 2)
+
+    def accuracy(seed: int, place: str) -> float:
+        folder = runs / f"seed-{seed}" / place
+        if place.startswith("rrhf"):
+            return 100 * json.loads((folder / "eval.json").read_text())["rank_accuracy"]
+        events = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return 100 * [line for line in events if line.get("event") == "eval"][-1]["rank_accuracy"]
+
+    places = {"start model": "rrhf/round-000", "RRHF": "rrhf/round-001", "RRHF, round 2": "rrhf/round-002"}
+    places |= {"RRHF without rank loss": "without-rank", "SFT": "sft"}
+    assert list(table)[2:] == list(places)
+    for title, place in places.items():
+        assert table[title][0] == spread([accuracy(seed, place) for seed in (1, 2)], 1), title
 
 
 def test_a_finished_seed_is_not_run_again(output: str, repo: Path, runs: Path) -> None:
