@@ -1,11 +1,13 @@
 // The one binary: finds the subcommand, runs it, and turns what it throws into a message and an exit code.
 
 #include <c10/util/Exception.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -49,16 +51,17 @@ constexpr std::array commands{
 
 namespace {
 
-void print_help(std::FILE* out) {
-  fmt::print(out, "rrhf {}: RRHF fine-tuning of LLaMA models\n\nusage: rrhf COMMAND ...\n\n", RRHF_VERSION);
-  for (const auto& command : rrhf::cli::commands) fmt::print(out, "  {:<9} {}\n", command.name, command.summary);
-  fmt::print(out, "\nrrhf COMMAND --help says more. The README shows a run from data to model.\n");
+std::string help() {
+  std::string text =
+      fmt::format("rrhf {}: RRHF fine-tuning of LLaMA models\n\nusage: rrhf COMMAND ...\n\n", RRHF_VERSION);
+  for (const auto& command : rrhf::cli::commands) text += fmt::format("  {:<9} {}\n", command.name, command.summary);
+  return text + "\nrrhf COMMAND --help says more. The README shows a run from data to model.";
 }
 
 int run(int argc, const char* const* argv) {
   const std::string_view name = argc > 1 ? argv[1] : "";
   if (name == "--help" || name == "-h" || name == "help") {
-    print_help(stdout);
+    fmt::print("{}\n", help());
     return 0;
   }
   if (name == "--version") {
@@ -70,8 +73,8 @@ int run(int argc, const char* const* argv) {
     command.run(argc - 1, argv + 1);
     return 0;
   }
-  if (!name.empty()) fmt::print(stderr, "[usage] {} is not a command\n\n", name);
-  print_help(stderr);
+  if (!name.empty()) rrhf::log("[usage] {} is not a command\n", name);
+  rrhf::log_line(help());
   return 2;
 }
 
@@ -87,13 +90,34 @@ void wait_without_spinning(char** argv) {
   if (!failure) ::execv(program.c_str(), argv);
 }
 
+// Who reads the output may leave, and a disk quota may be reached: neither ends the process by a signal, so that a run
+// can still save, remove what is half-written and say why. Where a standard stream is closed, no file takes its number.
+void outlive_lost_outputs() {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", O_RDONLY);  // writing to it fails, as to a closed one
+  }
+}
+
+[[noreturn]] void throw_lost_results(int error) {
+  if (error == EPIPE) throw rrhf::SaidAlready(1);  // the reader has left, as `head` does
+  rrhf::throw_error("output", "results could not be written to stdout{}{}", error != 0 ? ": " : "",
+                    error != 0 ? std::strerror(error) : "");
+}
+
 // Results that never reached stdout (a full disk) are a failure like any other.
-void require_written_results() {
-  std::cout.flush();
-  errno = 0;
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0 && std::cout) return;
-  rrhf::throw_error("output", "results could not be written to stdout{}{}", errno != 0 ? ": " : "",
-                    errno != 0 ? std::strerror(errno) : "");
+int run_and_write(int argc, const char* const* argv) {
+  try {
+    const int code = run(argc, argv);
+    std::cout.flush();
+    errno = 0;
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) throw_lost_results(errno);
+    return code;
+  } catch (const std::system_error& failure) {
+    if (std::ferror(stdout) == 0) throw;
+    throw_lost_results(failure.code().value());
+  }
 }
 
 // A path that can't be looked at or written is wrong input; a disk that fails or is full is not.
@@ -109,11 +133,10 @@ bool computes(std::string_view command) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  outlive_lost_outputs();
   if (argc > 1 && computes(argv[1])) wait_without_spinning(argv);
   try {
-    const int code = run(argc, argv);
-    require_written_results();
-    return code;
+    return run_and_write(argc, argv);
   } catch (const rrhf::SaidAlready& failure) {
     return failure.exit_code();
   } catch (const rrhf::Error& failure) {

@@ -56,6 +56,10 @@ void write_small_files(const fs::path& folder, const model::LlamaConfig& config,
 
 model::LlamaConfig load_config(const fs::path& folder) {
   if (!is_folder(folder)) throw_input("checkpoint", "{}: no such model folder", folder.string());
+  if (path_exists(folder / "metrics.jsonl") && path_exists(folder / "model" / "config.json")) {
+    throw_input("checkpoint", "{}: is the folder of a run; its model is {}", folder.string(),
+                (folder / "model").string());
+  }
   if (!path_exists(folder / "config.json")) {
     format::refuse_meta_layout(folder);
     throw_input("checkpoint", "{}: has no config.json", folder.string());

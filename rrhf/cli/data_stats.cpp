@@ -70,8 +70,10 @@ class TextStats {
     if (rows_by_group_.empty()) return;
     fmt::print("groups\n");
     std::size_t width = 0;
-    for (const auto& [group, rows] : rows_by_group_) width = std::max(width, group.size());
-    for (const auto& [group, rows] : rows_by_group_) fmt::print("  {:<{}}  {:>9}\n", group, width, with_commas(rows));
+    for (const auto& [group, rows] : rows_by_group_) width = std::max(width, code_points(printable(group)));
+    for (const auto& [group, rows] : rows_by_group_) {
+      fmt::print("  {:<{}}  {:>9}\n", printable(group), width, with_commas(rows));
+    }
     const auto grouped = rows_ - std::min(rows_, grouped_rows());
     if (grouped > 0) fmt::print("  {:<{}}  {:>9}\n", "(none)", width, with_commas(grouped));
   }

@@ -59,6 +59,9 @@ class FileValidator {
       } else {
         skipped = count_tokens(*row.example, problems);
       }
+      if (auto warning = data::stop_warning(*row.example, config_.data.stop_response); !warning.empty()) {
+        problems.push_back({Severity::warning, row.where, std::move(warning)});
+      }
       count(*row.example);
     }
     const auto is_error = [](const Problem& problem) { return problem.severity == Severity::error; };
@@ -69,7 +72,8 @@ class FileValidator {
   }
 
   void count(const RankedExample& row) {
-    counts_.with_empty += !data::empty_responses(row).empty();
+    counts_.with_empty +=
+        !data::empty_responses(row).empty() || !data::stop_warning(row, config_.data.stop_response).empty();
     counts_.with_duplicates += !data::duplicate_responses(row).empty();
     counts_.with_tie += !data::tied_responses(row).empty();
     const bool has_pair = data::has_pair(row, config_.data.responses);

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <vector>
 
 #include "rrhf/cli/command.h"
 #include "rrhf/core/file.h"
@@ -23,11 +25,11 @@ void print_row(const std::string& name, std::size_t width, const train::Totals& 
 
 void print_table(const train::Evaluation& evaluation) {
   std::size_t width = 20;
-  for (const auto& [name, totals] : evaluation.groups) width = std::max(width, code_points(name) + 2);
+  for (const auto& [name, totals] : evaluation.groups) width = std::max(width, code_points(printable(name)) + 2);
   fmt::print("{:<{}} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", "", width, "queries", "ranking accuracy",
              "mean margin", "perplexity (best)", "loss", "rank loss", "SFT loss");
   print_row("all", width, evaluation.all);
-  for (const auto& [name, totals] : evaluation.groups) print_row("  " + name, width, totals);
+  for (const auto& [name, totals] : evaluation.groups) print_row("  " + printable(name), width, totals);
 }
 
 void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
@@ -35,8 +37,13 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
     return arguments.count(name) > 0 ? arguments[name].as<std::string>() : "";
   };
   const std::string per_response = flag("per-response"), json = flag("json");
+  std::vector<std::filesystem::path> used{std::filesystem::path(config.model.path) / "config.json"};
+  used.insert(used.end(), config.data.eval.begin(), config.data.eval.end());
+  used.insert(used.end(), config.data.train.begin(), config.data.train.end());
   for (const std::string& path : {per_response, json}) {
-    if (!path.empty()) require_writable_file(path);
+    if (path.empty()) continue;
+    require_writable_file(path, used);
+    used.emplace_back(path);
   }
   const train::Evaluation evaluation = workflow::evaluate_model(config, per_response);
   if (!json.empty()) write_file_atomically(json, dump_json(train::to_json(evaluation), 2) + "\n");

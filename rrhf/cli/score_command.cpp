@@ -85,9 +85,9 @@ void score_command(int argc, const char* const* argv) {
   if (!length.empty()) {
     overrides.push_back({task.source == Source::model ? "data.max_length" : "score.max_length", length});
   }
-  for (const std::string& path : {json, task.out.string()}) {
-    if (!path.empty()) require_writable_file(path);
-  }
+  if (!task.out.empty()) require_writable_file(task.out);
+  const std::array others{task.data, task.from, task.out};
+  if (!json.empty()) require_writable_file(json, others);
   const StopSignals signals;
   const reward::ScoreSummary summary = workflow::score(task, resolve_config(*arguments, overrides));
   fmt::print("{}", summary.table());

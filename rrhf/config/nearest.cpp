@@ -34,7 +34,17 @@ const Option& nearest_option(std::string_view key, const std::vector<Option>& op
 }
 
 // Beyond this a name is another word, and naming it would only lead astray.
-bool is_near(double distance, std::string_view name) { return distance <= 1.5 + static_cast<double>(name.size()) / 3; }
+bool is_near(double distance, std::string_view name) {
+  const auto size = static_cast<double>(name.size());
+  return distance <= std::min(1.5 + size / 3, 0.75 * size);
+}
+
+// The setting that `key` names and then goes on, as "train.epochs.x" does.
+const Option* setting_before(std::string_view key, const std::vector<Option>& options) {
+  const auto found =
+      std::ranges::find_if(options, [key](const Option& option) { return key.starts_with(option.key + "."); });
+  return found == options.end() ? nullptr : &*found;
+}
 
 std::string section_names() {
   std::vector<std::string_view> names;
@@ -55,6 +65,9 @@ std::string settings_of(std::string_view section, const std::vector<Option>& opt
 }  // namespace
 
 std::string unknown_setting(std::string_view key, const std::vector<Option>& options) {
+  if (const Option* whole = setting_before(key, options)) {
+    return fmt::format("{} is not a setting: {} is one, and has no parts", key, whole->key);
+  }
   const Option& nearest = nearest_option(key, options);
   const bool near = is_near(distance_to(key, nearest), last_part(key));
   const std::string_view section = is_section(section_of(key)) ? section_of(key)

@@ -30,6 +30,11 @@ struct Given {
   std::vector<std::string> mistakes;
 };
 
+// Mistakes that are listed, and characters of a key that are shown.
+constexpr std::size_t most_mistakes = 20, longest_key = 80;
+
+std::string shown_key(const std::string& key) { return printable(shorten(key, longest_key)); }
+
 std::string shown(const Json& value) {
   if (value.is_string()) return fmt::format("\"{}\"", shorten(value.get<std::string>(), 40));
   return value.is_array() && value.size() <= 4 ? value.dump() : describe(value);
@@ -89,15 +94,26 @@ Json override_value(std::string_view text) {
     return parse_json_row(text);
   } catch (const JsonSyntax&) {
     const bool list = text.size() >= 2 && text.front() == '[' && text.back() == ']';
-    return list ? list_of_words(text.substr(1, text.size() - 2)) : Json(valid_utf8(text));
+    return list ? list_of_words(text.substr(1, text.size() - 2)) : Json(std::string(text));
   }
 }
 
 void take_overrides(const std::vector<Override>& overrides, Given& given) {
   for (const Override& override : overrides) {
+    if (find_invalid_utf8(override.value) != std::string_view::npos) {
+      given.mistakes.push_back(fmt::format("--set: the value of {} is not valid UTF-8: {}", shown_key(override.key),
+                                           shorten(override.value, 80)));
+      continue;
+    }
     flatten(
         override.key, override_value(override.value), [](const std::string&) { return "--set"; }, given);
   }
+}
+
+// A string with U+0000 in it would be cut there wherever the system takes it for a path.
+bool has_null_character(const Json& value) {
+  if (value.is_array()) return std::ranges::any_of(value, has_null_character);
+  return value.is_string() && value.get_ref<const std::string&>().find('\0') != std::string::npos;
 }
 
 void assign(const Entry& entry, const std::vector<Option>& options, std::vector<std::string>& mistakes) {
@@ -105,8 +121,11 @@ void assign(const Entry& entry, const std::vector<Option>& options, std::vector<
       std::find_if(options.begin(), options.end(), [&entry](const Option& o) { return o.key == entry.key; });
   if (option == options.end()) {
     const bool like_section = entry.value.is_object() && entry.key.find('.') == std::string::npos;
-    const std::string problem = like_section ? unknown_section(entry.key) : unknown_setting(entry.key, options);
+    const std::string key = shown_key(entry.key);
+    const std::string problem = like_section ? unknown_section(key) : unknown_setting(key, options);
     mistakes.push_back(fmt::format("{}: {}", entry.where, problem));
+  } else if (has_null_character(entry.value)) {
+    mistakes.push_back(fmt::format("{}: {} has the character U+0000 in it", entry.where, entry.key));
   } else if (!option->value.read(entry.value)) {
     mistakes.push_back(
         fmt::format("{}: {} must be {}; found {}", entry.where, entry.key, option->value.kind, shown(entry.value)));
@@ -118,6 +137,15 @@ void apply_preset(SampleConfig& sample) {
   if (preset == nullptr) return;
   sample.decoding = preset->decoding;
   sample.max_prompt_tokens = preset->max_prompt_tokens;
+}
+
+std::string listed(std::vector<std::string> mistakes) {
+  const std::size_t all = mistakes.size();
+  if (all > most_mistakes) {
+    mistakes.resize(most_mistakes);
+    mistakes.push_back(fmt::format("and {} more mistakes", all - most_mistakes));
+  }
+  return fmt::format("{}", fmt::join(mistakes, "\n"));
 }
 
 bool sets_others(std::string_view key) { return key == "recipe" || key == "sample.preset"; }
@@ -155,7 +183,7 @@ Resolved resolve(std::string_view text, std::string_view where, const std::vecto
   take_text(text, where, given);
   take_overrides(overrides, given);
   Resolved result{apply(given, known_rank_losses), {}};
-  if (!given.mistakes.empty()) throw InputError("config", fmt::format("{}", fmt::join(given.mistakes, "\n")));
+  if (!given.mistakes.empty()) throw InputError("config", listed(given.mistakes));
   if (auto warning = mixture_warning(result.config)) result.warnings.push_back(std::move(*warning));
   return result;
 }

@@ -8,9 +8,21 @@
 
 #include "rrhf/core/aside.h"
 #include "rrhf/core/error.h"
+#include "rrhf/core/staged_folder.h"
 
 namespace rrhf {
 namespace fs = std::filesystem;
+namespace {
+
+// What a link at `path` leads to, and `path` itself where there is none.
+fs::path behind_link(const fs::path& path) {
+  std::error_code failure;
+  if (!fs::is_symlink(path, failure)) return path;
+  fs::path target = fs::canonical(path, failure);
+  return failure ? path : target;
+}
+
+}  // namespace
 
 bool path_exists(const fs::path& path) {
   std::error_code failure;
@@ -61,15 +73,18 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
   write_file_atomically(path, [&](std::ostream& out) { out.write(content.data(), std::ssize(content)); });
 }
 
-void write_file_atomically(const fs::path& path, const std::function<void(std::ostream&)>& write) {
-  const fs::path temporary = aside(path, "tmp");
+void write_file_atomically(const fs::path& link_or_path, const std::function<void(std::ostream&)>& write) {
+  const fs::path path = behind_link(link_or_path), temporary = aside(path, "tmp");
+  remove_abandoned(path.has_parent_path() ? path.parent_path() : ".", path.filename().string());
   std::error_code ignored;
   try {
     std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
     if (!out) throw_error("file", "{}: could not be created: {}", path.string(), std::strerror(errno));
+    errno = 0;
     write(out);
-    out.close();
+    out.flush();
     if (!out) throw_error("file", "{}: could not be written: {}", path.string(), std::strerror(errno));
+    out.close();
     sync_to_disk(temporary, O_WRONLY);
     fs::rename(temporary, path);
   } catch (const fs::filesystem_error& failure) {
@@ -82,7 +97,9 @@ void write_file_atomically(const fs::path& path, const std::function<void(std::o
 }
 
 void require_writable_file(const fs::path& path) {
-  if (is_folder(path)) throw_input("file", "{}: is a folder; the name of a file to write is needed", path.string());
+  if (const std::string_view kind = kind_of_file(path); kind != "nothing" && kind != "a regular file") {
+    throw_input("file", "{}: is {}; the name of a file to write is needed", path.string(), kind);
+  }
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   if (!is_folder(folder)) throw_input("file", "{}: there is no such folder: {}", path.string(), folder.string());
   // Permission bits do not tell (root, read-only file systems): only a write does.
@@ -92,6 +109,16 @@ void require_writable_file(const fs::path& path) {
     throw_input("file", "{}: can't be written: {}", path.string(), std::strerror(errno));
   }
   fs::remove(probe, ignored);
+}
+
+void require_writable_file(const fs::path& path, std::span<const fs::path> others) {
+  require_writable_file(path);
+  for (const fs::path& other : others) {
+    std::error_code failure;
+    if (fs::weakly_canonical(path, failure) != fs::weakly_canonical(other, failure)) continue;
+    throw_input("file", "{}: would be written over {}, which this command reads or writes; choose another name",
+                path.string(), other.string());
+  }
 }
 
 bool missing_or_empty(const fs::path& folder) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -29,15 +30,21 @@ void require_regular_file(const std::filesystem::path& path);
 std::string read_file(const std::filesystem::path& path);
 
 /// Writes `path` aside (`.NAME.tmp-PID` in the same folder), syncs it and renames it: readers see the old file or the
-/// new one, whole. Throws Error when the folder is not writable or the disk is full; the old file is then untouched.
+/// new one, whole. A link stays: what it leads to is written. What processes that were killed had been writing for the
+/// same path is removed. Throws Error when the folder is not writable or the disk is full; the old file is then
+/// untouched.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 /// The same for content that is written piece by piece into a stream.
 void write_file_atomically(const std::filesystem::path& path, const std::function<void(std::ostream&)>& write);
 
 /// Asked before long work: could write_file_atomically() write here? Throws InputError when the folder is missing or
-/// not writable, or when `path` is a folder itself. Leaves nothing behind.
+/// not writable, or when anything but a regular file is there, which it would replace. Leaves nothing behind.
 void require_writable_file(const std::filesystem::path& path);
+
+/// The same for one of several outputs. Throws InputError also when `path` is one of `others`: what is read, or another
+/// output.
+void require_writable_file(const std::filesystem::path& path, std::span<const std::filesystem::path> others);
 
 /// True when the folder is missing or holds nothing.
 bool missing_or_empty(const std::filesystem::path& folder);

@@ -28,15 +28,14 @@ class Screen {
   void line(std::string_view text) {
     const std::scoped_lock lock(mutex_);
     clear_status();
-    fmt::print(stderr, "{}\n", text);
+    write(fmt::format("{}\n", text));
   }
 
   void status(std::string text) {
     const std::scoped_lock lock(mutex_);
     const std::size_t width = terminal_width();
     if (code_points(text) > width) text = width > 3 ? shorten(text, width - 3) : "";
-    fmt::print(stderr, "\r\x1b[K{}", text);
-    std::fflush(stderr);
+    write("\r\x1b[K" + text);
     status_stands_ = true;
   }
 
@@ -58,8 +57,14 @@ class Screen {
   }
 
  private:
+  // A terminal that was closed and a full disk under a log end no run: what can't be said is dropped.
+  static void write(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stderr);
+    std::fflush(stderr);
+  }
+
   void clear_status() {
-    if (status_stands_) fmt::print(stderr, "\r\x1b[K");
+    if (status_stands_) write("\r\x1b[K");
     status_stands_ = false;
   }
 

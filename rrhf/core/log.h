@@ -13,6 +13,7 @@
 namespace rrhf {
 
 /// Prints a line on stderr. Clears a progress bar that stands there first; the bar comes back with its next update.
+/// Where stderr can't be written to any more, the line is dropped.
 void log_line(std::string_view text);
 
 /// Prints a line of results on stdout, after clearing a bar that stands on the same terminal.

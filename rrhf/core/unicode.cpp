@@ -1,5 +1,7 @@
 #include "rrhf/core/unicode.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 
@@ -95,6 +97,22 @@ std::vector<std::string_view> split_words(std::string_view text) {
     text.remove_prefix(end);
   }
   return words;
+}
+
+std::string printable(std::string_view text) {
+  std::string result;
+  for (std::size_t at = 0; at < text.size();) {
+    const Decoded next = decode(text, at);
+    const std::size_t length = std::max<std::size_t>(1, next.length);
+    const bool control = next.length > 0 && (next.code < 0x20 || (next.code >= 0x7f && next.code < 0xa0));
+    if (control) {
+      result += fmt::format("\\u{:04x}", static_cast<std::uint32_t>(next.code));
+    } else {
+      result += text.substr(at, length);
+    }
+    at += length;
+  }
+  return result;
 }
 
 std::size_t code_points(std::string_view text) {

@@ -22,6 +22,10 @@ std::string_view strip(std::string_view text);
 /// What stands between white space, as Python's str.split(): no empty parts.
 std::vector<std::string_view> split_words(std::string_view text);
 
+/// `text` with control characters (U+0000-001F, U+007F-009F) as "\u001b" has them, so that nothing of it moves a
+/// terminal's cursor or breaks a line.
+std::string printable(std::string_view text);
+
 /// Number of code points; invalid bytes count as one each.
 std::size_t code_points(std::string_view text);
 

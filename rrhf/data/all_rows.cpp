@@ -4,6 +4,7 @@
 #include <set>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
 #include "rrhf/data/encode.h"
 
 namespace rrhf::data {
@@ -13,6 +14,14 @@ double file_bytes(const std::filesystem::path& path) {
   std::error_code failure;
   const auto size = std::filesystem::file_size(path, failure);
   return failure ? 0 : static_cast<double>(size);
+}
+
+void require_files(const std::vector<std::filesystem::path>& files) {
+  std::string missing;
+  for (const auto& file : files) {
+    if (!path_exists(file)) missing += fmt::format("{}{}: No such file", missing.empty() ? "" : "\n", file.string());
+  }
+  if (!missing.empty()) throw InputError("data", missing);
 }
 
 void note_warning(RowFacts& facts, const Problem& warning) {
@@ -38,6 +47,9 @@ void visit_row(ReadRow& row, const RowChecks& checks, RowFacts& facts, RowErrors
       return errors.add({Severity::error, row.where, std::move(*mistake)});
     }
   }
+  if (std::string warning = stop_warning(*row.example, checks.stop_responses); !warning.empty()) {
+    note_warning(facts, {Severity::warning, row.where, std::move(warning)});
+  }
   RowFacts::File& file = facts.files.back();
   file.rows += 1;
   file.pairs = file.pairs || has_pair(*row.example, checks.responses);
@@ -55,6 +67,7 @@ std::int64_t RowFacts::rows() const {
 RowFacts visit_rows(const std::vector<std::filesystem::path>& files, const RowChecks& checks,
                     const std::function<void(const RankedExample&)>& visit,
                     const std::function<void(double)>& on_progress) {
+  require_files(files);
   double all_bytes = 0;
   for (const auto& file : files) all_bytes += file_bytes(file);
   RowFacts facts;

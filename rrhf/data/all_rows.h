@@ -36,11 +36,12 @@ struct RowChecks {
   DataFormat format = DataFormat::automatic;
   ResponseChoice responses = ResponseChoice::all;
   const text::PromptTemplate* prompt_template = nullptr;  ///< null: settings_mistake() is not asked
+  bool stop_responses = false;                            ///< data.stop_response
 };
 
 /// Shows `visit` each row with the place of its file, until one is found that is wrong; then only looks for others.
-/// `on_progress` gets the share read of all files. Throws InputError naming up to 20 errors and their count when there
-/// are any, and when there is no row.
+/// `on_progress` gets the share read of all files. Throws InputError naming all files that are not there, before it
+/// reads any; naming up to 20 errors and their count when there are any; and when there is no row.
 RowFacts visit_rows(const std::vector<std::filesystem::path>& files, const RowChecks& checks,
                     const std::function<void(const RankedExample&)>& visit,
                     const std::function<void(double)>& on_progress = {});

@@ -80,6 +80,10 @@ bool has_pair(const RankedExample& row, ResponseChoice choice);
 std::optional<std::string> settings_mistake(const RankedExample& row, const text::PromptTemplate& prompt_template,
                                             ResponseChoice responses);
 
+/// The responses that have text which `stop_response` cuts down to nothing: "response 1 is empty after ...". Empty
+/// where there are none, or without stop_response.
+std::string stop_warning(const RankedExample& row, bool stop_responses);
+
 /// Encodes rows one after the other. Holds references: tokenizer and template must outlive it. Safe from several
 /// threads.
 class RowEncoder {

@@ -72,7 +72,9 @@ void RowReader::State::choose_layout(DataFormat format) {
                   "in one array [...]",
                   looked_at.front().where.text());
     }
-    throw_input("data", "{}: no row of a known layout. {}. {} (data.format, name, keys):\n{}", file, first_seen,
+    const bool more = looked_at.size() == rows_looked_at || bytes >= bytes_looked_at;
+    throw_input("data", "{}: no row of a known layout{}. {}. {} (data.format, name, keys):\n{}", file,
+                more ? fmt::format(" among the first {}", looked_at.size()) : "", first_seen,
                 format == DataFormat::automatic ? "Known layouts" : "Layouts of this data.format",
                 list_layouts(format));
   }

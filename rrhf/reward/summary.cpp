@@ -6,6 +6,8 @@
 #include <cmath>
 #include <limits>
 
+#include "rrhf/core/unicode.h"
+
 namespace rrhf::reward {
 namespace {
 
@@ -82,7 +84,7 @@ std::string ScoreSummary::table() const {
                                  "rows", "responses", "mean", "deviation", "least", "most", "mean of best",
                                  "tied pairs", "pairs", "pair accuracy");
   text += table_row("all", all);
-  for (const auto& [name, totals] : groups) text += table_row("  " + name, totals);
+  for (const auto& [name, totals] : groups) text += table_row("  " + printable(name), totals);
   return text;
 }
 

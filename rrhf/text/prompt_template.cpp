@@ -29,6 +29,7 @@ std::string read_template(const std::string& path) {
   if (!std::filesystem::exists(path, failure)) {
     throw_input("template", "{}: neither a template (none, alpaca, alpaca-split) nor a text file that is there", path);
   }
+  require_regular_file(path);
   std::string text = read_file(path);
   if (const std::size_t bad = find_invalid_utf8(text); bad != std::string_view::npos) {
     throw_input("template", "{}: not valid UTF-8 (byte {})", path, bad);

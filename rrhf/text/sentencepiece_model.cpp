@@ -75,6 +75,7 @@ std::string read_sentencepiece_model(const fs::path& folder) {
     }
     throw_input("tokenizer", "{}: has no tokenizer.model: {}", folder.string(), advice);
   }
+  require_regular_file(path);
   std::string bytes = read_file(path);
   if (bytes.starts_with("version https://git-lfs")) {
     throw_input("tokenizer",

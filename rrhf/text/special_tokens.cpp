@@ -70,6 +70,7 @@ class Reader {
     const fs::path path = folder_ / name;
     std::error_code failure;
     if (!fs::exists(path, failure)) return Json::object();
+    require_regular_file(path);
     Json value = parse_json(read_file(path), "tokenizer", path.string());
     if (value.is_object()) return value;
     wrong(fmt::format("{} is {}; an object is needed", name, describe(value)));

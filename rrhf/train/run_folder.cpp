@@ -10,6 +10,7 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
 #include "rrhf/core/staged_folder.h"
 
 namespace rrhf::train {
@@ -142,14 +143,18 @@ bool RunFolder::evaluated(std::int64_t step) const {
 
 void RunFolder::keep_metrics_until(std::int64_t step) const {
   const fs::path file = path_ / "metrics.jsonl";
-  if (!fs::exists(file)) return;
   std::string kept;
+  std::int64_t steps = 0;
   each_metric([&](const Json& json, const std::string& line) {
     const bool earlier = step > 0 && json.value("step", step + 1) <= step;
     if (earlier) kept += line + "\n";
+    steps += earlier && !json.contains("event");
     return earlier;
   });
-  write_file_atomically(file, kept);
+  if (steps < step) {
+    warn("{}: has lines of {} of the {} steps before the checkpoint; the others are lost", file.string(), steps, step);
+  }
+  if (path_exists(file)) write_file_atomically(file, kept);
 }
 
 void RunFolder::write_metrics(const Json& line) {

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // To be raised with any change to what rows become: to the readers, the tokenizer, the encoding or the file.
-constexpr int reading_version = 1;
+constexpr int reading_version = 2;
 
 // $XDG_CACHE_HOME/rrhf/tokens, else ~/.cache/rrhf/tokens; nothing where there is no home.
 std::optional<fs::path> users_cache() {
@@ -177,8 +177,10 @@ class FileTokenizer {
 
   void write(const data::TokenWriter::Sink& sink, std::string_view key) const {
     data::TokenWriter writer(sink, key, tokenizer_.size());
-    const data::RowChecks checks{
-        .format = config_.data.format, .responses = config_.data.responses, .prompt_template = &template_};
+    const data::RowChecks checks{.format = config_.data.format,
+                                 .responses = config_.data.responses,
+                                 .prompt_template = &template_,
+                                 .stop_responses = config_.data.stop_response};
     RowBatches batches(encoder_, writer);
     Progress progress;
     const data::RowFacts facts = data::visit_rows(

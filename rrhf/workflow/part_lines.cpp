@@ -1,7 +1,5 @@
 #include "rrhf/workflow/part_lines.h"
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
 #include <sstream>
@@ -22,15 +20,9 @@ std::string part_line(std::size_t row, const std::string& line) {
 }  // namespace
 
 void require_free_place(const fs::path& out, Existing existing) {
-  std::error_code failure;
-  if (fs::is_directory(out, failure)) throw_input("output", "{}: is a folder; a file is needed", out.string());
-  if (existing == Existing::keep && fs::exists(out, failure)) {
+  require_writable_file(out);
+  if (existing == Existing::keep && path_exists(out)) {
     throw_input("output", "{}: is there already; --overwrite begins anew", out.string());
-  }
-  const fs::path folder = out.has_parent_path() ? out.parent_path() : fs::path(".");
-  if (!fs::is_directory(folder, failure)) throw_input("output", "{}: is not a folder", folder.string());
-  if (::access(folder.c_str(), W_OK) != 0) {
-    throw_input("output", "{}: the folder is not writable: {}", folder.string(), std::strerror(errno));
   }
 }
 

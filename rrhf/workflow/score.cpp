@@ -1,7 +1,5 @@
 #include "rrhf/workflow/score.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -34,9 +32,7 @@ void require_free_place(const ScoreTask& task) {
   if (!task.force && fs::exists(task.out)) {
     throw_input("score", "{}: is there already; --force overwrites it", task.out.string());
   }
-  const fs::path folder = fs::absolute(task.out).parent_path();
-  if (!fs::is_directory(folder)) throw_input("score", "{}: no such folder", folder.string());
-  if (::access(folder.c_str(), W_OK) != 0) throw_input("score", "{}: the folder is not writable", folder.string());
+  require_writable_file(task.out);
 }
 
 std::vector<reward::Row> read_rows(const ScoreTask& task, const config::RunConfig& config) {

@@ -306,7 +306,7 @@ BAD_FLAGS = {
     "an unknown dtype": (("--prompt", "a", "--dtype", "int8"), ("--dtype int8", "bfloat16")),
     "a prompt of one token": (("--prompt", "a", "--max-prompt-tokens", "1"), ("--max-prompt-tokens 1", "2")),
     "an unknown flag": (("--prompt", "a", "--topp", "0.9"), ("topp",)),
-    "a folder that is not there": (("--prompts", "{prompts}", "--out", "nowhere/out"), ("nowhere", "not a folder")),
+    "a folder that is not there": (("--prompts", "{prompts}", "--out", "nowhere/out"), ("nowhere", "no such folder")),
     "an out that is a folder": (("--prompts", "{prompts}", "--out", "/tmp"), ("/tmp", "is a folder")),
     "a file that is not there": (("--prompts", "missing.jsonl", "--out", "x"), ("missing.jsonl",)),
 }
