@@ -110,8 +110,8 @@ void outlive_lost_outputs() {
 int run_and_write(int argc, const char* const* argv) {
   try {
     const int code = run(argc, argv);
-    std::cout.flush();
     errno = 0;
+    std::cout.flush();
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) throw_lost_results(errno);
     return code;
   } catch (const std::system_error& failure) {

@@ -62,5 +62,11 @@ TEST(Unicode, CountsAndShortensByCodePoints) {
             "a...");
 }
 
+TEST(Printable, WritesControlCharactersOut) {
+  EXPECT_EQ(printable("a\x1b[2J\n\tb\x7f \u0085 \u00e9 \u6f22"),
+            "a\\u001b[2J\\u000a\\u0009b\\u007f \\u0085 \u00e9 \u6f22");
+  EXPECT_EQ(printable("\xff"), "\xff") << "what is not UTF-8 is left to valid_utf8()";
+}
+
 }  // namespace
 }  // namespace rrhf

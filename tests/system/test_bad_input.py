@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-from program import Program
+from program import Program, copy_of
 
 Config = Callable[..., Path]
 Refuse = Callable[..., str]
@@ -211,6 +212,15 @@ BAD_SETTINGS = [
     (("train.queries_per_step=9223372036854775807",), ("train.queries_per_step", "at most 1000000000")),
     (("train.max_steps=NaN",), ("train.max_steps", "found NaN")),
     (("optimizer.learning_rate=1e999",), ("optimizer.learning_rate", "beyond what a double holds")),
+    (("train.epochs.x=3",), ("train.epochs.x is not a setting: train.epochs is one, and has no parts",)),
+    (("data.train.path=a",), ("data.train.path is not a setting: data.train is one",)),
+    (("sample.q=3",), ("sample.q is not a setting. Settings of sample",)),
+    (("data.train=[no1,no2]",), ("no1: No such file", "no2: No such file")),
+    (('output="a\\u0000b"',), ("output has the character U+0000",)),
+    (('data.train=["a\\u0000b"]',), ("data.train has the character U+0000",)),
+    (("output=\udcff/run",), ("the value of output is not valid UTF-8",)),
+    (("train." + "x" * 5000 + "=1",), ("train." + "x" * 74 + "... is not a setting",)),
+    (("train.\x1b[2J=1",), ("train.\\u001b[2J is not a setting",)),
     (("train.seed",), ("--set train.seed", "key=value")),
     (("=3",), ("=3", "key=value")),
 ]
@@ -220,6 +230,11 @@ BAD_SETTINGS = [
 def test_settings(settings: tuple[str, ...], words: tuple[str, ...], refuse: Refuse, make_config: Config) -> None:
     flags = [part for setting in settings for part in ("--set", setting)]
     refuse("train", make_config(), *flags, words=words)
+
+
+def test_twenty_mistakes_are_named(refuse: Refuse, make_config: Config) -> None:
+    flags = [part for number in range(50) for part in ("--set", f"train.x{number}=1")]
+    refuse("train", make_config(), *flags, words=("train.x19 is", "and 30 more mistakes"), lines=21)
 
 
 @pytest.mark.parametrize("setting,words", [
@@ -329,6 +344,16 @@ def test_settings_alone_have_no_name_for_an_output(
     settings = [f"model.path={models / 'hf'}", f"data.train={good_data}", "train.epochs=1"]
     result = rrhf("train", *(part for setting in settings for part in ("--set", setting)), check=False)
     assert result.returncode == 2 and "output" in result.stderr and "[internal]" not in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("name", ["tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "template.txt"])
+def test_a_fifo_is_not_waited_for(name: str, build_dir: Path, make_config: Config, models: Path, tmp_path: Path) -> None:
+    model = copy_of(models / "hf", tmp_path / "model")
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name)
+    config = make_config(model={"path": str(model)}, data={"template": str(model / name)} if "template" in name else {})
+    result = subprocess.run([build_dir / "rrhf", "train", config], text=True, capture_output=True, timeout=20)
+    assert result.returncode == 2 and f"{name}: is a FIFO" in result.stderr
 
 
 # --- output -----------------------------------------------------------------------------------------------------------
@@ -476,3 +501,9 @@ def test_only_the_fast_tokenizer(refuse_model: Callable[..., None], folder: Path
 def test_a_model_that_is_not_implemented(fields: dict[str, Any], refuse_model: Callable[..., None], folder: Path) -> None:
     change_config(folder, **fields)
     refuse_model(next(iter(fields)), "config.json")
+
+
+def test_the_folder_of_a_run_is_not_its_model(refuse: Refuse, rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path) -> None:
+    config, run = make_config(), tmp_path / "run"
+    rrhf("train", config)
+    refuse("eval", config, "--model", run, "--data", good_data, words=(f"{run}: is the folder of a run; its model is {run / 'model'}",))

@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -85,6 +85,19 @@ def test_validate_needs_a_pair_unless_nothing_is_ranked(rrhf: Program, file: Pat
     result = rrhf("data", "validate", file, check=False)
     assert result.returncode == 2 and "no pair in the whole file" in result.stdout
     assert rrhf("data", "validate", file, "--set", "objective.rank_loss=none").stdout.count("error") == 0
+
+
+def test_a_response_that_stop_response_empties_is_warned_of(
+    rrhf: Program, file: Path, make_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    write(file, [{"query": "a", "responses": ["\n\nHuman: b", "c", ""], "scores": [1, 2, 0]}])
+    told = "response 0 is empty once data.stop_response has cut where the dialogue goes on"
+    flags = ("--set", "data.stop_response=true")
+    stopped, plain = rrhf("data", "validate", file, *flags).stdout, rrhf("data", "validate", file).stdout
+    assert told in stopped and told not in plain
+    write(file, [{"query": "a", "responses": ["\n\nHuman: b", "c"], "scores": [1, 2]}])
+    assert "(1 with an empty response" in rrhf("data", "validate", file, *flags).stdout
+    assert told in rrhf("train", make_config(data={"train": str(file), "stop_response": True})).stderr
 
 
 def test_validate_counts_tokens_with_a_model(rrhf: Program, file: Path, models: Path) -> None:

@@ -35,7 +35,11 @@ def weights(run: Path) -> bytes:
     return (run / "model" / "model.safetensors").read_bytes()
 
 
-def test_one_seed_gives_the_same_bytes(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", ["1", "3"])
+def test_one_seed_gives_the_same_bytes(
+    threads: str, rrhf: Program, make_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "OMP_NUM_THREADS", threads)
     for name in ("first", "second"):
         rrhf("train", make_config(name, data={"eval_fraction": 0.2}, train={"epochs": 2}))
     assert weights(tmp_path / "first") == weights(tmp_path / "second")
@@ -166,6 +170,15 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(
     assert len(list((run / "checkpoints").iterdir())) <= 2
     again = rrhf("train", config, "--resume")
     assert "already trained" in again.stderr
+
+
+def test_lost_lines_of_metrics_are_said(rrhf: Program, build_dir: Path, make_config: Config, tmp_path: Path) -> None:
+    config, file = make_config("stopped", **LONG), tmp_path / "stopped" / "metrics.jsonl"
+    stop_in_the_middle(build_dir / "rrhf", config, tmp_path / "stopped", signal.SIGINT)
+    kept = [line for line in file.read_text().splitlines() if "event" not in line]
+    file.write_text("".join(line + "\n" for line in kept[:3]))
+    result = rrhf("train", config, "--resume")
+    assert f"metrics.jsonl: has lines of 3 of the {len(kept)} steps before the checkpoint" in result.stderr
 
 
 def test_resuming_with_other_settings_is_refused(rrhf: Program, make_config: Config) -> None:
