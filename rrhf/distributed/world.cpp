@@ -13,14 +13,19 @@
 
 namespace rrhf::distributed {
 
+using Works = std::vector<c10::intrusive_ptr<c10d::Work>>;
+
 struct Flight {
-  c10::intrusive_ptr<c10d::Work> work;
+  Works works;
   std::shared_ptr<Group> group;
   const char* operation;
   std::function<void()> then;  // what is left to do once the work is done, if anything
 };
 
 namespace {
+
+// From here on a gathering's memory counts for more than its latency.
+constexpr std::size_t large_gathering = std::size_t{1} << 20;
 
 template <class Start>
 Pending begin(const std::shared_ptr<Group>& group, const char* operation, Start start,
@@ -47,7 +52,7 @@ void Pending::wait() {
   Watch& watch = *flight->group->watch;
   watch.waits();
   try {
-    flight->work->wait();
+    for (const auto& work : flight->works) work->wait();
     if (flight->then) flight->then();
   } catch (const std::exception& failure) {
     watch.failed_in(flight->operation, failure.what());
@@ -57,11 +62,13 @@ void Pending::wait() {
 
 World::World(Place place, std::shared_ptr<Group> group) : place_(std::move(place)), group_(std::move(group)) {}
 
+bool World::of_gloo() const { return group_->backend->getBackendName() == "gloo"; }
+
 Pending World::all_reduce(at::Tensor& tensor) const {
   if (!group_) return {};
   return begin(group_, "all_reduce", [&](c10d::Backend& backend) {
     std::vector<at::Tensor> tensors{tensor};
-    return backend.allreduce(tensors);
+    return Works{backend.allreduce(tensors)};
   });
 }
 
@@ -70,9 +77,23 @@ Pending World::all_gather(at::Tensor& whole, const at::Tensor& part) const {
     if (whole.const_data_ptr() != part.const_data_ptr()) whole.view(-1).copy_(part.view(-1));
     return {};
   }
+  at::Tensor from = part.view(-1), into = whole.view(-1);
+  if (!of_gloo() || into.nbytes() < large_gathering) {
+    return begin(group_, "all_gather",
+                 [&](c10d::Backend& backend) { return Works{backend._allgather_base(into, from)}; });
+  }
+  // c10d has Gloo gather into a copy of the whole. Parts that each rank sends from where they lie need no memory.
+  const auto slice = [&](int rank) { return into.narrow(0, rank * from.numel(), from.numel()); };
+  if (slice(rank()).const_data_ptr() != from.const_data_ptr()) slice(rank()).copy_(from);
   return begin(group_, "all_gather", [&](c10d::Backend& backend) {
-    at::Tensor from = part.view(-1), into = whole.view(-1);
-    return backend._allgather_base(into, from);
+    Works works;
+    for (int rank = 0; rank < size(); ++rank) {
+      std::vector<at::Tensor> tensors{slice(rank)};
+      c10d::BroadcastOptions options;
+      options.rootRank = rank;
+      works.push_back(backend.broadcast(tensors, options));
+    }
+    return works;
   });
 }
 
@@ -82,9 +103,9 @@ Pending World::reduce_scatter(at::Tensor& part, const at::Tensor& whole) const {
     return {};
   }
   at::Tensor from = whole.view(-1), into = part.view(-1);
-  if (group_->backend->getBackendName() != "gloo") {
+  if (!of_gloo()) {
     return begin(group_, "reduce_scatter",
-                 [&](c10d::Backend& backend) { return backend._reduce_scatter_base(into, from); });
+                 [&](c10d::Backend& backend) { return Works{backend._reduce_scatter_base(into, from)}; });
   }
   // c10d has Gloo sum a copy of the whole and takes the slice of it; in place it needs no memory.
   const at::Tensor slice = from.narrow(0, rank() * into.numel(), into.numel());
@@ -92,7 +113,7 @@ Pending World::reduce_scatter(at::Tensor& part, const at::Tensor& whole) const {
       group_, "reduce_scatter",
       [&](c10d::Backend& backend) {
         std::vector<at::Tensor> tensors{from};
-        return backend.allreduce(tensors);
+        return Works{backend.allreduce(tensors)};
       },
       [slice, into] { into.copy_(slice); });
 }
@@ -103,7 +124,7 @@ Pending World::broadcast(at::Tensor& tensor, int from) const {
     std::vector<at::Tensor> tensors{tensor};
     c10d::BroadcastOptions options;
     options.rootRank = from;
-    return backend.broadcast(tensors, options);
+    return Works{backend.broadcast(tensors, options)};
   });
 }
 

@@ -98,6 +98,8 @@ class World {
   void failed(const std::exception& failure) const noexcept;
 
  private:
+  bool of_gloo() const;
+
   Place place_;
   std::shared_ptr<Group> group_;  // none: one process
 };

@@ -45,13 +45,13 @@ std::vector<std::int64_t> unit_sizes(const model::LlamaConfig& config) {
 }
 
 // Bytes of the rooms in which units are made whole on their way through a rank that keeps a part of each: two for
-// weights, two for gradients (three with a tied head, whose gradient stays open), one for a part of a sum, and on CPUs
-// one that Gloo gathers through. All fit the largest unit (docs/distributed-memory.md).
-std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow, std::int64_t wide, std::int64_t parts,
-                           bool cpu) {
+// weights, two for gradients (three with a tied head, whose gradient stays open), one for a part of a sum. All fit the
+// largest unit (docs/distributed-memory.md).
+std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow, std::int64_t wide,
+                           std::int64_t parts) {
   const std::int64_t unit = std::ranges::max(unit_sizes(config));
-  const std::int64_t gradients = config.tie_word_embeddings ? 3 : 2, weights = cpu ? 3 : 2;
-  return unit * (weights * narrow + gradients * wide) + unit * wide / parts;
+  const std::int64_t gradients = config.tie_word_embeddings ? 3 : 2;
+  return unit * (2 * narrow + gradients * wide) + unit * wide / parts;
 }
 
 }  // namespace
@@ -105,7 +105,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   return {.weights = share * bytes_of(narrow),
           .gradients = share * bytes_of(wide),
           .optimizer = share * bytes_of(wide) * (narrow == wide ? 2 : 3),
-          .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(wide), parts, sharing.cpu) : 0,
+          .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(wide), parts) : 0,
           .activations = pass.activations,
           .logits = pass.logits,
           .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};

@@ -57,6 +57,20 @@ TEST_P(Collectives, AllGatherPutsThePartsInOrderOfRank) {
   });
 }
 
+TEST_P(Collectives, LargePartsAreGatheredAlike) {
+  expect_ranks(size(), [](const World& world) {
+    constexpr std::int64_t length = 300'000;  // together more than a megabyte in any dtype
+    const at::Tensor part = at::full({length}, world.rank(), at::TensorOptions(dtype()));
+    at::Tensor apart = at::full({world.size() * length}, -1, part.options()), own = apart.clone();
+    at::Tensor slice = own.narrow(0, world.rank() * length, length);
+    slice.copy_(part);
+    world.all_gather(apart, part).wait();
+    world.all_gather(own, slice).wait();
+    const at::Tensor expected = at::arange(world.size()).to(dtype()).repeat_interleave(length);
+    require(at::equal(apart, expected) && at::equal(own, expected), "parts in order of rank");
+  });
+}
+
 TEST_P(Collectives, ReduceScatterGivesEachRankItsSliceOfTheSum) {
   expect_ranks(size(), [](const World& world) {
     const int n = world.size();

@@ -68,9 +68,9 @@ def sharded_peak(fields: dict[str, int], ranks: int) -> float:
     """Bytes a rank holds at the peak of a float32 step, activations aside: the formula of docs/distributed-memory.md."""
     units = unit_parameters(fields)
     held = 16 * (units["embedding"] + fields["num_hidden_layers"] * units["layer"] + units["head"]) / ranks
-    # Two rooms for weights, two for gradients, and the buffer that Gloo gathers through; a part of a sum.
+    # Two rooms for weights, two for gradients; a part of a sum.
     largest = max(units.values())
-    return held + (4 * (5 * largest + largest / ranks) if ranks > 1 else 0)
+    return held + (4 * (4 * largest + largest / ranks) if ranks > 1 else 0)
 
 
 def saving_peak(fields: dict[str, int], ranks: int) -> float:
