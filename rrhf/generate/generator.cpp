@@ -101,7 +101,8 @@ class Run {
     std::int64_t longest = 0;
     for (const Request& request : requests_) longest = std::max(longest, std::ssize(request.prompt));
     const std::int64_t length = std::min(longest + 1 + context_.options.max_new_tokens, context_length_);
-    const std::int64_t pages = (resources_.sequences + width()) * (length / model::KvCache::page_size + 2);
+    const std::int64_t at_once = std::min(resources_.sequences, std::ssize(requests_) * width());
+    const std::int64_t pages = (at_once + width()) * (length / model::KvCache::page_size + 2);
     const std::int64_t page_bytes = 2 * model::KvCache::page_size * config.num_hidden_layers *
                                     config.num_key_value_heads * config.head_dim *
                                     static_cast<std::int64_t>(c10::elementSize(llama.dtype()));
