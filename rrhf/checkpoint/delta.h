@@ -3,9 +3,9 @@
 //   target = base + delta, tensor by tensor, each in one dtype.
 //
 // Wombat's deltas are float16, Alpaca-7B's is float32; a target whose tensors differ in dtype has a delta of the same
-// dtypes. A fine-tuned vocabulary has rows that the base lacks ([PAD]):
-// the base's two embeddings first get such rows, zeros for Wombat, the mean of the old rows for Alpaca-7B. A base that
-// has as many rows as the delta gets none, whatever its tokens are called.
+// dtypes. A fine-tuned vocabulary has rows that the base lacks ([PAD]): the base's two embeddings first get such rows,
+// zeros for Wombat, the mean of the old rows for Alpaca-7B. A base that has been given a [PAD] since has its row set
+// aside for the one the delta counts on (checkpoint/delta_rows.h).
 //
 // Both directions stream: a block of a tensor is in memory at a time, files are hashed beside it. The new folder is
 // built aside and appears when complete; StopSignals ends the work with Interrupted and nothing left.
@@ -17,6 +17,7 @@
 #include <string>
 
 #include "rrhf/checkpoint/delta_difference.h"
+#include "rrhf/checkpoint/delta_rows.h"
 #include "rrhf/checkpoint/folder_writer.h"
 #include "rrhf/checkpoint/weight_sum.h"
 #include "rrhf/core/choices.h"
@@ -33,7 +34,7 @@ struct MakeDelta {
 struct DeltaMade {
   std::int64_t parameters = 0;
   Dtype dtype = Dtype::float16;  ///< of the embedding
-  std::int64_t new_rows = 0;     ///< rows of vocabulary beyond the base's
+  CountedRows rows;
   Rounding rounding;
 };
 
@@ -46,6 +47,7 @@ struct ApplyDelta {
   std::filesystem::path base, delta, out;
   std::optional<Dtype> dtype;      ///< of the sums and the result; what the delta says, else its embedding's
   std::optional<RowFill> pad_row;  ///< what the delta says, else zero
+  bool keep_base_row = false;      ///< add to the base's own row of [PAD], of a delta that says nothing of it
   std::optional<double> expected_sum;
   bool any_base = false;  ///< take a base other than the one the delta names
   std::int64_t shard_bytes = default_shard_bytes;
@@ -61,9 +63,8 @@ enum class BaseCheck {
 struct DeltaApplied {
   std::int64_t parameters = 0;
   Dtype dtype = Dtype::float16;  ///< of the result's embedding
-  std::int64_t new_rows = 0;
+  CountedRows rows;
   RowFill pad_row = RowFill::zero;
-  bool replaced_pad_row = false;  ///< the base had [PAD] already; its row was set aside for pad_row
   BaseCheck base = BaseCheck::unverified;
   std::optional<WeightSum::Result> sum;  ///< when one was expected
 };

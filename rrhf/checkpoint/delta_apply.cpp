@@ -102,7 +102,12 @@ class Applier {
     if (manifest_ && pad_row_ != manifest_->pad_row) {
       throw_input("delta", "{} was made with --pad-row {}", settings.delta.string(), name_of(manifest_->pad_row));
     }
-    replaces_pad_row_ = !manifest_ && both_end_with_pad();
+    rows_ = counted_rows({.base = pair_.base_rows(),
+                          .delta = pair_.other_rows(),
+                          .base_rows = manifest_ ? manifest_->base_rows : std::nullopt,
+                          .keep_base_row = settings.keep_base_row,
+                          .base_folder = settings.base,
+                          .delta_folder = settings.delta});
   }
 
   DeltaApplied run() {
@@ -123,28 +128,13 @@ class Applier {
     folder.publish();
     return {.parameters = parameters_,
             .dtype = dtype_choice(stored_dtype(embedding_)),
-            .new_rows = pair_.other_rows() - pair_.base_rows(),
+            .rows = rows_,
             .pad_row = pad_row_,
-            .replaced_pad_row = replaces_pad_row_,
             .base = checked,
             .sum = sum};
   }
 
  private:
-  // A released delta counts on a base without [PAD], whose row is then filled as --pad-row says. A base that was given
-  // one already has some row there: it is set aside for the one that the delta counts on.
-  bool both_end_with_pad() const {
-    if (pair_.base_rows() != pair_.other_rows() || !fs::exists(settings_.base / "tokenizer.model") ||
-        !fs::exists(settings_.delta / "tokenizer.model")) {
-      return false;
-    }
-    const auto last_is_pad = [&](const fs::path& folder) {
-      const auto pad = text::Tokenizer::load(folder).pad_id();
-      return pad && *pad + 1 == pair_.base_rows();
-    };
-    return last_is_pad(settings_.base) && last_is_pad(settings_.delta);
-  }
-
   // What a tensor's sum is taken in. A delta made here has each tensor in the dtype of its sum; a released one is
   // summed in one dtype.
   at::ScalarType sum_dtype(const TensorInfo& delta) const {
@@ -161,7 +151,7 @@ class Applier {
   // The rows of the base that the delta was made over.
   at::Tensor base_tensor(const TensorPair& pair) const {
     const at::Tensor whole = pair_.base().tensor(*pair.base);
-    return replaces_pad_row_ && has_vocabulary_rows(pair.base->name) ? whole.narrow(0, 0, whole.size(0) - 1) : whole;
+    return has_vocabulary_rows(pair.base->name) ? whole.narrow(0, 0, rows_.counted) : whole;
   }
 
   std::vector<TensorSpec> specs() const {
@@ -246,6 +236,7 @@ class Applier {
     return {{"what", "recovered"},
             {"made_by", "rrhf " RRHF_VERSION},
             {"dtype", name_of(dtype_choice(sum_dtype(embedding_)))},
+            {"base_rows", rows_.counted},
             {"pad_row", name_of(pad_row_)},
             {"base_verified", checked == BaseCheck::verified},
             {"base", to_json(base)},
@@ -260,7 +251,7 @@ class Applier {
   const fs::path tokenizer_;
   FileCheck check_;
   RowFill pad_row_ = RowFill::zero;
-  bool replaces_pad_row_ = false;
+  CountedRows rows_;
   WeightSum sum_;
   std::int64_t parameters_ = 0;
   std::int64_t not_finite_ = 0;

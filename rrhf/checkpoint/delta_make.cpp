@@ -44,7 +44,10 @@ class Maker {
     folder.publish();
     return {.parameters = rounding_.elements,
             .dtype = dtype_choice(dtype_of(embedding_)),
-            .new_rows = pair_.other_rows() - pair_.base_rows(),
+            .rows = {.base = pair_.base_rows(),
+                     .delta = pair_.other_rows(),
+                     .counted = counted_rows(),
+                     .by = CountedRows::By::asked},
             .rounding = rounding_};
   }
 
@@ -60,6 +63,8 @@ class Maker {
   at::ScalarType dtype_of(const TensorInfo& target) const {
     return settings_.dtype ? model::scalar_type(*settings_.dtype) : target.dtype;
   }
+
+  std::int64_t counted_rows() const { return std::min(pair_.base_rows(), pair_.other_rows()); }
 
   std::vector<TensorSpec> specs() const {
     std::vector<TensorSpec> specs;
@@ -120,6 +125,7 @@ class Maker {
             {"dtype", name_of(dtype_choice(dtype_of(embedding_)))},
             {"target_dtype", name_of(dtype_choice(embedding_.dtype))},
             {"other_dtypes", other_dtypes},
+            {"base_rows", counted_rows()},
             {"pad_row", name_of(settings_.pad_row)},
             {"base", to_json(base)},
             {"target", to_json(target)},

@@ -1,6 +1,7 @@
 #include "rrhf/checkpoint/delta_manifest.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "rrhf/core/error.h"
@@ -45,12 +46,25 @@ std::map<std::string, Dtype, std::less<>> other_dtypes(const Json& json, const f
   return dtypes;
 }
 
+// Whole and from `least` to what a signed number holds.
+bool is_size(const Json& number, std::int64_t least) {
+  return number.is_number_unsigned() && number.get<std::uint64_t>() <= std::numeric_limits<std::int64_t>::max() &&
+         number.get<std::int64_t>() >= least;
+}
+
+std::optional<std::int64_t> base_rows_at(const Json& json, const fs::path& path) {
+  const auto rows = json.find("base_rows");
+  if (rows == json.end()) return std::nullopt;
+  if (!is_size(*rows, 1)) broken(path, "\"base_rows\" must be a whole number from 1");
+  return rows->get<std::int64_t>();
+}
+
 std::vector<FileHash> files_at(const Json& json, const char* key, const fs::path& path) {
   const auto list = json.find(key);
   if (list == json.end() || !list->is_array() || list->empty()) broken(path, fmt::format("\"{}\" lists no file", key));
   std::vector<FileHash> files;
   for (const Json& file : *list) {
-    const bool whole = file.is_object() && file.value("bytes", Json()).is_number_unsigned() &&
+    const bool whole = file.is_object() && is_size(file.value("bytes", Json()), 0) &&
                        word_at(file, "sha256").size() == digits_of_sha256 && !word_at(file, "name").empty();
     if (!whole) broken(path, fmt::format("a file of \"{}\" lacks its name, bytes or sha256", key));
     files.push_back({word_at(file, "name"), file["bytes"].get<std::int64_t>(), word_at(file, "sha256")});
@@ -72,6 +86,7 @@ std::optional<DeltaManifest> read_delta_manifest(const fs::path& folder) {
   return DeltaManifest{.target_dtype = choice_at<Dtype>(json, "target_dtype", path),
                        .other_dtypes = other_dtypes(json, path),
                        .pad_row = choice_at<RowFill>(json, "pad_row", path),
+                       .base_rows = base_rows_at(json, path),
                        .base = files_at(json, "base", path),
                        .files = files_at(json, "files", path)};
 }

@@ -1,14 +1,16 @@
 // rrhf-delta.json: what a delta was made from, or a recovered model came from, by content.
 //
 //   {"what": "delta", "made_by": "rrhf 0.1.0", "dtype": "float16", "target_dtype": "float16",
-//    "other_dtypes": {"model.norm.weight": "float32"}, "pad_row": "zero",
+//    "other_dtypes": {"model.norm.weight": "float32"}, "base_rows": 32000, "pad_row": "zero",
 //    "base":   [{"name": "model-00001-of-00002.safetensors", "bytes": 9976576392, "sha256": "..."}, ...],
 //    "target": [...], "files": [...], "rounding": {...}}
 //
 // "files" are the files beside it. "dtype" is that of the delta's embedding, for people: each tensor is summed in the
-// dtype it has there. A recovered model's says "what": "recovered" and has "delta" for "target".
+// dtype it has there. "base_rows" are the base's rows of vocabulary that the delta was taken over: its further rows
+// were taken over what "pad_row" says. A recovered model's says "what": "recovered" and has "delta" for "target".
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -29,8 +31,9 @@ struct DeltaManifest {
   Dtype target_dtype = Dtype::float16;                     ///< what the sums are stored in
   std::map<std::string, Dtype, std::less<>> other_dtypes;  ///< where that is another: tensors of the target by name
   RowFill pad_row = RowFill::zero;
-  std::vector<FileHash> base;   ///< the files it was made from
-  std::vector<FileHash> files;  ///< its own
+  std::optional<std::int64_t> base_rows;  ///< rows of vocabulary that it counts on in a base; absent in old ones
+  std::vector<FileHash> base;             ///< the files it was made from
+  std::vector<FileHash> files;            ///< its own
 
   /// What the sum of the tensor of this name is stored in.
   Dtype dtype_of_target(std::string_view tensor) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "rrhf/checkpoint/delta_rows.h"
 #include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/checkpoint/shape_text.h"
 #include "rrhf/checkpoint/tensor_match.h"
@@ -17,7 +18,7 @@ namespace {
 bool same_but_for_rows(const TensorInfo& base, const TensorInfo& other) {
   if (base.shape == other.shape) return true;
   return has_vocabulary_rows(base.name) && base.shape.size() == 2 && other.shape.size() == 2 &&
-         base.shape[1] == other.shape[1] && base.shape[0] < other.shape[0];
+         base.shape[1] == other.shape[1];
 }
 
 // Collects what does not fit of one pair of checkpoints.
@@ -38,7 +39,6 @@ class Matcher {
       } else if (!same_but_for_rows(*base, other)) {
         shapes_.push_back(fmt::format("{} is {} in the base, {} in the {}", other.name, shape_text(base->shape),
                                       shape_text(other.shape), word_));
-        base_has_more_rows_ |= has_vocabulary_rows(other.name) && base->shape[0] > other.shape[0];
       } else {
         pairs.push_back({base, &other});
       }
@@ -59,12 +59,6 @@ class Matcher {
       problems += fmt::format("\n  in the {}, not in the base: {}", word_, format::name_list(only_other_));
     if (!shapes_.empty()) problems += fmt::format("\n  shapes: {}", format::name_list(shapes_));
     if (problems.empty()) return;
-    if (base_has_more_rows_) {
-      problems += fmt::format(
-          "\n  the base has tokens that the {} knows nothing of; rrhf model resize BASE --vocab N --out DIR takes "
-          "their rows away",
-          word_);
-    }
     throw_input("delta", "base {} and {} {} do not fit:{}", base_.path().string(), word_, other_.path().string(),
                 problems);
   }
@@ -73,7 +67,6 @@ class Matcher {
   const TensorSource& other_;
   std::string_view word_;
   std::vector<std::string> only_base_, only_other_, shapes_;
-  bool base_has_more_rows_ = false;
 };
 
 // LLaMA-7B and Llama-2-7B have the same tensors and shapes; these two fields tell them apart.
@@ -94,6 +87,7 @@ CheckpointPair::CheckpointPair(const fs::path& base, const fs::path& other, std:
   pairs_ = Matcher(base_, other_, word).match(base_config_.tie_word_embeddings && other_config_.tie_word_embeddings);
   match_tensors(base_, base_config_);
   match_tensors(other_, other_config_);
+  if (base_rows() > other_rows()) require_no_piece_beyond(base, other_rows());
   warn_of_another_family(base_config_, other_config_, word);
 }
 

@@ -11,7 +11,7 @@
 
 namespace rrhf::checkpoint {
 
-/// Both hold the same tensors; those of the vocabulary have at least as many rows on the other side as in the base.
+/// Both hold the same tensors; those of the vocabulary may differ in their number of rows (delta_rows.h).
 struct TensorPair {
   const TensorInfo* base = nullptr;
   const TensorInfo* other = nullptr;
@@ -21,9 +21,9 @@ struct TensorPair {
 class CheckpointPair {
  public:
   /// `word` is what the second one is called in messages: "target" or "delta".
-  /// Throws InputError naming everything that does not fit at once: tensors on one side only, other shapes, more rows
-  /// of vocabulary in the base than in the other, a config.json without the rows of its own tensors. Warns where the
-  /// two configs differ in what two models of one family share (rms_norm_eps, rope_theta).
+  /// Throws InputError naming everything that does not fit at once: tensors on one side only, other shapes, a
+  /// config.json without the rows of its own tensors; and a base whose pieces have rows that the other side lacks.
+  /// Warns where the two configs differ in what two models of one family share (rms_norm_eps, rope_theta).
   CheckpointPair(const std::filesystem::path& base, const std::filesystem::path& other, std::string_view word);
   CheckpointPair(const CheckpointPair&) = delete;
   CheckpointPair& operator=(const CheckpointPair&) = delete;

@@ -17,19 +17,25 @@ namespace rrhf::cli {
 namespace {
 
 // The flags that both verbs have.
-void add_flags(cxxopts::Options& options, const char* dtype_help, const char* pad_row_help) {
+void add_flags(cxxopts::Options& options, const char* dtype_help, const char* pad_row_help, const char* pad_row_words) {
   options.add_options()("base", "Model folder the delta refers to", cxxopts::value<std::string>(), "DIR")(
       "out", "Folder to make", cxxopts::value<std::string>(), "DIR")(
       "dtype", dtype_help, cxxopts::value<std::string>(), "T")("pad-row", pad_row_help, cxxopts::value<std::string>(),
-                                                               "zero|mean")(
+                                                               pad_row_words)(
       "shard-size", "Largest file of tensors", cxxopts::value<std::string>()->default_value("5GB"), "SIZE");
 }
 
-std::optional<RowFill> pad_row_flag(const cxxopts::ParseResult& arguments) {
+constexpr std::string_view base_row = "base";  // beside the fills: the row that the base has
+
+bool asks_for_base_row(const cxxopts::ParseResult& arguments) {
+  return arguments.count("pad-row") > 0 && arguments["pad-row"].as<std::string>() == base_row;
+}
+
+std::optional<RowFill> pad_row_fill(const cxxopts::ParseResult& arguments, std::string_view other_words = "") {
   if (arguments.count("pad-row") == 0) return std::nullopt;
   const std::string word = arguments["pad-row"].as<std::string>();
   const auto fill = choice_named<RowFill>(word);
-  if (!fill) throw_input("usage", "--pad-row {}: must be one of {}", word, choice_list<RowFill>());
+  if (!fill) throw_input("usage", "--pad-row {}: must be one of {}{}", word, choice_list<RowFill>(), other_words);
   return fill;
 }
 
@@ -51,16 +57,41 @@ void print_rounding(const checkpoint::Rounding& rounding) {
 
 std::string_view pad_row_text(RowFill fill) { return fill == RowFill::zero ? "zero" : "the mean of its other rows"; }
 
-std::string new_rows_text(std::int64_t rows, RowFill fill) {
-  if (rows == 0) return "as many rows as the base";
-  return fmt::format("{} row{} more than the base ([PAD]), there taken as {}", rows, rows == 1 ? "" : "s",
-                     pad_row_text(fill));
+std::string rows_text(std::int64_t rows) { return fmt::format("{} row{}", rows, rows == 1 ? "" : "s"); }
+
+std::string last_rows_text(std::int64_t rows) { return rows == 1 ? "last row" : fmt::format("last {} rows", rows); }
+
+// What a vocabulary has against its base's, and what became of the rows that only one of them has.
+std::string vocabulary_text(const checkpoint::CountedRows& rows, RowFill fill) {
+  const std::int64_t more = rows.delta - rows.base;
+  std::string text = more == 0  ? "as many rows as the base"
+                     : more > 0 ? fmt::format("{} more than the base", rows_text(more))
+                                : fmt::format("{} fewer than the base", rows_text(-more));
+  if (rows.set_aside() > 0) text += fmt::format("; the base's {} set aside", last_rows_text(rows.set_aside()));
+  if (rows.filled() > 0) {
+    text += fmt::format("; the base taken as {} in the {}", pad_row_text(fill), last_rows_text(rows.filled()));
+  }
+  return text;
+}
+
+std::string_view decided_by(checkpoint::CountedRows::By by) {
+  switch (by) {
+    case checkpoint::CountedRows::By::manifest:
+      return "as the delta's manifest says";
+    case checkpoint::CountedRows::By::pad_token:
+      return "since the delta's last row is [PAD], which its base did not have; --pad-row base: it had";
+    case checkpoint::CountedRows::By::no_pad:
+      return "since the delta's tokenizer has no [PAD] in the last row";
+    case checkpoint::CountedRows::By::asked:
+      return "as asked for by --pad-row base";
+  }
+  return "";
 }
 
 void make(int argc, const char* const* argv) {
   cxxopts::Options options("rrhf delta make", "Write a model as its difference from a base: target - base.");
   add_flags(options, "Dtype of the delta and of the sums [each tensor's own in the target]",
-            "What the base's missing rows of vocabulary are taken for [zero]");
+            "What the base's missing rows of vocabulary are taken for [zero]", "zero|mean");
   options.add_options()("target", "Model folder to be written as a delta", cxxopts::value<std::string>(), "DIR");
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
@@ -68,13 +99,13 @@ void make(int argc, const char* const* argv) {
                                        .target = required(*arguments, "target", "delta make"),
                                        .out = required(*arguments, "out", "delta make"),
                                        .dtype = dtype_flag(*arguments, "dtype"),
-                                       .pad_row = pad_row_flag(*arguments).value_or(RowFill::zero),
+                                       .pad_row = pad_row_fill(*arguments).value_or(RowFill::zero),
                                        .shard_bytes = parse_bytes((*arguments)["shard-size"].as<std::string>())};
   const StopSignals signals;
   const checkpoint::DeltaMade made = checkpoint::make_delta(settings);
   fmt::print("delta     {}: {} parameters, {}\n", settings.out.string(), with_commas(made.parameters),
              name_of(made.dtype));
-  fmt::print("vocab     {}\n", new_rows_text(made.new_rows, settings.pad_row));
+  fmt::print("vocab     {}\n", vocabulary_text(made.rows, settings.pad_row));
   print_rounding(made.rounding);
 }
 
@@ -100,18 +131,22 @@ std::string base_text(checkpoint::BaseCheck check) {
 void apply(int argc, const char* const* argv) {
   cxxopts::Options options("rrhf delta apply", "Recover a model from a base and a delta: base + delta.");
   add_flags(options, "Dtype of the sums and of the result [the delta's]",
-            "What the base's missing rows of vocabulary are: zero (Wombat) or mean (Alpaca-7B) [zero]");
+            "What the base's row of [PAD] is taken for: zero (Wombat), mean (Alpaca-7B), or base: the row the base "
+            "has, for a delta made over one [what the delta says, else zero]",
+            "zero|mean|base");
   options.add_options()("delta", "Folder of the delta", cxxopts::value<std::string>(), "DIR")(
       "expect-sum", "Refuse a result whose weights do not add up to this (Alpaca-7B: 50637.1836)",
       cxxopts::value<double>(),
       "X")("any-base", "Take another base than the delta names")("no-answer", "Do not let the result answer a prompt");
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
+  const bool keep_base_row = asks_for_base_row(*arguments);
   checkpoint::ApplyDelta settings{.base = required(*arguments, "base", "delta apply"),
                                   .delta = required(*arguments, "delta", "delta apply"),
                                   .out = required(*arguments, "out", "delta apply"),
                                   .dtype = dtype_flag(*arguments, "dtype"),
-                                  .pad_row = pad_row_flag(*arguments),
+                                  .pad_row = keep_base_row ? std::nullopt : pad_row_fill(*arguments, " | base"),
+                                  .keep_base_row = keep_base_row,
                                   .expected_sum = {},
                                   .any_base = arguments->count("any-base") > 0,
                                   .shard_bytes = parse_bytes((*arguments)["shard-size"].as<std::string>())};
@@ -121,8 +156,7 @@ void apply(int argc, const char* const* argv) {
   fmt::print("recovered {}: {} parameters, {}\n", settings.out.string(), with_commas(made.parameters),
              name_of(made.dtype));
   fmt::print("base      {}\n", base_text(made.base));
-  fmt::print("vocab     {}{}\n", new_rows_text(made.new_rows, made.pad_row),
-             made.replaced_pad_row ? fmt::format("; its [PAD] row is taken as {}", pad_row_text(made.pad_row)) : "");
+  fmt::print("vocab     {} ({})\n", vocabulary_text(made.rows, made.pad_row), decided_by(made.rows.by));
   if (made.sum) print_sum(*made.sum, *settings.expected_sum);
   std::fflush(stdout);
   if (arguments->count("no-answer") == 0) print_first_answer(settings.out);

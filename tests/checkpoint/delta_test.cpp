@@ -187,7 +187,7 @@ TEST(WeightSum, AddsFloat32InTheOrderOfTheStateDict) {
 }
 
 constexpr const char* good_manifest = R"({"what": "delta", "dtype": "float16", "target_dtype": "float16",
-  "other_dtypes": {"model.norm.weight": "float32"}, "pad_row": "mean", "base": [HASHED], "files": [HASHED, HASHED]})";
+  "other_dtypes": {"model.norm.weight": "float32"}, "base_rows": 32000, "pad_row": "mean", "base": [HASHED], "files": [HASHED, HASHED]})";
 
 std::string with_files(std::string text) {
   const std::string file = R"({"name": "x", "bytes": 3, "sha256": ")" + std::string(64, 'a') + "\"}";
@@ -205,6 +205,7 @@ TEST(DeltaManifest, SaysWhatADeltaWasMadeFrom) {
   EXPECT_EQ(manifest->dtype_of_target("lm_head.weight"), Dtype::float16);
   EXPECT_EQ(manifest->dtype_of_target("model.norm.weight"), Dtype::float32);
   EXPECT_EQ(manifest->pad_row, RowFill::mean);
+  EXPECT_EQ(manifest->base_rows, 32000);
   EXPECT_EQ(manifest->base, (std::vector<FileHash>{{"x", 3, std::string(64, 'a')}}));
   EXPECT_EQ(manifest->files.size(), 2u);
 }
@@ -225,6 +226,10 @@ TEST(DeltaManifest, IsRefusedWhenItIsBroken) {
   EXPECT_TRUE(holds(refusal("{\"model.norm.weight\": \"float32\"}", "[]"), "\"other_dtypes\" must be an object"));
   EXPECT_TRUE(holds(refusal("\"mean\"", "7"), "\"pad_row\" must be zero | mean"));
   EXPECT_TRUE(holds(refusal("\"bytes\": 3", "\"bytes\": -3"), "lacks its name, bytes or sha256"));
+  EXPECT_TRUE(holds(refusal("\"bytes\": 3", "\"bytes\": 18446744073709551615"), "lacks its name, bytes or sha256"));
+  for (const char* rows : {"0", "-1", "1.5", "9223372036854775808", "\"32000\""}) {
+    EXPECT_TRUE(holds(refusal("32000", rows), "\"base_rows\" must be a whole number from 1")) << rows;
+  }
   EXPECT_TRUE(holds(refusal("aaaa", ""), "lacks its name, bytes or sha256"));
   EXPECT_TRUE(holds(refusal("\"base\": [", "\"base\": [7, "), "a file of \"base\""));
   EXPECT_TRUE(holds(refusal("\"base\"", "\"bass\""), "\"base\" lists no file"));

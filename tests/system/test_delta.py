@@ -44,9 +44,10 @@ class World:
 
     def __init__(self, rrhf: Program, models: Path, folder: Path) -> None:
         self.base = make_model(rrhf, models, folder / "base", 1)
-        make_model(rrhf, models, folder / "trained", 2)
-        self.target = folder / "target"
-        rrhf("model", "resize", folder / "trained", "--add-pad", "--out", self.target)
+        self.trained = make_model(rrhf, models, folder / "trained", 2)
+        self.padded_base, self.target = folder / "padded", folder / "target"
+        rrhf("model", "resize", self.base, "--add-pad", "--fill", "mean", "--out", self.padded_base)
+        rrhf("model", "resize", self.trained, "--add-pad", "--out", self.target)
         (self.target / "rrhf.json").write_text('{"encoding": "released", "bos_token": "eos"}')
         (self.target / "generation_config.json").write_text('{"max_new_tokens": 7}')
         self.delta = folder / "delta"
@@ -74,7 +75,7 @@ def copy(folder: Path, to: Path) -> Path:
 
 
 def floats(data: bytes, dtype: str) -> list[float]:
-    code, size = {"F16": ("e", 2), "F32": ("f", 4)}[dtype]
+    code, size = {"F16": ("e", 2), "F32": ("f", 4), "F64": ("d", 8)}[dtype]
     return list(struct.unpack(f"<{len(data) // size}{code}", data))
 
 
@@ -163,28 +164,127 @@ def test_the_manifest_holds_the_hash_of_every_file(world: World, apply: Any, tmp
     assert len(manifest["files"]) > 2
 
 
-def test_a_base_with_pad_gets_no_row(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+# --- bases that were given a [PAD] ------------------------------------------------------------------------------------
+# Its row is the mean of the others there: added to a delta that counts on zeros it would show.
+
+
+def recovered(folder: Path) -> dict:
+    tensors = read_folder(folder)
+    shutil.rmtree(folder)
+    return tensors
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["made here", "released"])
+def test_the_row_of_a_base_with_pad_is_set_aside(manifest: bool, world: World, apply: Any, tmp_path: Path) -> None:
     """The released script zeroes both embeddings of such a base whole; here nothing is."""
-    base = tmp_path / "padded"
-    rrhf("model", "resize", world.base, "--add-pad", "--fill", "zero", "--out", base)
-    result = apply("--any-base", base=base)
-    assert "as many rows as the base" in result.stdout
-    first = read_folder(tmp_path / "out")
-    shutil.rmtree(tmp_path / "out")
-    apply()
-    assert first == read_folder(tmp_path / "out")
-    assert any(floats(first[EMBEDDINGS[0]][2], "F16"))
+    delta = world.delta if manifest else without_manifest(world.delta, tmp_path / "released")
+    said = apply("--any-base", base=world.padded_base, delta=delta).stdout
+    assert "as many rows as the base; the base's last row set aside; the base taken as zero in the last row" in said
+    why = "as the delta's manifest says" if manifest else "since the delta's last row is [PAD], which its base did not have"
+    assert why in said
+    over_padded = recovered(tmp_path / "out")
+    said = apply(delta=delta).stdout
+    assert "1 row more than the base; the base taken as zero in the last row" in said and why in said
+    assert recovered(tmp_path / "out") == over_padded
+    assert any(floats(over_padded[EMBEDDINGS[0]][2], "F16"))
 
 
-def test_the_row_of_a_base_with_pad_is_not_added_to(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
-    """A released delta, which says nothing of its base, counts on a row of zeros there."""
-    base, delta = tmp_path / "padded", without_manifest(world.delta, tmp_path / "released")
-    rrhf("model", "resize", world.base, "--add-pad", "--fill", "mean", "--out", base)
-    assert "its [PAD] row is taken as zero" in apply(base=base, delta=delta).stdout
-    first = read_folder(tmp_path / "out")
-    shutil.rmtree(tmp_path / "out")
+def undeclared(base: Path) -> None:
+    (base / "special_tokens_map.json").unlink()
+
+
+def without_model(base: Path) -> None:
+    (base / "tokenizer.model").unlink()
+
+
+def without_tokenizer(base: Path) -> None:
+    for name in ("tokenizer.model", "added_tokens.json", "special_tokens_map.json"):
+        (base / name).unlink()
+
+
+def otherwise_spelled(base: Path) -> None:
+    undeclared(base)
+    (base / "added_tokens.json").write_text('{"<pad>": 512}')
+
+
+def otherwise_declared(base: Path) -> None:
+    (base / "special_tokens_map.json").write_text('{"pad_token": "<unk>"}')
+
+
+@pytest.mark.parametrize("change", [undeclared, without_model, without_tokenizer, otherwise_spelled, otherwise_declared])
+def test_whatever_the_base_says_of_its_pad(change: Callable, world: World, apply: Any, tmp_path: Path) -> None:
+    base, delta = copy(world.padded_base, tmp_path / "padded"), without_manifest(world.delta, tmp_path / "released")
+    change(base)
+    apply(base=base, delta=delta)
+    over_padded = recovered(tmp_path / "out")
     apply(delta=delta)
-    assert first == read_folder(tmp_path / "out")
+    assert recovered(tmp_path / "out") == over_padded
+
+
+def test_a_delta_over_a_base_with_pad(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+    """It says so itself, and then asks for such a base; where it can't say so, --pad-row base does."""
+    delta, flags = tmp_path / "delta", ("--target", world.target, "--dtype", "float64")
+    made = rrhf("delta", "make", "--base", world.padded_base, *flags, "--out", delta).stdout
+    assert "vocab     as many rows as the base\n" in made
+    words = ("counts on a base of 513 rows of vocabulary", "has 512")
+    refused(apply("--any-base", delta=delta, check=False), tmp_path, *words)
+    assert "as many rows as the base (as the delta's manifest says)" in apply(base=world.padded_base, delta=delta).stdout
+    target = read_folder(world.target)
+    assert recovered(tmp_path / "out") == target
+
+    plain = without_manifest(delta, tmp_path / "plain")
+    said = apply("--pad-row", "base", base=world.padded_base, delta=plain).stdout
+    assert "as many rows as the base (as asked for by --pad-row base)" in said
+    for name, (_, _, data) in recovered(tmp_path / "out").items():
+        assert floats(data, "F64") == floats(target[name][2], "F16"), name
+    apply(base=world.padded_base, delta=plain)  # taken for one over zeros
+    rows = {name: floats(data, "F64") for name, (_, _, data) in recovered(tmp_path / "out").items()}
+    for name in EMBEDDINGS:
+        want = floats(target[name][2], "F16")
+        assert rows[name][: 512 * 32] == want[: 512 * 32] and rows[name][512 * 32 :] != want[512 * 32 :]
+
+
+def test_pad_row_base_is_refused_where_it_means_nothing(world: World, apply: Any, tmp_path: Path) -> None:
+    refused(apply("--pad-row", "base", check=False), tmp_path, "says itself which rows of a base it counts on")
+    delta = without_manifest(world.delta, tmp_path / "released")
+    words = ("has 512 rows of vocabulary, the delta 513: there is no such row in the base",)
+    refused(apply("--pad-row", "base", delta=delta, check=False), tmp_path, *words)
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["made here", "released"])
+def test_a_delta_of_a_model_without_pad(manifest: bool, rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+    delta = tmp_path / "delta"
+    rrhf("delta", "make", "--base", world.base, "--target", world.trained, "--out", delta)
+    if not manifest:
+        (delta / "rrhf-delta.json").unlink()
+    said = apply("--any-base", base=world.padded_base, delta=delta).stdout
+    assert "1 row fewer than the base; the base's last row set aside (" in said
+    assert ("as the delta's manifest says" if manifest else "the delta's tokenizer has no [PAD] in the last row") in said
+    over_padded = recovered(tmp_path / "out")
+    apply(delta=delta)
+    assert recovered(tmp_path / "out") == over_padded
+
+
+def test_a_delta_between_a_base_with_pad_and_a_model_without(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+    """It counts on the rows that both have, so it is the delta of the base without [PAD]."""
+    over_padded, delta = tmp_path / "over-padded", tmp_path / "delta"
+    made = rrhf("delta", "make", "--base", world.padded_base, "--target", world.trained, "--out", over_padded).stdout
+    assert "1 row fewer than the base; the base's last row set aside\n" in made
+    rrhf("delta", "make", "--base", world.base, "--target", world.trained, "--out", delta)
+    assert read_folder(over_padded) == read_folder(delta)
+
+
+def test_a_base_with_unused_rows_and_one_with_other_pieces(
+    rrhf: Program, world: World, apply: Any, repo: Path, tmp_path: Path
+) -> None:
+    base, delta = tmp_path / "long", without_manifest(world.delta, tmp_path / "plain")
+    rrhf("model", "resize", world.base, "--vocab", 2000, "--out", base)
+    assert "the base's last 1488 rows set aside" in apply(base=base, delta=delta).stdout
+    long = recovered(tmp_path / "out")
+    apply(delta=delta)
+    assert recovered(tmp_path / "out") == long
+    shutil.copy(repo / "data" / "quickstart" / "tokenizer.model", base / "tokenizer.model")
+    refused(apply(base=base, delta=delta, check=False), tmp_path, "the other side 513 rows of vocabulary: it is of another")
 
 
 @pytest.mark.parametrize("fill", ["zero", "mean"])
@@ -272,13 +372,6 @@ def test_everything_that_does_not_fit_is_named_at_once(world: World, apply: Any,
     )
 
 
-def test_a_base_with_more_rows_is_refused(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
-    base = tmp_path / "long"
-    rrhf("model", "resize", world.base, "--vocab", 600, "--out", base)
-    delta = without_manifest(world.delta, tmp_path / "plain")
-    refused(apply(base=base, delta=delta, check=False), tmp_path, "[600, 32] in the base, [513, 32]", "rrhf model resize")
-
-
 def test_a_whole_model_as_a_delta_is_warned_of(world: World, apply: Any, tmp_path: Path) -> None:
     result = apply(delta=world.target)
     assert "is the delta a whole model" in result.stderr
@@ -337,6 +430,8 @@ USAGE = [
     (("make", "--base", "x", "--target", "y", "--out", "z"), "x: no such model folder"),
     (("make", "--base", "x", "--target", "y", "--out", "z", "--dtype", "int8"), "--dtype int8: must be one of"),
     (("make", "--base", "x", "--target", "y", "--out", "z", "--pad-row", "one"), "--pad-row one: must be one of zero | mean"),
+    (("make", "--base", "x", "--target", "y", "--out", "z", "--pad-row", "base"), "--pad-row base: must be one of zero | mean"),
+    (("apply", "--base", "x", "--delta", "y", "--out", "z", "--pad-row", "one"), "must be one of zero | mean | base"),
     (("make", "--base", "x", "--target", "y", "--out", "z", "--shard-size", "5 GB"), "5 GB is no size"),
     (("make", "--base", "x", "--target", "y", "--out", "z", "--shard-size", "0.1"), "0.1 is no size"),
     (("apply", "--base", "x", "--delta", "y", "--out", "z", "--expect-sum", "many"), "many"),
