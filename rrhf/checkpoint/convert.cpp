@@ -102,6 +102,14 @@ std::int64_t rows_needed(const fs::path& folder) {
   return path_exists(folder / "tokenizer.model") ? text::Tokenizer::load(folder).size() : 0;
 }
 
+// More would be a config.json that is refused, or bytes beyond what a file size can be.
+void require_possible(std::int64_t rows, const model::LlamaConfig& config) {
+  constexpr std::int64_t most_rows = std::int64_t{1} << 30, most_elements = std::int64_t{1} << 48;
+  if (rows <= std::min(most_rows, most_elements / config.hidden_size)) return;
+  throw_input("model", "{} rows of vocabulary are too many: a config.json takes up to {}, an embedding {} elements",
+              rows, most_rows, most_elements);
+}
+
 }  // namespace
 
 Converted convert_model(const ConvertModel& settings) {
@@ -118,6 +126,7 @@ Converted convert_model(const ConvertModel& settings) {
 
 void resize_model(const ResizeModel& settings) {
   const Rewriter rewriter(settings.from);
+  require_possible(settings.rows, rewriter.config());
   if (const std::int64_t needed = rows_needed(settings.from); settings.rows < needed) {
     throw_input("model", "{}: the tokenizer has {} ids, {} rows of vocabulary are too few", settings.from.string(),
                 needed, settings.rows);

@@ -39,7 +39,8 @@ struct ResizeModel {
 };
 
 /// A model with more rows of vocabulary, or with fewer where the tokenizer leaves the last ones unused; both
-/// embeddings. Throws InputError when the tokenizer needs more rows, has a padding token already and another is asked
+/// embeddings. Throws InputError when there would be more rows than a config.json may say (2^30), the tokenizer needs
+/// more than asked for, has a padding token already and another is asked
 /// for, the tensors don't fit the config, or `out` is not free.
 void resize_model(const ResizeModel& settings);
 

@@ -210,6 +210,9 @@ RESIZE = [
     (("--vocab", "511"), "the tokenizer has 512 ids, 511 rows of vocabulary are too few"),
     (("--vocab", "512", "--add-pad"), "--vocab 512: 513 rows are needed with [PAD]"),
     (("--vocab", "0"), "--vocab 0: 1 rows are needed"),
+    (("--vocab", "1073741825"), "1073741825 rows of vocabulary are too many: a config.json takes up to 1073741824"),
+    # 64 times this is 2^61, and 4 times that is 0
+    (("--vocab", "36028797018963968"), "36028797018963968 rows of vocabulary are too many"),
     (("--vocab", "many"), "many"),
     ((), "needs --vocab N or --add-pad"),
     (("--add-pad", "--fill", "one"), "--fill must be one of zero | mean"),
