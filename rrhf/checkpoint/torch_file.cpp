@@ -32,10 +32,12 @@ at::Tensor TorchFile::tensor(const format::TorchEntry& entry) const {
 void TorchFile::verify(const format::TorchEntry& entry) const {
   if (!archive_.has_checksums || verified_[entry.storage].load(std::memory_order_relaxed)) return;
   const format::ZipMember& storage = archive_.storages[entry.storage];
-  format::verify_member(storage, name_);
+  // What other tensors share need not stay resident for the sake of this one: a whole model may be one storage.
+  const bool shared = touched(archive_, entry).size() < storage.data.size();
+  format::verify_member(storage, name_, [&](std::span<const std::byte> piece) {
+    if (shared) file_.release(piece);
+  });
   verified_[entry.storage].store(true, std::memory_order_relaxed);
-  // What other tensors share need not stay resident for the sake of this one.
-  if (touched(archive_, entry).size() < storage.data.size()) file_.release(storage.data);
 }
 
 void TorchFile::release(const format::TorchEntry& entry) const noexcept { file_.release(touched(archive_, entry)); }

@@ -209,10 +209,15 @@ const ZipMember* ZipArchive::find(std::string_view name) const {
   return at != by_name_.end() && members_[*at].name == name ? &members_[*at] : nullptr;
 }
 
-void verify_member(const ZipMember& member, std::string_view where) {
-  const auto* data = reinterpret_cast<const unsigned char*>(member.data.data());
-  const auto actual = static_cast<std::uint32_t>(::crc32_z(0, data, member.data.size()));
-  // crc32_z() of a null pointer is the initial value, 0, as is that of no bytes.
+void verify_member(const ZipMember& member, std::string_view where, const std::function<void(Bytes)>& taken) {
+  constexpr std::size_t piece_bytes = std::size_t{4} << 20;
+  uLong actual = 0;  // the checksum of no bytes
+  for (Bytes rest = member.data; !rest.empty();) {
+    const Bytes piece = rest.first(std::min(piece_bytes, rest.size()));
+    actual = ::crc32_z(actual, reinterpret_cast<const unsigned char*>(piece.data()), piece.size());
+    if (taken) taken(piece);
+    rest = rest.subspan(piece.size());
+  }
   if (actual != member.crc32) {
     throw_input("zip", "{}: {} has CRC-32 {:08x}, the directory says {:08x}: the file is damaged; fetch it again",
                 where, shown(member.name), actual, member.crc32);

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -40,7 +41,9 @@ class ZipArchive {
   std::vector<std::size_t> by_name_;  // indices into members_
 };
 
-/// Reads the member once and throws InputError when its CRC-32 is not the one the directory claims.
-void verify_member(const ZipMember& member, std::string_view where);
+/// Reads the member once, from front to back, and throws InputError when its CRC-32 is not the one the directory
+/// claims. `taken` is told of each piece of some MiB once it was read, so that its pages can be let go.
+void verify_member(const ZipMember& member, std::string_view where,
+                   const std::function<void(std::span<const std::byte>)>& taken = {});
 
 }  // namespace rrhf::format

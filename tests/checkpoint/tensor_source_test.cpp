@@ -6,6 +6,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
+#include <string>
 
 #include "rrhf/checkpoint/tensor_file.h"
 #include "tests/core/support.h"
@@ -247,6 +249,34 @@ TEST_F(TensorSources, ReleaseEmptiesTheResidentSet) {
   source.release(source.tensors()[0]);
   EXPECT_GT(read, std::int64_t{48} << 20);
   EXPECT_LT(resident() - before, read / 4);
+}
+
+// The most this process had in memory since it was last asked, in bytes; nothing where the system doesn't say.
+std::optional<std::int64_t> peak_resident() {
+  std::ifstream status("/proc/self/status");
+  std::int64_t peak = -1;
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) peak = std::stoll(line.substr(6)) * 1024;
+  }
+  std::ofstream reset("/proc/self/clear_refs");
+  if (peak < 0 || !(reset << 5 << std::flush)) return std::nullopt;
+  return peak;
+}
+
+TEST_F(TensorSources, AStorageThatManyTensorsShareIsNotResidentWhileItIsChecked) {
+  // 64 MiB in one storage, as a model of one flat parameter is saved: two views of it, of 4 KiB each.
+  constexpr std::int64_t count = std::int64_t{16} << 20;
+  write("m.bin",
+        make_zip(archive_members(
+            state_dict_pickle({{.name = "a", .numel = count, .size = {1024}, .stride = {1}},
+                               {.name = "b", .numel = count, .offset = count - 1024, .size = {1024}, .stride = {1}}}),
+            {std::string(static_cast<std::size_t>(count) * sizeof(float), '\0')})));
+  const TensorSource source(folder_.path());
+  if (!peak_resident()) GTEST_SKIP() << "this system does not say what a process had in memory at most";
+  const std::int64_t before = peak_resident().value_or(0);  // now, since it was just reset
+  EXPECT_EQ(source.tensor(*source.find("a")).sum().item<double>(), 0);
+  EXPECT_EQ(source.tensor(*source.find("b")).sum().item<double>(), 0);
+  EXPECT_LT(peak_resident().value_or(0) - before, std::int64_t{16} << 20);
 }
 
 TEST_F(TensorSources, AFileThatIsCutShortMeanwhileIsRefused) {

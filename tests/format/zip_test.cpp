@@ -108,6 +108,27 @@ TEST(Zip, RefusesBrokenEnds) {
   EXPECT_TRUE(says(zip_refusal(lost), "ZIP64 end record is not where"));
 }
 
+TEST(Zip, ChecksAMemberPieceByPiece) {
+  std::string data(std::size_t{9} << 20, '\0');
+  for (std::size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 2654435761u >> 13);
+  const std::string file = make_zip({{.name = "n", .data = data}});
+  const ZipArchive zip(bytes_of(file), "m.zip");
+  const std::byte* next = zip.members().at(0).data.data();
+  std::size_t pieces = 0;
+  verify_member(zip.members().at(0), "m.zip", [&](std::span<const std::byte> piece) {
+    EXPECT_EQ(piece.data(), next);
+    EXPECT_LE(piece.size(), std::size_t{4} << 20);
+    next += piece.size();
+    ++pieces;
+  });
+  EXPECT_EQ(pieces, 3u);
+  EXPECT_EQ(next, zip.members().at(0).data.data() + data.size());
+  std::string damaged = file;
+  damaged[file.find(data) + data.size() - 1] ^= 1;  // in the last piece
+  const ZipArchive other(bytes_of(damaged), "m.zip");
+  EXPECT_THROW(verify_member(other.members().at(0), "m.zip"), InputError);
+}
+
 TEST(Zip, RefusesEveryTruncation) {
   const std::string file =
       make_zip({{.name = "n", .data = "12345", .zip64 = true, .descriptor = true}}, {.zip64 = true});
