@@ -244,6 +244,8 @@ Json parse_json_row(std::string_view text, JsonOptions options) {
   if (const std::size_t bad = find_invalid_utf8(text); bad != std::string_view::npos) {
     throw JsonSyntax("not valid UTF-8", bad);
   }
+  // The library takes a NUL for the end of the text; what comes behind it would be passed over.
+  if (const std::size_t nul = text.find('\0'); nul != text.npos) throw JsonSyntax("a NUL byte", nul);
   const std::string prepared = Preparer(text, options).run();
   Builder builder(prepared, options);
   Json::sax_parse(prepared, &builder, Json::input_format_t::json, true, options.comments);

@@ -163,6 +163,17 @@ class HeaderHandler : public nlohmann::json_sax<Json> {
 }  // namespace
 
 SafetensorsHeader read_safetensors_header(std::string_view text, std::string_view where) {
+  // The library takes a NUL for the end of the text and passes over a byte order mark; the format knows neither.
+  if (const std::size_t nul = text.find('\0'); nul != text.npos) {
+    throw_input("safetensors", "{}: the header is not JSON at byte {}, a NUL: not a safetensors file, or damaged",
+                where, nul + 1);
+  }
+  if (!text.starts_with('{')) {
+    throw_input("safetensors",
+                "{}: the header is not an object, which begins with a brace: not a safetensors file, or "
+                "damaged",
+                where);
+  }
   HeaderHandler handler(where);
   Json::sax_parse(text.begin(), text.end(), &handler);
   return handler.take();

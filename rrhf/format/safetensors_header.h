@@ -23,8 +23,9 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// Throws InputError for what is not JSON, not an object, lacks dtype, shape or data_offsets, has one of a wrong type,
-/// or repeats a key. Unknown keys of a tensor are passed over. `where` names the file in messages.
+/// Throws InputError for what is not JSON (or holds a NUL), does not begin with the brace of an object, lacks dtype,
+/// shape or data_offsets, has one of a wrong type, or repeats a key. Unknown keys of a tensor are passed over. `where`
+/// names the file in messages.
 SafetensorsHeader read_safetensors_header(std::string_view text, std::string_view where);
 
 }  // namespace rrhf::format

@@ -91,6 +91,11 @@ TEST(Json, SaysWhereATextIsNotJson) {
        {"", "{", "[1,", "\"open", "tru", "{\"a\" 1}", "1 2", "[1]]", "\"\\", "\"\\u12"}) {
     EXPECT_THROW(parse_json_row(broken), JsonSyntax) << broken;
   }
+  for (const std::string_view nul : {std::string_view("{}\0", 3), std::string_view("{}\0 garbage {", 13)}) {
+    EXPECT_EQ(syntax_of(nul).reason(), "a NUL byte");
+    EXPECT_EQ(syntax_of(nul).byte(), 2u);
+  }
+  EXPECT_EQ(parse_json_row("\"\\u0000\""), std::string(1, '\0'));  // an escaped one is a character
   const std::string message = error_of([] { parse_json("{\n \"a\": x}", "config", "run.json"); });
   EXPECT_TRUE(holds(message, "[config] run.json: not JSON: "));
   EXPECT_TRUE(holds(message, "(line 2, column 7)"));

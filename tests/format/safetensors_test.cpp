@@ -103,6 +103,16 @@ TEST(Safetensors, RefusesWrongTypes) {
   expect_refused(file_with(R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 4), "needs two data_offsets");
 }
 
+TEST(Safetensors, TakesNothingBesideTheObject) {
+  const std::string t = R"({"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  EXPECT_EQ(parse_safetensors(bytes_of(file_with(t + "  \n", 4)), "m.safetensors").tensors.size(), 1u);
+  expect_refused(file_with(t + '\0' + std::string(2700, 'x'), 4), "not JSON at byte 55, a NUL");
+  expect_refused(file_with(t + '\0', 4), "not JSON at byte 55, a NUL");
+  expect_refused(file_with(t + "x", 4), "not JSON");
+  expect_refused(file_with("\xef\xbb\xbf" + t, 4), "not an object");
+  expect_refused(file_with(" " + t, 4), "not an object");
+}
+
 TEST(Safetensors, PassesOverKeysItDoesNotKnow) {
   const std::string file =
       file_with(R"({"t":{"x":{"dtype":[1,{"y":null}]},"dtype":"F32","shape":[1],"data_offsets":[0,4],"z":"?"}})", 4);
