@@ -12,6 +12,7 @@
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
 #include "rrhf/core/staged_folder.h"
 #include "rrhf/model/weights.h"
 #include "rrhf/text/pad_token.h"
@@ -47,27 +48,39 @@ class Rewriter {
     }
     FolderWriter writer(folder, specs, {.shard_bytes = shard_bytes});
     WalkProgress progress(what, bytes);
-    Overflow overflow;
+    Losses losses;
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      write_tensor(*tensors_[i], specs[i], fill, writer, progress, overflow);
+      write_tensor(*tensors_[i], specs[i], fill, writer, progress, losses);
       source_.release(*tensors_[i]);
     }
-    if (overflow.count > 0) {
+    if (losses.beyond.count > 0) {
       throw_input("model", "{} weights are beyond the range of {}, the first in {}; bfloat16 and float32 reach farther",
-                  overflow.count, name_of(*dtype), overflow.first);
+                  losses.beyond.count, name_of(*dtype), losses.beyond.first);
+    }
+    if (losses.to_zero.count > 0) {
+      warn("{} weights are too small for {} and became zero, the first in {}; bfloat16 and float32 hold smaller ones",
+           with_commas(losses.to_zero.count), name_of(*dtype), losses.to_zero.first);
     }
     return writer.finish();
   }
 
  private:
-  // Weights that only the new dtype makes infinite.
-  struct Overflow {
+  struct Count {
     std::int64_t count = 0;
-    std::string first;
+    std::string first;  // the tensor
+
+    void add(std::int64_t more, const std::string& tensor) {
+      if (more > 0 && count == 0) first = tensor;
+      count += more;
+    }
+  };
+  // Weights that only the new dtype makes infinite, or zero.
+  struct Losses {
+    Count beyond, to_zero;
   };
 
   void write_tensor(const TensorInfo& info, const TensorSpec& spec, RowFill fill, FolderWriter& writer,
-                    WalkProgress& progress, Overflow& overflow) const {
+                    WalkProgress& progress, Losses& losses) const {
     const at::Tensor tensor = source_.tensor(info);
     // New rows are filled in the dtype of the old ones, then converted with them.
     const PaddedRows rows(tensor, spec.shape.empty() ? 1 : spec.shape[0], info.dtype, fill);
@@ -76,9 +89,8 @@ class Rewriter {
     for_row_blocks(spec.shape, element, [&](std::int64_t first, std::int64_t count) {
       const at::Tensor block = rows.block(first, count), converted = block.to(spec.dtype);
       if (narrower) {
-        const std::int64_t beyond = count_not_finite(converted) - count_not_finite(block);
-        if (beyond > 0 && overflow.count == 0) overflow.first = info.name;
-        overflow.count += beyond;
+        losses.beyond.add(count_not_finite(converted) - count_not_finite(block), info.name);
+        losses.to_zero.add(count_zeros(converted) - count_zeros(block), info.name);
       }
       writer.write_part(converted);
       progress.advance(static_cast<std::int64_t>(converted.nbytes()));

@@ -26,7 +26,8 @@ struct Converted {
   std::vector<FileHash> files;  ///< without hashes
 };
 
-/// Throws InputError when the tensors don't fit the config, weights are beyond the new dtype's range (counted, the
+/// Warns of weights that the new dtype makes zero: counted, the first tensor named. Throws InputError when the tensors
+/// don't fit the config, weights are beyond the new dtype's range (counted, the
 /// first tensor named), or `out` is not free.
 Converted convert_model(const ConvertModel& settings);
 

@@ -132,6 +132,14 @@ TEST(CountNotFinite, SeesInfinitiesAndNanInEveryDtype) {
   EXPECT_EQ(count_not_finite(values.view({2, 3}).t()), 3);
 }
 
+TEST(CountZeros, SeesBothSignsAndNothingElse) {
+  const at::Tensor values = at::tensor({0.0, -0.0, 6e-8, -1.0, std::nan("")}, at::kDouble);
+  for (const at::ScalarType dtype : {at::kHalf, at::kBFloat16, at::kFloat, at::kDouble}) {
+    EXPECT_EQ(count_zeros(values.to(dtype)), 2) << at::toString(dtype);
+  }
+  EXPECT_EQ(count_zeros(at::tensor({2e-8, -2e-8, 1.0}, at::kDouble).to(at::kHalf)), 2);
+}
+
 model::LlamaConfig two_layers() {
   model::LlamaConfig config;
   config.num_hidden_layers = 2;

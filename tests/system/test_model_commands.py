@@ -145,6 +145,20 @@ def test_convert_refuses_weights_out_of_range(rrhf: Program, model: Path, tmp_pa
     rrhf("model", "convert", model, "--out", tmp_path / "out", "--dtype", "bfloat16")
 
 
+def test_convert_counts_weights_that_become_zero(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    """float16 holds nothing between 0 and 6e-8; a third of the norm's weights are 1e-9 here, one was zero before."""
+    small = [1e-9 if i % 3 == 0 else 0.0 if i == 1 else -1e-3 for i in range(64)]
+
+    def shrink(tensors: dict) -> None:
+        tensors["model.norm.weight"] = ("F32", [64], struct.pack("<64f", *small))
+
+    edit_tensors(model, shrink)
+    kept = rrhf("model", "convert", model, "--out", tmp_path / "wide", "--dtype", "bfloat16")
+    assert "became zero" not in kept.stderr
+    said = rrhf("model", "convert", model, "--out", tmp_path / "out", "--dtype", "float16").stderr
+    assert "warning: " in said and "22 weights are too small for float16 and became zero, the first in model.norm.weight" in said
+
+
 def test_convert_names_all_that_is_missing_and_odd(rrhf: Program, model: Path, tmp_path: Path) -> None:
     def spoil(tensors: dict) -> None:
         del tensors["lm_head.weight"]
