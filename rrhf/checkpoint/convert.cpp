@@ -26,13 +26,18 @@ namespace {
 class Rewriter {
  public:
   explicit Rewriter(const fs::path& from)
-      : config_(load_config(from)), source_(from), tensors_(match_tensors(source_, config_)) {
+      : config_(load_config(from)),
+        source_(from),
+        tensors_(match_tensors(source_, config_)),
+        carried_(from, CarriedFiles::What::tokenizer_generation_and_note) {
+    warn_of_other_ids(from, config_);
     // In the order of the files, so that they are read from front to back.
     const TensorInfo* const first = source_.tensors().data();
     std::ranges::sort(tensors_, {}, [&](const TensorInfo* info) { return info - first; });
   }
 
   const model::LlamaConfig& config() const noexcept { return config_; }
+  const CarriedFiles& carried() const noexcept { return carried_; }
   Dtype dtype() const { return dtype_choice(source_.find("model.embed_tokens.weight")->dtype); }
 
   /// Writes the tensors, in `dtype` when one is named, with `rows` of vocabulary.
@@ -100,6 +105,7 @@ class Rewriter {
   model::LlamaConfig config_;
   TensorSource source_;
   std::vector<const TensorInfo*> tensors_;
+  CarriedFiles carried_;
 };
 
 void set_pad_token_id(const fs::path& generation_config, std::int64_t id) {
@@ -130,7 +136,7 @@ Converted convert_model(const ConvertModel& settings) {
   const std::int64_t rows = rewriter.config().vocab_size;
   Converted result{.parameters = rewriter.config().parameter_count(), .files = {}};
   result.files = rewriter.write(folder.path(), settings.dtype, rows, RowFill::zero, settings.shard_bytes, "converting");
-  carry_over_with_note(settings.from, folder.path());
+  rewriter.carried().write(folder.path());
   write_configs(folder.path(), rewriter.config(), settings.dtype.value_or(rewriter.dtype()));
   folder.publish();
   return result;
@@ -147,7 +153,7 @@ void resize_model(const ResizeModel& settings) {
   model::LlamaConfig config = rewriter.config();
   config.vocab_size = settings.rows;
   rewriter.write(folder.path(), std::nullopt, settings.rows, settings.fill, settings.shard_bytes, "resizing");
-  carry_over_with_note(settings.from, folder.path());
+  rewriter.carried().write(folder.path());
   if (settings.add_pad) {
     config.pad_token_id = text::add_pad_token(folder.path());
     set_pad_token_id(folder.path() / "generation_config.json", *config.pad_token_id);

@@ -14,6 +14,7 @@
 #include "rrhf/core/file.h"
 #include "rrhf/core/staged_folder.h"
 #include "rrhf/model/weights.h"
+#include "rrhf/text/sentencepiece_model.h"
 #include "rrhf/text/tokenizer.h"
 
 namespace rrhf::checkpoint {
@@ -82,7 +83,7 @@ fs::path tokenizer_folder(const ApplyDelta& settings, const CheckpointPair& pair
                 folder.string(), tokenizer.size(), pair.other_rows());
   }
   if (folder == settings.delta && has_one(settings.base) &&
-      read_file(settings.base / "tokenizer.model") != read_file(settings.delta / "tokenizer.model")) {
+      text::read_sentencepiece_model(settings.base) != text::read_sentencepiece_model(settings.delta)) {
     warn("the tokenizer.model of base and delta differ: is this the base the delta was made with?");
   }
   return folder;
@@ -96,7 +97,10 @@ class Applier {
         pair_(settings.base, settings.delta, "delta"),
         embedding_(*pair_.other().find("model.embed_tokens.weight")),
         tokenizer_(tokenizer_folder(settings, pair_)),
+        carried_(settings.delta, CarriedFiles::What::tokenizer_generation_and_note),
         check_(settings, manifest_) {
+    if (tokenizer_ != settings.delta) of_base_.emplace(tokenizer_, CarriedFiles::What::tokenizer_and_generation);
+    warn_of_other_ids(tokenizer_, pair_.other_config());
     check_.sizes(pair_.base().files(), pair_.other().files());
     pad_row_ = settings.pad_row.value_or(manifest_ ? manifest_->pad_row : RowFill::zero);
     if (manifest_ && pad_row_ != manifest_->pad_row) {
@@ -121,8 +125,8 @@ class Applier {
     const BaseCheck checked = check_.contents(base.wait(), delta.wait());
     const auto sum = checked_sum();
     refuse_or_warn_of_odd_weights();
-    if (tokenizer_ != settings_.delta) carry_over(tokenizer_, folder.path());
-    carry_over_with_note(settings_.delta, folder.path());
+    if (of_base_) of_base_->write(folder.path());
+    carried_.write(folder.path());
     write_configs(folder.path(), pair_.other_config(), dtype_choice(stored_dtype(embedding_)));
     write_json(folder.path() / delta_manifest_file, manifest(base.wait(), delta.wait(), files, checked));
     folder.publish();
@@ -249,6 +253,8 @@ class Applier {
   const CheckpointPair pair_;
   const TensorInfo& embedding_;  // of the delta
   const fs::path tokenizer_;
+  const CarriedFiles carried_;
+  std::optional<CarriedFiles> of_base_;  // where the tokenizer is the base's
   FileCheck check_;
   RowFill pad_row_ = RowFill::zero;
   CountedRows rows_;

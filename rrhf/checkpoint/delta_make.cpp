@@ -22,7 +22,8 @@ class Maker {
   explicit Maker(const MakeDelta& settings)
       : settings_(settings),
         pair_(settings.base, settings.target, "target"),
-        embedding_(*pair_.other().find("model.embed_tokens.weight")) {}
+        embedding_(*pair_.other().find("model.embed_tokens.weight")),
+        carried_(settings.target, CarriedFiles::What::tokenizer_generation_and_note) {}
 
   DeltaMade run() {
     const ThreadsBeside threads(3);  // base, the other and the result are hashed
@@ -38,7 +39,7 @@ class Maker {
     const std::vector<FileHash> files = writer.finish();
     if (not_finite_.count > 0) refuse_overflow();
     wait_for({&base, &target});
-    carry_over_with_note(settings_.target, folder.path());
+    carried_.write(folder.path());
     write_configs(folder.path(), pair_.other_config(), dtype_choice(dtype_of(embedding_)));
     write_json(folder.path() / delta_manifest_file, manifest(base.wait(), target.wait(), files));
     folder.publish();
@@ -136,6 +137,7 @@ class Maker {
   const MakeDelta& settings_;
   const CheckpointPair pair_;
   const TensorInfo& embedding_;  // of the target
+  const CarriedFiles carried_;
   Rounding rounding_;
   NotFinite not_finite_;
 };

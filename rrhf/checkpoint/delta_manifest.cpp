@@ -77,6 +77,7 @@ std::vector<FileHash> files_at(const Json& json, const char* key, const fs::path
 std::optional<DeltaManifest> read_delta_manifest(const fs::path& folder) {
   const fs::path path = folder / delta_manifest_file;
   if (!path_exists(path)) return std::nullopt;
+  require_regular_file(path);
   const Json json = parse_json(read_file(path), "delta", path.string());
   if (!json.is_object()) broken(path, "is not an object");
   if (word_at(json, "what") == "recovered") {

@@ -44,7 +44,9 @@ std::vector<TensorBatch> weight_batches(const TensorUnits& weights, const model:
 }
 
 void write_small_files(const fs::path& folder, const model::LlamaConfig& config, const SaveOptions& options) {
-  if (!options.made_from.empty()) carry_over(options.made_from, folder);
+  if (!options.made_from.empty()) {
+    CarriedFiles(options.made_from, CarriedFiles::What::tokenizer_and_generation).write(folder);
+  }
   write_configs(folder, config, options.dtype);
   if (options.encoding_note) {
     write_json(folder / note_file, {{"encoding", name_of(options.encoding_note->encoding)},
@@ -106,6 +108,7 @@ model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& co
 std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
   const fs::path path = folder / note_file;
   if (!path_exists(path)) return std::nullopt;
+  require_regular_file(path);
   const Json json = parse_json(read_file(path), "checkpoint", path.string());
   const auto word = [&](const char* key) {
     const bool present = json.is_object() && json.contains(key) && json[key].is_string();

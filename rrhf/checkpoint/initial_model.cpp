@@ -27,6 +27,7 @@ std::vector<TensorSpec> specs_of(const model::LlamaConfig& config, at::ScalarTyp
 
 void init_model(const InitModel& settings) {
   const model::LlamaConfig& config = settings.config;
+  const CarriedFiles tokenizer(settings.tokenizer, CarriedFiles::What::tokenizer);
   StagedFolder folder(settings.out);
   const std::vector<TensorSpec> specs = specs_of(config, model::scalar_type(settings.dtype));
   std::int64_t bytes = 0;
@@ -41,7 +42,7 @@ void init_model(const InitModel& settings) {
     }
   });
   writer.finish();
-  carry_tokenizer(settings.tokenizer, folder.path());
+  tokenizer.write(folder.path());
   write_configs(folder.path(), config, settings.dtype);
   folder.publish();
 }

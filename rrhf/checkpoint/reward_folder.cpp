@@ -24,6 +24,7 @@ constexpr std::array beside{head_name};
 void require_llama(const fs::path& folder) {
   const fs::path file = folder / "config.json";
   if (!fs::exists(file)) return;  // load_config() says so
+  require_regular_file(file);
   const Json json = parse_json(read_file(file), "reward", file.string(), {.comments = true});
   if (!json.is_object() || !json.contains("model_type") || !json["model_type"].is_string()) return;
   if (json["model_type"] == "llama") return;

@@ -53,6 +53,7 @@ void add_batches(const TensorUnits& moments, std::string (*name_of)(std::size_t)
 }
 
 TrainingFacts read_facts(const fs::path& path) {
+  require_regular_file(path);
   const Json facts = parse_json(read_file(path), "checkpoint", path.string());
   if (!facts.is_object() || !facts.value("step", Json()).is_number_unsigned() ||
       !facts.value("data", Json()).is_string()) {

@@ -226,7 +226,9 @@ LlamaConfig llama_config_from_json(const Json& json, std::string_view where) {
   config.num_attention_heads = reader.size("num_attention_heads", std::nullopt);
   config.num_key_value_heads = reader.size("num_key_value_heads", config.num_attention_heads);
   config.head_dim = reader.size("head_dim", std::max<std::int64_t>(1, config.hidden_size / config.num_attention_heads));
-  config.max_position_embeddings = reader.size("max_position_embeddings", 2048);
+  // LLaMA's first conversions (2023) have another word for it.
+  const bool old_word = reader.find("max_position_embeddings") == nullptr;
+  config.max_position_embeddings = reader.size(old_word ? "max_sequence_length" : "max_position_embeddings", 2048);
   config.rms_norm_eps = reader.number("rms_norm_eps", 1e-6);
   reader.read_rope(config);
   config.initializer_range = reader.number("initializer_range", 0.02);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
 #include "rrhf/core/unicode.h"
 #include "rrhf/text/sentencepiece_model.h"
 #include "rrhf/text/special_tokens.h"
@@ -285,9 +286,10 @@ std::vector<fs::path> tokenizer_files(const fs::path& folder) {
   constexpr std::array names{"tokenizer.model",       "added_tokens.json", "special_tokens_map.json",
                              "tokenizer_config.json", "tokenizer.json",    "chat_template.jinja"};
   std::vector<fs::path> files;
-  std::error_code failure;
   for (const char* name : names) {
-    if (fs::is_regular_file(folder / name, failure)) files.push_back(folder / name);
+    if (!path_exists(folder / name)) continue;
+    require_regular_file(folder / name);
+    files.push_back(folder / name);
   }
   return files;
 }

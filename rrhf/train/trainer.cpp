@@ -9,6 +9,7 @@
 #include <iterator>
 #include <numeric>
 
+#include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
@@ -105,6 +106,8 @@ Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World
   if (config_.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
   const at::Device device = choose_device(config_.device, world.place().local_rank);
   folder_ = open_model_folder(config_);
+  // What the trained model takes along is looked at now, not first when it is saved.
+  const checkpoint::CarriedFiles carried(folder_->path, checkpoint::CarriedFiles::What::tokenizer_and_generation);
   Split split = split_train_data(*folder_, config_);
   if (!config_.data.eval.empty()) split.held_out.add(tokenize_files(config_.data.eval, *folder_, config_));
   train_ = std::move(split.train);

@@ -15,11 +15,14 @@
 #include "rrhf/checkpoint/training_state.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "tests/core/support.h"
 
 namespace rrhf::checkpoint {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::error_of;
+using testing::holds;
 
 class HfFolder : public ::testing::Test {
  protected:
@@ -108,11 +111,11 @@ TEST_F(HfFolder, KeepsTheTokenizerAndTheGenerationConfigOfTheModelItWasMadeFrom)
   const fs::path from = root_ / "from";
   fs::create_directories(from);
   config_.eos_token_id = 2;
-  write_file_atomically(from / "tokenizer.model", "pieces");
+  write_file_atomically(from / "added_tokens.json", "{ }");
   write_file_atomically(from / "rrhf.json", "of another encoding");
   const auto saved_from = [&](const char* name) { return saved(name, {.made_from = from, .encoding_note = {}}); };
   const fs::path fresh = saved_from("fresh");
-  EXPECT_EQ(read_file(fresh / "tokenizer.model"), "pieces");
+  EXPECT_EQ(read_file(fresh / "added_tokens.json"), "{ }");
   EXPECT_FALSE(fs::exists(fresh / "rrhf.json"));
   const Json generation = parse_json(read_file(fresh / "generation_config.json"), "test", "generation config");
   EXPECT_EQ(generation, Json({{"_from_model_config", true}, {"eos_token_id", 2}}));
@@ -126,16 +129,17 @@ TEST_F(HfFolder, NamesATokenizerClassThatTransformersHas) {
     const fs::path from = root_ / "from", to = root_ / "to";
     for (const fs::path& folder : {from, to}) fs::create_directories(folder);
     write_file_atomically(from / "tokenizer_config.json", text);
-    carry_tokenizer(from, to);
+    CarriedFiles(from, CarriedFiles::What::tokenizer).write(to);
     return read_file(to / "tokenizer_config.json");
   };
   const Json old = parse_json(carried(R"({"tokenizer_class": "LLaMATokenizer", "bos_token": ""})"), "test", "config");
   EXPECT_EQ(old, Json({{"tokenizer_class", "LlamaTokenizer"}, {"bos_token", ""}}));
   // All else is copied byte for byte.
   for (const char* text : {R"({"tokenizer_class":  "LlamaTokenizer"})", R"({"name":  "LLaMATokenizer"})",
-                           R"({"tokenizer_class":  "MyLLaMATokenizer"})", R"(["LLaMATokenizer"])", "{}"}) {
+                           R"({"tokenizer_class":  "MyLLaMATokenizer"})", "{}"}) {
     EXPECT_EQ(carried(text), text);
   }
+  EXPECT_TRUE(holds(error_of([&] { carried(R"(["LLaMATokenizer"])"); }), "is an array of 1; an object is needed"));
 }
 
 TEST_F(HfFolder, LoadedWeightsAreNotTheFile) {

@@ -149,15 +149,46 @@ def test_a_tokenizer_with_pad_loads(name: str, rrhf: Program, models: Path, tmp_
     assert tokenizer("[PAD]", add_special_tokens=False).input_ids == [512]
 
 
-def test_the_tokenizer_of_an_old_conversion_loads(rrhf: Program, models: Path, tmp_path: Path) -> None:
-    """The first conversions of LLaMA name a class that transformers never released."""
-    source, out = model_variant(models / "hf", tmp_path / "source", {}), tmp_path / "out"
-    (source / "tokenizer_config.json").write_text('{"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": "", "unk_token": ""}')
-    with pytest.raises(ValueError, match="LLaMATokenizer"):
-        AutoTokenizer.from_pretrained(source, use_fast=False)
-    rrhf("model", "convert", source, "--out", out)
+EMPTY_TOKENS = {"bos_token": "", "eos_token": "", "unk_token": ""}
+OLD_TOKENIZERS = {
+    "words": ({"tokenizer_class": "LLaMATokenizer", **EMPTY_TOKENS}, {}),
+    "class known": ({"tokenizer_class": "LlamaTokenizer", **EMPTY_TOKENS}, {}),
+    "objects": (
+        {"tokenizer_class": "LLaMATokenizer"},
+        {role: {"content": "", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False} for role in EMPTY_TOKENS},
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", ["convert", "delta"])
+@pytest.mark.parametrize("kind", OLD_TOKENIZERS)
+def test_the_tokenizer_of_an_old_conversion(kind: str, verb: str, rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """The first conversions of LLaMA name a class that transformers never released, empty special tokens, and in their
+    config the ids of <unk> and <s> for BOS and EOS. What is made of them gives the ids of the plain tokenizer."""
+    ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": -1}
+    source, out = model_variant(models / "hf", tmp_path / "source", ids), tmp_path / "out"
+    config, special = OLD_TOKENIZERS[kind]
+    (source / "tokenizer_config.json").write_text(json.dumps(config))
+    (source / "special_tokens_map.json").write_text(json.dumps(special))
+    plain = AutoTokenizer.from_pretrained(models / "hf", use_fast=False)
+    texts = ["Hi", "Once upon a time, there was a girl.", "two\nlines", " leading", "naïve 東"]
+    expected = [plain(text).input_ids for text in texts]
+    assert all(row[0] == 1 for row in expected)
+    if config["tokenizer_class"] == "LlamaTokenizer":  # what the folder gives as it is
+        assert AutoTokenizer.from_pretrained(source, use_fast=False)("Hi").input_ids[0] != 1
+    else:
+        with pytest.raises(ValueError, match="LLaMATokenizer"):
+            AutoTokenizer.from_pretrained(source, use_fast=False)
+    if verb == "convert":
+        rrhf("model", "convert", source, "--out", out)
+    else:
+        rrhf("delta", "make", "--base", source, "--target", source, "--out", tmp_path / "delta")
+        rrhf("delta", "apply", "--base", source, "--delta", tmp_path / "delta", "--out", out, "--no-answer")
     tokenizer = AutoTokenizer.from_pretrained(out, use_fast=False)
-    assert len(tokenizer("Once upon a time").input_ids) > 3
+    assert [tokenizer(text).input_ids for text in texts] == expected
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token) == ("<s>", "</s>", "<unk>")
+    generation = load(out, torch.float32).generation_config
+    assert (generation.bos_token_id, generation.eos_token_id) == (1, 2)
 
 
 # --- deltas -----------------------------------------------------------------------------------------------------------

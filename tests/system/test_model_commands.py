@@ -290,6 +290,96 @@ def test_a_disk_without_room(build_dir: Path, models: Path, tmp_path: Path) -> N
     assert result.stdout == ""
 
 
+SMALL_FILES = [
+    ("generation_config.json", "[]", "is an array of 0; an object is needed"),
+    ("generation_config.json", "3", "is the number 3; an object is needed"),
+    ("generation_config.json", '{"_from_model_config": tru', "not JSON"),
+    ("generation_config.json", "", "not JSON"),
+    ("rrhf.json", '{"encoding": "x"}', "needs encoding and bos_token"),
+    ("rrhf.json", "{", "not JSON"),
+    ("tokenizer_config.json", "[]", "an object is needed"),
+    ("tokenizer.json", '{"added_tokens": [', "not JSON"),
+    ("tokenizer.model", "pieces", "not a SentencePiece model"),
+    ("generation_config.json", None, "is a FIFO; a regular file is needed"),
+    ("rrhf.json", None, "is a FIFO; a regular file is needed"),
+    ("tokenizer_config.json", None, "is a FIFO; a regular file is needed"),
+    ("special_tokens_map.json", None, "is a FIFO; a regular file is needed"),
+    ("tokenizer.json", None, "is a FIFO; a regular file is needed"),
+    ("tokenizer.model", None, "is a FIFO; a regular file is needed"),
+    ("rrhf-delta.json", None, "is a FIFO; a regular file is needed"),
+]
+
+
+@pytest.mark.parametrize("verb", ["convert", "resize", "delta make", "delta apply"])
+@pytest.mark.parametrize("name,content,words", SMALL_FILES, ids=lambda value: str(value)[:24])
+def test_small_files_that_are_broken(
+    name: str, content: str | None, words: str, verb: str, build_dir: Path, model: Path, models: Path, tmp_path: Path
+) -> None:
+    """They are looked at before the weights, and the message names the source. Nothing ever writes into the FIFO."""
+    if name == "rrhf-delta.json" and verb != "delta apply":
+        pytest.skip("no other verb reads it")
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name) if content is None else (model / name).write_text(content)
+    arguments = {
+        "convert": ["model", "convert", model],
+        "resize": ["model", "resize", model, "--vocab", 515],
+        "delta make": ["delta", "make", "--base", models / "hf", "--target", model],
+        "delta apply": ["delta", "apply", "--base", models / "hf", "--delta", model],
+    }[verb]
+    command = [str(part) for part in (build_dir / "rrhf", *arguments, "--out", tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    refused(result, tmp_path, str(model), name, words)
+
+
+def test_training_looks_at_what_it_will_carry(rrhf: Program, make_config: Callable[..., Path], model: Path, tmp_path: Path) -> None:
+    (model / "generation_config.json").write_text("[]")
+    result = rrhf("train", make_config("run", model={"path": str(model)}), check=False)
+    assert result.returncode == 2 and f"{model / 'generation_config.json'}: is an array of 0" in result.stderr, result.stderr
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_a_fifo_beside_a_base(rrhf: Program, model: Path, models: Path, tmp_path: Path, build_dir: Path) -> None:
+    rrhf("delta", "make", "--base", models / "hf", "--target", models / "hf", "--out", tmp_path / "delta")
+    (model / "tokenizer.model").unlink()
+    os.mkfifo(model / "tokenizer.model")
+    command = [build_dir / "rrhf", "delta", "apply", "--base", model, "--delta", tmp_path / "delta", "--out", tmp_path / "out"]
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    refused(result, tmp_path, f"{model / 'tokenizer.model'}: is a FIFO; a regular file is needed")
+
+
+def old_conversion(model: Path) -> None:
+    """As the first conversions of LLaMA (2023) lie in many places."""
+    config = json.loads((model / "config.json").read_text())
+    config.pop("max_position_embeddings")
+    config.update({"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": -1, "max_sequence_length": 512})
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": "", "unk_token": ""}'
+    )
+    (model / "special_tokens_map.json").write_text("{}")
+
+
+@pytest.mark.parametrize("generation", [None, {"_from_model_config": True, "bos_token_id": 0, "eos_token_id": 1, "top_k": 3}])
+@pytest.mark.parametrize("verb", ["convert", "resize", "delta"])
+def test_an_old_conversion(verb: str, generation: dict | None, rrhf: Program, model: Path, tmp_path: Path) -> None:
+    old_conversion(model)
+    if generation:
+        (model / "generation_config.json").write_text(json.dumps(generation))
+    out = tmp_path / "out"
+    if verb == "delta":
+        rrhf("delta", "make", "--base", model, "--target", model, "--out", tmp_path / "delta")
+        said = rrhf("delta", "apply", "--base", model, "--delta", tmp_path / "delta", "--out", out, "--no-answer").stderr
+    else:
+        said = rrhf("model", verb, model, "--out", out, *(("--vocab", 515) if verb == "resize" else ())).stderr
+    assert "bos_token_id is 0 in" in said and "1 (<s>) in its tokenizer" in said and "eos_token_id is 1 in" in said
+    made = json.loads((out / "generation_config.json").read_text())
+    assert made == {**(generation or {"_from_model_config": True}), "bos_token_id": 1, "eos_token_id": 2}
+    declared = json.loads((out / "tokenizer_config.json").read_text())
+    assert declared == {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    assert json.loads((out / "config.json").read_text())["max_position_embeddings"] == 512
+    assert "512 positions" in rrhf("model", "info", out).stdout
+
+
 def test_verbs(rrhf: Program) -> None:
     result = rrhf("model", "inform", check=False)
     assert result.returncode == 2 and "inform is not a verb of rrhf model; there are: init, info, convert, plan, resize" in result.stderr
