@@ -30,6 +30,7 @@ class Rewriter {
         source_(from),
         tensors_(match_tensors(source_, config_)),
         carried_(from, CarriedFiles::What::tokenizer_generation_and_note) {
+    warn_of_untied_head(source_, config_);
     warn_of_other_ids(from, config_);
     // In the order of the files, so that they are read from front to back.
     const TensorInfo* const first = source_.tensors().data();

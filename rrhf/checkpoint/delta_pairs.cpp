@@ -84,9 +84,12 @@ void warn_of_another_family(const model::LlamaConfig& base, const model::LlamaCo
 
 CheckpointPair::CheckpointPair(const fs::path& base, const fs::path& other, std::string_view word)
     : base_config_(load_config(base)), other_config_(load_config(other)), base_(base), other_(other) {
-  pairs_ = Matcher(base_, other_, word).match(base_config_.tie_word_embeddings && other_config_.tie_word_embeddings);
+  const bool tied = base_config_.tie_word_embeddings && other_config_.tie_word_embeddings;
+  pairs_ = Matcher(base_, other_, word).match(tied);
   match_tensors(base_, base_config_);
   match_tensors(other_, other_config_);
+  if (tied) warn_of_untied_head(base_, base_config_);
+  if (tied) warn_of_untied_head(other_, other_config_);
   if (base_rows() > other_rows()) require_no_piece_beyond(base, other_rows());
   warn_of_another_family(base_config_, other_config_, word);
 }

@@ -6,15 +6,34 @@
 #include <unordered_set>
 
 #include "rrhf/checkpoint/shape_text.h"
+#include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
 #include "rrhf/format/name_list.h"
 #include "rrhf/model/weights.h"
 
 namespace rrhf::checkpoint {
 
-bool has_vocabulary_rows(std::string_view name) {
-  return name == "model.embed_tokens.weight" || name == "lm_head.weight";
+namespace {
+
+constexpr std::string_view embedding_tensor = "model.embed_tokens.weight", tied_head_name = "lm_head.weight";
+
+bool same_values(const TensorSource& source, const TensorInfo& a, const TensorInfo& b) {
+  const at::Tensor whole_a = source.tensor(a), whole_b = source.tensor(b);
+  const at::ScalarType common = at::promote_types(a.dtype, b.dtype);
+  bool same = true;
+  for_row_blocks(a.shape, static_cast<std::int64_t>(at::elementSize(common)), [&](std::int64_t row, std::int64_t rows) {
+    const auto block = [&](const at::Tensor& whole) { return whole.narrow(0, row, rows).to(common); };
+    same = same && at::equal(block(whole_a), block(whole_b));
+  });
+  source.release(a);
+  source.release(b);
+  return same;
 }
+
+}  // namespace
+
+bool has_vocabulary_rows(std::string_view name) { return name == embedding_tensor || name == tied_head_name; }
 
 std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config,
                                              std::span<const std::string_view> beside) {
@@ -41,8 +60,14 @@ std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const m
     }
   }
   for (const TensorInfo& info : source.tensors()) {
-    // A tied checkpoint may still hold the head; it equals the embedding.
-    const bool tied_head = config.tie_word_embeddings && info.name == "lm_head.weight";
+    // A tied checkpoint may still hold the head. Whether it equals the embedding: warn_of_untied_head().
+    const bool tied_head = config.tie_word_embeddings && info.name == tied_head_name;
+    const std::vector<std::int64_t> head_shape{config.vocab_size, config.hidden_size};
+    if (tied_head && info.shape != head_shape) {
+      problems +=
+          fmt::format("\n  {}: {} is {}, the embedding that the config ties it to {}",
+                      source.files()[info.file].string(), info.name, shape_text(info.shape), shape_text(head_shape));
+    }
     const bool known = std::ranges::find(beside, info.name) != beside.end();
     if (!wanted.contains(info.name) && !tied_head && !known) unexpected.push_back(info.name);
   }
@@ -52,6 +77,16 @@ std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const m
     throw_input("checkpoint", "{}: tensors and config.json do not fit:{}", source.path().string(), problems);
   }
   return found;
+}
+
+void warn_of_untied_head(const TensorSource& source, const model::LlamaConfig& config) {
+  const TensorInfo* const head = source.find(tied_head_name);
+  const TensorInfo* const embedding = source.find(embedding_tensor);
+  if (!config.tie_word_embeddings || head == nullptr || same_values(source, *head, *embedding)) return;
+  warn(
+      "{}: holds a {} that differs from the embedding, while its config.json ties them (tie_word_embeddings): it is "
+      "left out. If the head is meant, set that to false",
+      source.path().string(), tied_head_name);
 }
 
 }  // namespace rrhf::checkpoint

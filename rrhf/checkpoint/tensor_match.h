@@ -14,9 +14,13 @@ namespace rrhf::checkpoint {
 bool has_vocabulary_rows(std::string_view name);
 
 /// One tensor of the source for each of model::named_tensors(), in that order. A head in a checkpoint whose config ties
-/// it to the embedding is passed over. Throws InputError naming all missing, unexpected and wrongly shaped tensors
-/// together. Tensors named in `beside` may be there too.
+/// it to the embedding is passed over, if it has the embedding's shape. Throws InputError naming all missing,
+/// unexpected and wrongly shaped tensors together. Tensors named in `beside` may be there too.
 std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const model::LlamaConfig& config,
                                              std::span<const std::string_view> beside = {});
+
+/// Warns where a checkpoint whose config ties the head to the embedding holds a head of other values, which is no part
+/// of the model: is the config wrong? For sources that match_tensors() takes; reads both tensors.
+void warn_of_untied_head(const TensorSource& source, const model::LlamaConfig& config);
 
 }  // namespace rrhf::checkpoint

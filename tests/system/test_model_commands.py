@@ -175,6 +175,43 @@ def test_a_tied_head_is_left_out(rrhf: Program, model: Path, tmp_path: Path) -> 
     assert "lm_head.weight" not in read_folder(tmp_path / "out")
 
 
+def tie(model: Path, tmp_path: Path, change: Callable[[list[int], bytes], tuple[list[int], bytes]]) -> Path:
+    """A folder whose config ties the head to the embedding, with a head beside it that change() makes of its own."""
+    edit_json(model / "config.json", tie_word_embeddings=True)
+
+    def replace(tensors: dict) -> None:
+        dtype, shape, data = tensors["model.embed_tokens.weight"]
+        tensors["lm_head.weight"] = (dtype, *change(shape, data))
+
+    edit_tensors(model, replace)
+    return model
+
+
+def tied_commands(model: Path, tmp_path: Path) -> dict[str, list[object]]:
+    return {
+        "convert": ["model", "convert", model],
+        "resize": ["model", "resize", model, "--vocab", 515],
+        "delta make": ["delta", "make", "--base", model, "--target", model],
+    }
+
+
+@pytest.mark.parametrize("verb", ["convert", "resize", "delta make"])
+def test_a_head_that_a_tied_checkpoint_holds(verb: str, rrhf: Program, model: Path, tmp_path: Path) -> None:
+    command = (*tied_commands(model, tmp_path)[verb], "--out", tmp_path / "out")
+    tie(model, tmp_path, lambda shape, data: (shape, data))
+    assert "warning" not in rrhf(*command).stderr
+    shutil.rmtree(tmp_path / "out")
+    tie(model, tmp_path, lambda shape, data: (shape, data[:-4] + struct.pack("<f", 7)))
+    said = rrhf(*command).stderr
+    assert "holds a lm_head.weight that differs from the embedding" in said and "it is left out" in said
+    assert "lm_head.weight" not in read_folder(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    tie(model, tmp_path, lambda shape, data: ([3, 3], data[:36]))
+    words = "lm_head.weight is [3, 3], the embedding that the config ties it to [512, 64]"
+    refused(rrhf(*command, check=False), tmp_path, words)
+    refused(rrhf("model", "info", model, check=False), tmp_path, words)
+
+
 # --- resize -----------------------------------------------------------------------------------------------------------
 
 
