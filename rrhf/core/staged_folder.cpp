@@ -70,6 +70,16 @@ fs::path real_destination(const fs::path& destination) {
   return path;
 }
 
+// rename() would take the shell's folder away from under it: what was made could not be seen from there.
+void refuse_working_folder(const fs::path& destination) {
+  struct stat own {
+  }, working{};
+  if (::stat(destination.c_str(), &own) != 0 || ::stat(".", &working) != 0) return;
+  if (own.st_dev != working.st_dev || own.st_ino != working.st_ino) return;
+  throw_input("file", "{}: is the folder this was started in, which is not written over; name a folder inside it",
+              destination.string());
+}
+
 }  // namespace
 
 StagedFolder::StagedFolder(fs::path destination, IfPresent if_present)
@@ -78,6 +88,7 @@ StagedFolder::StagedFolder(fs::path destination, IfPresent if_present)
   if (if_present == IfPresent::fail && !missing_or_empty(destination_)) {
     throw_input("file", "{}: exists and is not empty; choose another folder or remove it", destination_.string());
   }
+  if (if_present == IfPresent::fail) refuse_working_folder(destination_);
   std::error_code failure;
   fs::remove_all(staging_, failure);
   fs::create_directories(staging_, failure);

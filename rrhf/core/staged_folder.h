@@ -16,8 +16,8 @@ class StagedFolder {
  public:
   enum class IfPresent { fail, replace };
 
-  /// Throws InputError when the destination holds files and `fail` is asked for, when it is a mount point or a link to
-  /// nowhere, which no folder can be renamed onto, and when nothing can be written there.
+  /// Throws InputError when `fail` is asked for and the destination holds files or is the working folder, when it is a
+  /// mount point or a link to nowhere, which no folder can be renamed onto, and when nothing can be written there.
   explicit StagedFolder(std::filesystem::path destination, IfPresent if_present = IfPresent::fail);
   ~StagedFolder();
   StagedFolder(const StagedFolder&) = delete;

@@ -53,6 +53,19 @@ TEST(StagedFolder, RefusesAFullDestinationUnlessItIsToBeReplaced) {
   EXPECT_EQ(folder.entries(), 1);
 }
 
+TEST(StagedFolder, IsNotMadeInPlaceOfTheWorkingFolder) {
+  const TemporaryFolder folder;
+  const fs::path before = fs::current_path();
+  fs::current_path(folder.path());
+  for (const fs::path& here : {fs::path("."), fs::path("./"), folder.path()}) {
+    EXPECT_TRUE(holds(error_of([&] { StagedFolder staged(here); }), "is the folder this was started in")) << here;
+  }
+  StagedFolder("model").publish();  // in it
+  fs::current_path(before);
+  EXPECT_TRUE(fs::is_directory(folder.path() / "model"));
+  EXPECT_EQ(folder.entries(), 1);
+}
+
 TEST(StagedFolder, LeavesAloneWhatAppearsWhileItIsWritten) {
   const TemporaryFolder folder;
   const fs::path target = folder.path() / "model";
