@@ -85,6 +85,7 @@ void print_memory(const train::MemoryPlan& plan, std::optional<std::int64_t> pro
   if (plan.passing > 0) print_line("passing", plan.passing, "layers made whole while they are used");
   print_line("activations", plan.activations);
   print_line("logits", plan.logits);
+  if (plan.kernels > 0) print_line("kernels", plan.kernels, "compiled by the library for products of these shapes");
   print_line("heap", plan.heap, "between the blocks of activations and logits");
   if (program) print_line("program", *program, "libraries, data");
   print_line("sum", plan.total() + program.value_or(0), program ? "" : "without the CUDA context and its libraries");

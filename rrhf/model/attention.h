@@ -1,8 +1,8 @@
 // Attention over a pack: a prompt attends causally to itself, a response to its whole prompt and causally to itself.
 //
 // Grouped queries: query head h reads key/value head h / (heads / kv_heads). Scores are scaled by 1/sqrt(head_dim).
-// float32 and float64 on the CPU go tile by tile through loops of our own, so that memory does not grow with the square
-// of a response's length; all else through ATen (plain_attention.h).
+// On the CPU it goes tile by tile through loops of our own, so that memory does not grow with the square
+// of a response's length, in float32 for narrower dtypes; all else through ATen (plain_attention.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -7,6 +7,7 @@
 
 #include "rrhf/model/cpu_dispatch.h"
 #include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/few_shapes.h"
 #include "rrhf/model/ops.h"
 
 namespace rrhf::model {
@@ -18,10 +19,11 @@ struct Chunk {
   Segment labels;
 };
 
-std::vector<Chunk> chunks_of(const Pack& pack, std::int64_t vocabulary, std::int64_t element_bytes,
+std::vector<Chunk> chunks_of(const Pack& pack, const at::Tensor& head_VD, std::int64_t element_bytes,
                              const HeadBudget& budget) {
   const std::int64_t row_count = pack.rows_R.size(0);
-  const std::int64_t most = std::max<std::int64_t>(1, budget.chunk_bytes / (vocabulary * element_bytes));
+  std::int64_t most = std::max<std::int64_t>(1, budget.chunk_bytes / (head_VD.size(0) * element_bytes));
+  if (few_shapes::wanted(head_VD)) most = few_shapes::whole_within(most);
   std::vector<Chunk> chunks;
   for (std::int64_t begin = 0; begin < row_count; begin += most) {
     const std::int64_t end = std::min(row_count, begin + most);
@@ -57,6 +59,8 @@ at::Tensor empty_logits(std::int64_t rows, const at::Tensor& head_VD, at::Scalar
 void chunk_logits(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Chunk& chunk, at::Tensor& logits_CV) {
   if (logits_CV.scalar_type() == head_VD.scalar_type()) {
     at::mm_out(logits_CV, rows_of(hidden_RD, chunk.rows), head_VD.t());
+  } else if (few_shapes::wanted(head_VD)) {
+    few_shapes::product(rows_of(hidden_RD, chunk.rows), head_VD.t(), logits_CV);
   } else {
     logits_CV.copy_(project(rows_of(hidden_RD, chunk.rows), head_VD));
   }
@@ -108,6 +112,21 @@ void scale_probabilities(at::Tensor& x_CV, const at::Tensor& factor_C1, const at
   });
 }
 
+// From the gradient of a chunk's logits: writes that of its rows, adds that of the head.
+void head_backward(const at::Tensor& dlogits_CV, const at::Tensor& hidden_CD, const at::Tensor& head_VD,
+                   at::Tensor& gradient_CD, at::Tensor& head_gradient_VD) {
+  if (few_shapes::wanted(hidden_CD)) {
+    // Narrowed and filled up at once: a chunk of logits is the widest matrix there is.
+    const at::Tensor narrow_PV = few_shapes::filled_rows(dlogits_CV, hidden_CD.scalar_type());
+    add_weight_gradient(narrow_PV, few_shapes::filled_rows(hidden_CD, hidden_CD.scalar_type()), head_gradient_VD);
+    gradient_CD.copy_(project_backward(narrow_PV, head_VD).narrow(0, 0, gradient_CD.size(0)));
+  } else {
+    const at::Tensor narrow_CV = dlogits_CV.to(hidden_CD.scalar_type());
+    add_weight_gradient(narrow_CV, hidden_CD, head_gradient_VD);
+    gradient_CD.copy_(project_backward(narrow_CV, head_VD));
+  }
+}
+
 }  // namespace
 
 std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Pack& pack,
@@ -119,7 +138,7 @@ std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor
   at::Tensor logprobs_N = at::empty({pack.label_count()}, hidden_RD.options().dtype(wide));
   at::Tensor normalizer_R1 = at::empty({pack.rows_R.size(0), 1}, hidden_RD.options().dtype(wide));
   if (keep) saved->probabilities_RV = empty_logits(pack.rows_R.size(0), head_VD, wide);
-  for (const Chunk& chunk : chunks_of(pack, vocabulary, element_bytes, budget)) {
+  for (const Chunk& chunk : chunks_of(pack, head_VD, element_bytes, budget)) {
     at::Tensor logits_CV =
         keep ? rows_of(saved->probabilities_RV, chunk.rows) : empty_logits(chunk.rows.size, head_VD, wide);
     chunk_logits(hidden_RD, head_VD, chunk, logits_CV);
@@ -152,7 +171,7 @@ at::Tensor label_logprobs_backward(std::span<const double> coefficients, const a
   at::Tensor gradient_RD = at::empty_like(hidden_RD);
   const bool kept = saved.probabilities_RV.defined();
   const auto element_bytes = static_cast<std::int64_t>(at::elementSize(wide));
-  for (const Chunk& chunk : chunks_of(pack, head_VD.size(0), element_bytes, budget)) {
+  for (const Chunk& chunk : chunks_of(pack, head_VD, element_bytes, budget)) {
     at::Tensor dlogits_CV =
         kept ? rows_of(saved.probabilities_RV, chunk.rows) : empty_logits(chunk.rows.size, head_VD, wide);
     if (!kept) chunk_logits(hidden_RD, head_VD, chunk, dlogits_CV);
@@ -160,9 +179,8 @@ at::Tensor label_logprobs_backward(std::span<const double> coefficients, const a
     scale_probabilities(dlogits_CV, rows_of(taken_R1, chunk.rows), kept ? nullptr : &normalizer_C1);
     flat(dlogits_CV)
         .index_add_(0, label_positions(pack, chunk, dlogits_CV.stride(0)), rows_of(coefficient_N, chunk.labels));
-    const at::Tensor narrow_CV = dlogits_CV.to(hidden_RD.scalar_type());
-    add_weight_gradient(narrow_CV, rows_of(hidden_RD, chunk.rows), head_gradient_VD);
-    rows_of(gradient_RD, chunk.rows).copy_(project_backward(narrow_CV, head_VD));
+    at::Tensor chunk_gradient_CD = rows_of(gradient_RD, chunk.rows);
+    head_backward(dlogits_CV, rows_of(hidden_RD, chunk.rows), head_VD, chunk_gradient_CD, head_gradient_VD);
   }
   saved = {};
   return gradient_RD;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "rrhf/model/few_shapes.h"
 #include "rrhf/model/ops.h"
 
 namespace rrhf::model {
@@ -26,22 +27,33 @@ std::int64_t kept_by_layer(const Widths& w, std::int64_t element, std::int64_t w
   return (w.d + w.q + w.a + w.d + 2 * w.f) * element + (2 + w.heads) * wide;
 }
 
-// Bytes a token beside what is kept, in a layer's backward pass: the gradient that comes in and the wider of the MLP's
-// activation and, once the MLP's own matrix is gone, attention's gradients.
-std::int64_t layer_work(const Widths& w, std::int64_t element) {
-  const std::int64_t mlp = w.d + w.f;
-  const std::int64_t attention = 4 * w.d + w.a + w.q - 2 * w.f;
-  return std::max(mlp, attention) * element;
+// What a product of narrow matrices holds on the CPU: a weight's gradient before it is added in float32, and the rows
+// of its two matrices that are filled up (few_shapes.h).
+std::int64_t product_work(std::int64_t tokens, std::int64_t in, std::int64_t out) {
+  return in * out + std::min(few_shapes::filled(tokens), few_shapes::most_rows) * (in + out);
+}
+
+// Bytes beside what is kept, in a layer's backward pass: the gradient that comes in and the wider of the MLP's
+// activation and, once the MLP's own matrix is gone, attention's gradients. Narrow, each with its product.
+std::int64_t layer_work(const Widths& w, std::int64_t tokens, std::int64_t element, bool narrow) {
+  const std::int64_t mlp = tokens * (w.d + w.f), attention = tokens * (4 * w.d + w.a + w.q - 2 * w.f);
+  if (!narrow) return std::max(mlp, attention) * element;
+  return std::max({mlp + product_work(tokens, w.d, w.f), tokens * w.d + product_work(tokens, w.d, 2 * w.f),
+                   attention + product_work(tokens, w.d, w.q)}) *
+         element;
 }
 
 std::int64_t head_memory(const LlamaConfig& config, std::int64_t rows, std::int64_t element, std::int64_t wide,
                          const HeadBudget& budget) {
   const std::int64_t row = config.vocab_size * wide, all = rows * row;
-  const std::int64_t chunk = std::min(all, std::max(row, budget.chunk_bytes));
-  const std::int64_t product = config.vocab_size * config.hidden_size * element;
-  const std::int64_t narrow = element == wide ? 0 : chunk / wide * element + product;
   const std::int64_t states = 3 * rows * config.hidden_size * element;  // normed, its gradient, the last layer's
-  return (all <= budget.kept_bytes ? all : chunk) + narrow + states;
+  std::int64_t chunk = std::min(rows, std::max<std::int64_t>(1, budget.chunk_bytes / row)), narrow = 0;
+  if (element != wide) {
+    chunk = std::min(rows, few_shapes::whole_within(std::max<std::int64_t>(1, budget.chunk_bytes / row)));
+    const std::int64_t filled = few_shapes::filled(chunk);  // a chunk's logits and states, and the head's product
+    narrow = (filled * (config.vocab_size + config.hidden_size) + config.vocab_size * config.hidden_size) * element;
+  }
+  return (all <= budget.kept_bytes ? all : chunk * row) + narrow + states;
 }
 
 }  // namespace
@@ -59,8 +71,16 @@ PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, Pac
       pack.tokens * (config.num_hidden_layers * (again ? widths.d * element : layer) + angles + widths.d * element);
   const std::int64_t head = head_memory(config, pack.label_rows, element, wide, budget);
   // The head is done with before the layers' backward begins: the larger of the two stands beside what is kept.
-  const std::int64_t work = pack.tokens * (layer_work(widths, element) + (again ? layer : 0));
+  const std::int64_t work =
+      layer_work(widths, pack.tokens, element, element != wide) + (again ? pack.tokens * layer : 0);
   return {.activations = kept + std::max<std::int64_t>(0, work - head), .logits = head};
+}
+
+std::int64_t kernel_memory(c10::ScalarType dtype, std::int64_t tokens) {
+  if (accumulation_type(dtype) == dtype) return 0;
+  // Five weights: a layer's four and the head; each forward, backward and for its own gradient.
+  constexpr std::int64_t products = 5 * 3, bytes_a_shape = 700'000;  // docs/performance.md, "Memory"
+  return few_shapes::count_within(tokens) * products * bytes_a_shape;
 }
 
 }  // namespace rrhf::model

@@ -33,4 +33,8 @@ struct PassMemory {
 PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
                            Recompute recompute = Recompute::none, const HeadBudget& budget = {});
 
+/// Bytes of the kernels that the library compiles for products of `dtype` on the CPU and keeps, in a run whose packs
+/// have up to `tokens` tokens (few_shapes.h): none but for narrow dtypes.
+std::int64_t kernel_memory(c10::ScalarType dtype, std::int64_t tokens);
+
 }  // namespace rrhf::model

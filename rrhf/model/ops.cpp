@@ -8,6 +8,7 @@
 
 #include "rrhf/model/cpu_dispatch.h"
 #include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/few_shapes.h"
 #include "rrhf/model/plain_ops.h"
 
 namespace rrhf::model {
@@ -51,12 +52,25 @@ at::ScalarType accumulation_type(at::ScalarType dtype) {
   return dtype == at::kBFloat16 || dtype == at::kHalf ? at::kFloat : dtype;
 }
 
-at::Tensor project(const at::Tensor& x_TI, const at::Tensor& weight_OI) { return at::mm(x_TI, weight_OI.t()); }
+namespace {
 
-at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& weight_OI) { return at::mm(dy_TO, weight_OI); }
+at::Tensor product(const at::Tensor& a_TI, const at::Tensor& b_IO) {
+  if (!few_shapes::wanted(a_TI)) return at::mm(a_TI, b_IO);
+  at::Tensor out_TO = at::empty({a_TI.size(0), b_IO.size(1)}, a_TI.options());
+  few_shapes::product(a_TI, b_IO, out_TO);
+  return out_TO;
+}
+
+}  // namespace
+
+at::Tensor project(const at::Tensor& x_TI, const at::Tensor& weight_OI) { return product(x_TI, weight_OI.t()); }
+
+at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& weight_OI) { return product(dy_TO, weight_OI); }
 
 void add_weight_gradient(const at::Tensor& dy_TO, const at::Tensor& x_TI, at::Tensor& weight_gradient_OI) {
-  if (weight_gradient_OI.scalar_type() == dy_TO.scalar_type()) {
+  if (few_shapes::wanted(dy_TO)) {
+    few_shapes::add_product_over_rows(dy_TO, x_TI, weight_gradient_OI);
+  } else if (weight_gradient_OI.scalar_type() == dy_TO.scalar_type()) {
     weight_gradient_OI.addmm_(dy_TO.t(), x_TI);
   } else {
     weight_gradient_OI.add_(at::mm(dy_TO.t(), x_TI));

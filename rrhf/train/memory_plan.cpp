@@ -108,6 +108,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
           .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(wide), parts) : 0,
           .activations = pass.activations,
           .logits = pass.logits,
+          .kernels = sharing.cpu ? model::kernel_memory(narrow, pack.tokens) : 0,
           .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};
 }
 

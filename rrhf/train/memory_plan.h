@@ -32,10 +32,11 @@ struct MemoryPlan {
   std::int64_t passing = 0;    ///< sharded: units made whole on their way through
   std::int64_t activations = 0;
   std::int64_t logits = 0;
-  std::int64_t heap = 0;  ///< what the allocator holds beside them: room between blocks that fit no later one
+  std::int64_t kernels = 0;  ///< compiled for narrow products on the CPU
+  std::int64_t heap = 0;     ///< what the allocator holds beside them: room between blocks that fit no later one
 
   std::int64_t total() const noexcept {
-    return weights + gradients + optimizer + passing + activations + logits + heap;
+    return weights + gradients + optimizer + passing + activations + logits + kernels + heap;
   }
 };
 

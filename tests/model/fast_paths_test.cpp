@@ -5,9 +5,11 @@
 
 #include <cmath>
 #include <random>
+#include <set>
 
 #include "rrhf/model/attention.h"
 #include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/few_shapes.h"
 #include "rrhf/model/idle_responses.h"
 #include "rrhf/model/ops.h"
 #include "rrhf/model/plain_attention.h"
@@ -129,6 +131,73 @@ TEST_P(FastPaths, Attention) {
     plain::apply_rotary(plain_qkv, table, config, true);
     expect_close(qkv, plain_qkv, "turned back");
   }
+}
+
+// Half a unit in the last place of 8 and of 11 bits, and as much again for what is rounded before it.
+double rounding_of(at::ScalarType dtype) { return dtype == at::kBFloat16 ? 1.0 / 256 : 1.0 / 2048; }
+
+class NarrowPaths : public testing::TestWithParam<at::ScalarType> {
+ protected:
+  void SetUp() override { at::manual_seed(5); }
+
+  at::Tensor normal(at::IntArrayRef shape) const { return at::randn(shape).to(GetParam()); }
+
+  void expect_rounded(const at::Tensor& got, const at::Tensor& exact, const char* what) const {
+    EXPECT_EQ(got.scalar_type(), GetParam()) << what;
+    expect_near(got, exact, rounding_of(GetParam()), what);
+  }
+
+  // max|a - b| / max|b|.
+  static void expect_near(const at::Tensor& got, const at::Tensor& exact, double limit, const char* what) {
+    ASSERT_EQ(got.sizes(), exact.sizes()) << what;
+    EXPECT_LE((got.to(at::kDouble) - exact).abs().max().item<double>(), limit * exact.abs().max().item<double>())
+        << what;
+  }
+};
+
+TEST_P(NarrowPaths, Attention) {
+  const RandomPack random({{1, 1, 2}, {7, 3, 1, 66, 20}, {130, 65}});
+  const Pack pack = make_pack(random.inputs, at::kCPU);
+  for (const auto& [heads, kv_heads, head_dim] : {std::tuple{6, 2, 10}, {3, 1, 34}}) {
+    const LlamaConfig config = heads_config(heads, kv_heads, head_dim);
+    const at::Tensor qkv = normal({pack.token_count(), config.qkv_size()}), wide = qkv.to(at::kDouble);
+    const Attended got = attention(qkv, pack, config);
+    expect_rounded(got.out_TA, plain::attention(wide, pack, config), "out");
+    EXPECT_EQ(got.normalizer_TN.scalar_type(), at::kFloat);
+    const at::Tensor dout = normal(got.out_TA.sizes());
+    expect_rounded(attention_backward(dout, qkv, got.normalizer_TN, pack, config),
+                   plain::attention_backward(dout.to(at::kDouble), wide, pack, config), "dqkv");
+  }
+}
+
+TEST_P(NarrowPaths, Products) {
+  for (const std::int64_t rows : {1, 3, 100, 128, 131, 1024, 1300}) {
+    const at::Tensor x = normal({rows, 24}), dy = normal({rows, 40}), weight = normal({40, 24});
+    const at::Tensor wide_x = x.to(at::kDouble), wide_dy = dy.to(at::kDouble), wide = weight.to(at::kDouble);
+    expect_rounded(project(x, weight), at::mm(wide_x, wide.t()), "y");
+    expect_rounded(project_backward(dy, weight), at::mm(wide_dy, wide), "dx");
+    const at::Tensor before = at::randn({40, 24});
+    at::Tensor gradient = before.clone();
+    add_weight_gradient(dy, x, gradient);
+    expect_near(gradient - before, at::mm(wide_dy.t(), wide_x), rounding_of(GetParam()), "weight gradient");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, NarrowPaths, testing::Values(at::kBFloat16, at::kHalf),
+                         [](const auto& info) { return std::string(at::toString(info.param)); });
+
+// The library keeps what it compiled for every shape.
+TEST(FewShapes, FillRowsUpToFewNumbers) {
+  std::set<std::int64_t> numbers;
+  for (std::int64_t rows = 1; rows <= few_shapes::most_rows; ++rows) {
+    const std::int64_t filled = few_shapes::filled(rows);
+    EXPECT_GE(filled, rows);
+    EXPECT_LE(filled, rows < 128 ? 2 * rows : rows + 127);
+    EXPECT_LE(few_shapes::whole_within(rows), rows);
+    EXPECT_EQ(few_shapes::filled(few_shapes::whole_within(rows)), few_shapes::whole_within(rows));
+    numbers.insert(filled);
+  }
+  EXPECT_EQ(numbers, (std::set<std::int64_t>{1, 2, 4, 8, 16, 32, 64, 128, 256, 384, 512, 640, 768, 896, 1024}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, FastPaths, testing::Values(at::kFloat, at::kDouble),

@@ -1,9 +1,16 @@
 #include "rrhf/model/memory.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <new>
+#include <tuple>
+
 #include "rrhf/model/llama.h"
+#include "rrhf/model/ops.h"
 
 namespace rrhf::model {
 namespace {
@@ -99,10 +106,83 @@ TEST(TrainingMemory, TakesAChunkWhereProbabilitiesAreNotKept) {
 
 TEST(TrainingMemory, OfBfloat16HasItsLogitsInFloat32) {
   const LlamaConfig config = config_of(4096);
-  // Kept as float32; one chunk, here all of it, once more in bfloat16, and the head's gradient as its product.
+  // Kept as float32; one chunk, here all of it, filled up to 64 rows, and its states in bfloat16; the head's gradient
+  // as its product.
   EXPECT_EQ(training_memory(config, at::kBFloat16, {100, 50}).logits,
-            50 * 4096 * (4 + 2) + 4096 * 24 * 2 + 3 * 50 * 24 * 2);
+            50 * 4096 * 4 + 64 * (4096 + 24) * 2 + 4096 * 24 * 2 + 3 * 50 * 24 * 2);
 }
+
+// The allocator of all tensors while it lives, which counts.
+class CountingAllocator : public c10::Allocator {
+ public:
+  CountingAllocator() : before_(c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, priority); }
+  ~CountingAllocator() override { c10::SetCPUAllocator(before_, priority); }
+
+  c10::DataPtr allocate(std::size_t bytes) override {
+    held_ += static_cast<std::int64_t>(bytes);
+    most_ = std::max(most_, held_);
+    // Before each block: whose it is, and its size. ATen wants the block itself as its context.
+    auto* memory = static_cast<std::byte*>(::operator new (bytes + header, std::align_val_t{header}));
+    new (memory) Block{this, static_cast<std::int64_t>(bytes)};
+    return {memory + header, memory + header, &release, c10::Device(c10::kCPU)};
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return &release; }
+  void copy_data(void* to, const void* from, std::size_t bytes) const override { default_copy_data(to, from, bytes); }
+
+  void begin() { begun_ = most_ = held_; }
+  /// The most that was held at once beside what was held at begin().
+  std::int64_t most() const { return most_ - begun_; }
+
+ private:
+  static constexpr std::uint8_t priority = 1;
+  static constexpr std::size_t header = 64;
+  struct Block {
+    CountingAllocator* owner;
+    std::int64_t bytes;
+  };
+  static void release(void* data) {
+    if (data == nullptr) return;
+    std::byte* memory = static_cast<std::byte*>(data) - header;
+    const auto* block = reinterpret_cast<const Block*>(memory);
+    block->owner->held_ -= block->bytes;
+    ::operator delete (memory, std::align_val_t{header});
+  }
+
+  c10::Allocator* before_;
+  std::int64_t held_ = 0, most_ = 0, begun_ = 0;
+};
+
+class StepMemory : public testing::TestWithParam<std::tuple<at::ScalarType, std::int64_t, Recompute>> {};
+
+TEST_P(StepMemory, IsWhatTheTensorsOfAStepTake) {
+  const auto& [dtype, vocabulary, recompute] = GetParam();
+  LlamaConfig config = config_of(vocabulary);
+  config.hidden_size = 96;
+  config.head_dim = 16;
+  config.intermediate_size = 256;
+  const Ids prompt(60, 1), response(150, 2);
+  const std::vector<PackInput> inputs(5, PackInput{prompt, {response, response}});
+  CountingAllocator allocator;
+  {
+    Weights weights = empty_weights(config, dtype);
+    initialize(weights, config, 3);
+    const Llama llama(config, std::move(weights));
+    Gradients gradients(zero_weights(config, accumulation_type(dtype)));
+    const Pack pack = make_pack(inputs, at::kCPU);
+    allocator.begin();
+    Activations saved{.recompute = recompute == Recompute::layer};
+    llama.forward(pack, &saved);
+    llama.backward(pack, std::vector<double>(10, 0.5), saved, gradients);
+    const PackSize size{pack.token_count(), pack.rows_R.size(0)};
+    const double counted = static_cast<double>(training_memory(config, dtype, size, recompute).total());
+    EXPECT_NEAR(counted / static_cast<double>(allocator.most()), 1, 0.04);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, StepMemory,
+                         testing::Combine(testing::Values(at::kFloat, at::kDouble, at::kBFloat16),
+                                          testing::Values(64, 4096),
+                                          testing::Values(Recompute::none, Recompute::layer)));
 
 }  // namespace
 }  // namespace rrhf::model

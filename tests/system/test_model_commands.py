@@ -516,6 +516,22 @@ def test_plan_is_what_a_run_uses(rrhf: Program, models: Path, shared: Path, tmp_
     assert f"too few for 90 devices, of which {90 - math.ceil(packs)} have nothing to do" in idle
 
 
+def test_plan_of_bfloat16_is_what_a_run_uses(rrhf: Program, models: Path, shared: Path, tmp_path: Path) -> None:
+    """Packs of a hundred lengths: the library compiles kernels for few of them, and the plan counts these."""
+    if "avx512bw" not in Path("/proc/cpuinfo").read_text().split():
+        pytest.skip("bfloat16 products are compiled where there is AVX-512")
+    rows = tmp_path / "rows.jsonl"
+    with (shared / "data" / "alpaca_eval_k5.jsonl").open(encoding="utf-8") as lines:
+        rows.write_text("".join(line for line, _ in zip(lines, range(100))), encoding="utf-8")
+    settings = [f"model.path={models / 'hf'}", f"data.train={rows}", "model.dtype=bfloat16", "train.queries_per_step=16"]
+    flags = [part for setting in [*settings, "train.max_steps=6"] for part in ("--set", setting)]
+    out = rrhf("model", "plan", *flags).stdout
+    rrhf("train", *flags, "--set", f"output={tmp_path / 'out'}")
+    peaks = [json.loads(line)["timing"]["peak_memory"] for line in (tmp_path / "out" / "metrics.jsonl").open()]
+    assert planned(out, "sum") == pytest.approx(peaks[-1], rel=0.1), peaks
+    assert "kernels" not in rrhf("model", "plan", *flags, "--set", "device=cuda").stdout
+
+
 @pytest.mark.parametrize(
     "flags, words",
     [
