@@ -44,9 +44,10 @@ train::Sharing sharing_of(const cxxopts::ParseResult& arguments, const config::R
 std::optional<train::StepShape> shape_of_data(const config::RunConfig& config) {
   if (config.data.train.empty()) return std::nullopt;
   const train::ModelFolder folder = train::open_model_folder(config);
-  const train::EncodedSet set = train::split_train_data(folder, config).train;
-  train::require_queries(set, config, "the data");
-  return train::step_shape(set, folder.config, config);
+  const train::Split data = train::split_run_data(folder, config);
+  train::require_queries(data.train, config, "data.train");
+  if (data.held_out.rows() > 0) train::require_queries(data.held_out, config, "held-out rows");
+  return train::step_shape(data, folder.config, config);
 }
 
 void print_step(const train::StepShape& shape, bool from_data, const train::Sharing& sharing) {
@@ -83,7 +84,7 @@ void print_memory(const train::MemoryPlan& plan, std::optional<std::int64_t> pro
   print_line("gradients", plan.gradients);
   print_line("optimizer", plan.optimizer);
   if (plan.passing > 0) print_line("passing", plan.passing, "layers made whole while they are used");
-  print_line("activations", plan.activations);
+  print_line("activations", plan.activations, plan.evaluating ? "of an evaluation, which takes more than a step" : "");
   print_line("logits", plan.logits);
   if (plan.kernels > 0) print_line("kernels", plan.kernels, "compiled by the library for products of these shapes");
   print_line("heap", plan.heap, "between the blocks of activations and logits");
@@ -125,13 +126,16 @@ void model_plan(int argc, const char* const* argv) {
   const model::LlamaConfig model = checkpoint::load_config(config.model.path);
   const std::optional<train::StepShape> measured = shape_of_data(config);
   const train::StepShape shape = measured.value_or(train::full_packs(config));
-  const train::MemoryPlan plan = train::plan_memory(model, config, shape.largest_pack, sharing);
+  const train::MemoryPlan plan = train::plan_memory(model, config, shape, sharing);
 
   fmt::print("model  LLaMA {} ({} x {}, {} heads), {} on {}; {} device{}{}\n",
              short_number(static_cast<double>(model.parameter_count())), model.num_hidden_layers, model.hidden_size,
              model.num_attention_heads, name_of(config.model.dtype), sharing.cpu ? "cpu" : "cuda", sharing.devices,
              sharing.devices == 1 ? "" : "s", sharing.devices == 1 ? "" : fmt::format(", {}", name_of(sharing.mode)));
   print_step(shape, measured.has_value(), sharing);
+  if (shape.largest_evaluated) {
+    fmt::print("eval   {} tokens in the largest pack\n", with_commas(shape.largest_evaluated->tokens));
+  }
   const std::optional<std::int64_t> program = sharing.cpu ? std::optional(program_bytes(config)) : std::nullopt;
   print_memory(plan, program);
   if (memory) print_largest_pack(*memory, program.value_or(0), model, config, sharing);

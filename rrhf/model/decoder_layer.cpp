@@ -6,7 +6,11 @@
 
 namespace rrhf::model {
 
-LayerSaved layer_recompute(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context) {
+namespace {
+
+// The layer up to its widest matrices. Without `keep` only what the rest of it needs is left, and lets go of the other
+// matrices as early as can be: they are what an evaluation takes.
+LayerSaved forward_to_gate_up(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context, bool keep) {
   const LlamaConfig& config = context.config;
   RmsNormed attention_in = rms_norm(x_TD, weights.input_norm_D, config.rms_norm_eps);
   end_of(Part::norms, context.times);
@@ -16,9 +20,12 @@ LayerSaved layer_recompute(at::Tensor x_TD, const LayerWeights& weights, const L
   apply_rotary(qkv_TQ, context.rotary, config, false);
   Attended attended = attention(qkv_TQ, context.pack, config);
   end_of(Part::attention, context.times);
+  if (!keep) qkv_TQ.reset();
   at::Tensor middle_TD = project(attended.out_TA, weights.output_DA);
+  if (!keep) attended = {};
   end_of(Part::linear, context.times);
   RmsNormed mlp_in = add_rms_norm(middle_TD, x_TD, weights.post_norm_D, config.rms_norm_eps);
+  if (!keep) x_TD.reset();
   end_of(Part::norms, context.times);
   at::Tensor gate_up_T2F = project(mlp_in.y_TD, weights.gate_up_2FD);
   end_of(Part::linear, context.times);
@@ -32,9 +39,14 @@ LayerSaved layer_recompute(at::Tensor x_TD, const LayerWeights& weights, const L
           .gate_up_T2F = std::move(gate_up_T2F)};
 }
 
+}  // namespace
+
+LayerSaved layer_recompute(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context) {
+  return forward_to_gate_up(std::move(x_TD), weights, context, /*keep=*/true);
+}
+
 at::Tensor layer_forward(at::Tensor x_TD, const LayerWeights& weights, const LayerContext& context, LayerSaved* saved) {
-  LayerSaved kept = layer_recompute(std::move(x_TD), weights, context);
-  if (saved == nullptr) kept = {.middle_TD = std::move(kept.middle_TD), .gate_up_T2F = std::move(kept.gate_up_T2F)};
+  LayerSaved kept = forward_to_gate_up(std::move(x_TD), weights, context, saved != nullptr);
   const at::Tensor activated_TF = swiglu(kept.gate_up_T2F);
   if (saved == nullptr) kept.gate_up_T2F.reset();
   end_of(Part::norms, context.times);

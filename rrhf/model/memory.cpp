@@ -27,10 +27,15 @@ std::int64_t kept_by_layer(const Widths& w, std::int64_t element, std::int64_t w
   return (w.d + w.q + w.a + w.d + 2 * w.f) * element + (2 + w.heads) * wide;
 }
 
-// What a product of narrow matrices holds on the CPU: a weight's gradient before it is added in float32, and the rows
-// of its two matrices that are filled up (few_shapes.h).
+// Elements of the rows that a product of narrow matrices fills up on the CPU (few_shapes.h).
+std::int64_t filled_work(std::int64_t rows, std::int64_t in, std::int64_t out) {
+  const std::int64_t last = rows % few_shapes::most_rows, filled = few_shapes::filled(last);
+  return last > 0 && filled > last ? filled * (in + out) : 0;
+}
+
+// The same of a weight's gradient, and the gradient before it is added in float32.
 std::int64_t product_work(std::int64_t tokens, std::int64_t in, std::int64_t out) {
-  return in * out + std::min(few_shapes::filled(tokens), few_shapes::most_rows) * (in + out);
+  return in * out + filled_work(tokens, in, out);
 }
 
 // Bytes beside what is kept, in a layer's backward pass: the gradient that comes in and the wider of the MLP's
@@ -43,13 +48,20 @@ std::int64_t layer_work(const Widths& w, std::int64_t tokens, std::int64_t eleme
          element;
 }
 
+// Rows of logits that are made at once.
+std::int64_t head_chunk(const LlamaConfig& config, std::int64_t rows, std::int64_t wide, bool narrow,
+                        const HeadBudget& budget) {
+  const std::int64_t most = std::max<std::int64_t>(1, budget.chunk_bytes / (config.vocab_size * wide));
+  return std::min(rows, narrow ? few_shapes::whole_within(most) : most);
+}
+
 std::int64_t head_memory(const LlamaConfig& config, std::int64_t rows, std::int64_t element, std::int64_t wide,
                          const HeadBudget& budget) {
   const std::int64_t row = config.vocab_size * wide, all = rows * row;
   const std::int64_t states = 3 * rows * config.hidden_size * element;  // normed, its gradient, the last layer's
-  std::int64_t chunk = std::min(rows, std::max<std::int64_t>(1, budget.chunk_bytes / row)), narrow = 0;
+  const std::int64_t chunk = head_chunk(config, rows, wide, element != wide, budget);
+  std::int64_t narrow = 0;
   if (element != wide) {
-    chunk = std::min(rows, few_shapes::whole_within(std::max<std::int64_t>(1, budget.chunk_bytes / row)));
     const std::int64_t filled = few_shapes::filled(chunk);  // a chunk's logits and states, and the head's product
     narrow = (filled * (config.vocab_size + config.hidden_size) + config.vocab_size * config.hidden_size) * element;
   }
@@ -74,6 +86,27 @@ PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, Pac
   const std::int64_t work =
       layer_work(widths, pack.tokens, element, element != wide) + (again ? pack.tokens * layer : 0);
   return {.activations = kept + std::max<std::int64_t>(0, work - head), .logits = head};
+}
+
+PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
+                             const HeadBudget& budget) {
+  const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
+  const auto wide = static_cast<std::int64_t>(c10::elementSize(accumulation_type(dtype)));
+  const bool narrow = element != wide;
+  const Widths w(config);
+  // Attention: what came in, q/k/v and what was attended; the MLP: the sum in the middle, gate and up, and beside them
+  // their input, normed, or the activation, and at last the output.
+  const std::int64_t attention = pack.tokens * ((w.d + w.q + std::max(w.a, w.d)) * element + w.heads * wide);
+  const std::int64_t filled = narrow ? filled_work(pack.tokens, w.d, 2 * w.f) : 0;
+  const std::int64_t gate_up = pack.tokens * 2 * (w.d + w.f) + filled, activation = pack.tokens * (w.d + 3 * w.f);
+  const std::int64_t layer = std::max(attention, std::max(gate_up, activation) * element);
+  const std::int64_t chunk = head_chunk(config, pack.label_rows, wide, narrow, budget);
+  const std::int64_t product =
+      narrow ? std::min(few_shapes::filled(chunk), few_shapes::most_rows) * (w.d + config.vocab_size) * element : 0;
+  const std::int64_t states = 2 * pack.label_rows * config.hidden_size * element;  // the last layer's, and normed
+  const std::int64_t head = states + chunk * config.vocab_size * wide + product;
+  return {.activations = pack.tokens * config.head_dim * wide + std::max<std::int64_t>(0, layer - head),
+          .logits = head};
 }
 
 std::int64_t kernel_memory(c10::ScalarType dtype, std::int64_t tokens) {

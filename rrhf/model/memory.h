@@ -1,7 +1,7 @@
-// What one pack takes in memory while a LLaMA is trained on it, worked out from the shapes.
+// What one pack takes in memory while a LLaMA is trained on it or evaluated, worked out from the shapes.
 //
-// Counted are the tensors of Llama::forward() with activations kept and of Llama::backward(): what the layers keep,
-// what the head keeps, and the most that stands beside them at one moment.
+// Counted are the tensors of Llama::forward(), with activations kept or without, and of Llama::backward(): what the
+// layers keep, what the head keeps, and the most that stands beside them at one moment.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -32,6 +32,10 @@ struct PassMemory {
 /// For weights and activations in `dtype`.
 PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
                            Recompute recompute = Recompute::none, const HeadBudget& budget = {});
+
+/// The same where nothing is kept for a backward pass: the larger of a layer and the head.
+PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
+                             const HeadBudget& budget = {});
 
 /// Bytes of the kernels that the library compiles for products of `dtype` on the CPU and keeps, in a run whose packs
 /// have up to `tokens` tokens (few_shapes.h): none but for narrow dtypes.

@@ -89,6 +89,12 @@ Split split_train_data(const ModelFolder& folder, const config::RunConfig& confi
   return split;
 }
 
+Split split_run_data(const ModelFolder& folder, const config::RunConfig& config) {
+  Split split = split_train_data(folder, config);
+  if (!config.data.eval.empty()) split.held_out.add(tokenize_files(config.data.eval, folder, config));
+  return split;
+}
+
 objective::ObjectiveOptions objective_options(const config::RunConfig& config) {
   return {.rank_loss = config.objective.rank_loss,
           .rank_weight = config.objective.rank_weight,

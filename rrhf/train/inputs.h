@@ -54,6 +54,9 @@ struct Split {
 };
 Split split_train_data(const ModelFolder& folder, const config::RunConfig& config);
 
+/// What a run trains on and what it evaluates: the split, and data.eval's rows with those held out.
+Split split_run_data(const ModelFolder& folder, const config::RunConfig& config);
+
 objective::ObjectiveOptions objective_options(const config::RunConfig& config);
 
 }  // namespace rrhf::train

@@ -31,6 +31,41 @@ model::PackSize rows_of(const data::QuerySize& query) {
   return {query.prompt + response_rows, 1 + response_rows};
 }
 
+std::vector<model::PackSize> packs_of(const EncodedSet& set, const std::vector<std::int64_t>& queries,
+                                      std::int64_t budget) {
+  std::vector<std::int64_t> tokens;
+  tokens.reserve(queries.size());
+  for (const std::int64_t i : queries) tokens.push_back(set.size_of(i).packed());
+  std::vector<model::PackSize> packs;
+  for (const auto& items : data::pack_by_tokens(tokens, budget)) {
+    model::PackSize& pack = packs.emplace_back();
+    for (const std::size_t item : items) {
+      const model::PackSize own = rows_of(set.size_of(queries[item]));
+      pack.tokens += own.tokens;
+      pack.label_rows += own.label_rows;
+    }
+  }
+  return packs;
+}
+
+// The pack, of those added, that takes the most bytes.
+class LargestPack {
+ public:
+  explicit LargestPack(std::function<std::int64_t(model::PackSize)> bytes) : bytes_(std::move(bytes)) {}
+
+  void add(model::PackSize pack) {
+    const std::int64_t bytes = bytes_(pack);
+    if (bytes > most_) pack_ = pack;
+    most_ = std::max(most_, bytes);
+  }
+  model::PackSize pack() const { return pack_; }
+
+ private:
+  std::function<std::int64_t(model::PackSize)> bytes_;
+  model::PackSize pack_;
+  std::int64_t most_ = -1;
+};
+
 // Parameters of each unit, which are gathered together when a model is sharded.
 std::vector<std::int64_t> unit_sizes(const model::LlamaConfig& config) {
   const auto shapes = model::tensor_shapes(config);
@@ -56,43 +91,38 @@ std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow
 
 }  // namespace
 
-StepShape step_shape(const EncodedSet& set, const model::LlamaConfig& model, const config::RunConfig& config) {
-  const std::int64_t budget = config.train.tokens_per_pack.value_or(automatic_tokens_per_pack);
+StepShape step_shape(const Split& data, const model::LlamaConfig& model, const config::RunConfig& config) {
+  const std::int64_t budget = pass_options(config).tokens_per_pack;
   const c10::ScalarType dtype = model::scalar_type(config.model.dtype);
-  data::StepPlan plan = plan_steps(config, set.size());
-  const std::int64_t steps = std::max<std::int64_t>(1, plan.steps() / config.train.epochs);
-  StepShape shape{.largest_pack = {}, .queries = std::min(config.train.queries_per_step, set.size())};
-  std::int64_t most = -1;
-  for (std::int64_t k = 0; k < std::min(steps, plan.steps()); ++k) {
-    std::vector<std::int64_t> tokens;
-    const std::vector<std::int64_t> members = plan.queries(k);
-    for (const std::int64_t i : members) tokens.push_back(set.size_of(i).packed());
-    for (const auto& items : data::pack_by_tokens(tokens, budget)) {
-      model::PackSize pack;
-      for (const std::size_t item : items) {
-        const model::PackSize own = rows_of(set.size_of(members[item]));
-        pack.tokens += own.tokens;
-        pack.label_rows += own.label_rows;
-      }
-      shape.packs += 1;
-      shape.tokens += static_cast<double>(pack.tokens);
-      const std::int64_t bytes = model::training_memory(model, dtype, pack, config.train.recompute).total();
-      if (bytes > most) shape.largest_pack = pack;
-      most = std::max(most, bytes);
+  data::StepPlan plan = plan_steps(config, data.train.size());
+  const std::int64_t counted = std::min(std::max<std::int64_t>(1, plan.steps() / config.train.epochs), plan.steps());
+  StepShape shape{.queries = std::min(config.train.queries_per_step, data.train.size())};
+  LargestPack trained(
+      [&](model::PackSize pack) { return model::training_memory(model, dtype, pack, config.train.recompute).total(); });
+  for (std::int64_t k = 0; k < counted; ++k) {
+    for (const model::PackSize& pack : packs_of(data.train, plan.queries(k), budget)) {
+      shape.packs += 1 / static_cast<double>(counted);
+      shape.tokens += static_cast<double>(pack.tokens) / static_cast<double>(counted);
+      trained.add(pack);
     }
   }
-  const auto counted = static_cast<double>(std::min(steps, plan.steps()));
-  shape.packs /= counted;
-  shape.tokens /= counted;
+  shape.largest_pack = trained.pack();
+  if (data.held_out.size() > 0) {
+    LargestPack evaluated([&](model::PackSize pack) { return model::evaluation_memory(model, dtype, pack).total(); });
+    std::vector<std::int64_t> all(static_cast<std::size_t>(data.held_out.size()));
+    std::iota(all.begin(), all.end(), 0);
+    for (const model::PackSize& pack : packs_of(data.held_out, all, budget)) evaluated.add(pack);
+    shape.largest_evaluated = evaluated.pack();
+  }
   return shape;
 }
 
 StepShape full_packs(const config::RunConfig& config) {
-  const std::int64_t tokens = config.train.tokens_per_pack.value_or(automatic_tokens_per_pack);
+  const std::int64_t tokens = pass_options(config).tokens_per_pack;
   return {.largest_pack = {tokens, tokens}, .queries = config.train.queries_per_step};
 }
 
-MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig& config, model::PackSize pack,
+MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig& config, const StepShape& shape,
                        const Sharing& sharing) {
   if (sharing.devices < 1) throw_input("usage", "{} devices can hold nothing", sharing.devices);
   const c10::ScalarType narrow = model::scalar_type(config.model.dtype), wide = model::accumulation_type(narrow);
@@ -101,14 +131,23 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   const std::int64_t devices = sharing.devices;
   const std::int64_t parts = sharded ? std::min(config.parallel.shard_size.value_or(devices), devices) : 1;
   const std::int64_t share = (parameters + parts - 1) / parts;
-  const model::PassMemory pass = model::training_memory(model, narrow, pack, config.train.recompute);
+  model::PassMemory pass = model::training_memory(model, narrow, shape.largest_pack, config.train.recompute);
+  std::int64_t tokens = shape.largest_pack.tokens;
+  bool evaluating = false;
+  if (shape.largest_evaluated) {
+    const model::PassMemory evaluation = model::evaluation_memory(model, narrow, *shape.largest_evaluated);
+    evaluating = evaluation.total() > pass.total();
+    if (evaluating) pass = evaluation;
+    tokens = std::max(tokens, shape.largest_evaluated->tokens);
+  }
   return {.weights = share * bytes_of(narrow),
           .gradients = share * bytes_of(wide),
           .optimizer = share * bytes_of(wide) * (narrow == wide ? 2 : 3),
           .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(wide), parts) : 0,
+          .evaluating = evaluating,
           .activations = pass.activations,
           .logits = pass.logits,
-          .kernels = sharing.cpu ? model::kernel_memory(narrow, pack.tokens) : 0,
+          .kernels = sharing.cpu ? model::kernel_memory(narrow, tokens) : 0,
           .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};
 }
 
@@ -116,7 +155,7 @@ std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model,
                                                 const Sharing& sharing, std::int64_t bytes) {
   const auto fits = [&](std::int64_t packs) {
     const std::int64_t tokens = packs * pack_granularity;
-    return plan_memory(model, config, {tokens, tokens}, sharing).total() <= bytes;
+    return plan_memory(model, config, {.largest_pack = {tokens, tokens}}, sharing).total() <= bytes;
   };
   if (!fits(1)) return std::nullopt;
   // Up to what no machine would be given: a search by halves, as the plan grows with the pack.

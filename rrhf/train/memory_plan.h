@@ -12,24 +12,26 @@ namespace rrhf::train {
 
 /// The work of a run as its packs will lie.
 struct StepShape {
-  model::PackSize largest_pack;  ///< the one that takes the most memory
-  std::int64_t queries = 0;      ///< a step
-  double tokens = 0;             ///< a step, packed, on average
-  double packs = 0;              ///< a step, on average
+  model::PackSize largest_pack;                      ///< the one that takes the most memory
+  std::optional<model::PackSize> largest_evaluated;  ///< the same of an evaluation; none where nothing is held out
+  std::int64_t queries = 0;                          ///< a step
+  double tokens = 0;                                 ///< a step, packed, on average
+  double packs = 0;                                  ///< a step, on average
 };
 
-/// Over the steps of the first epoch, packed as training packs them.
-StepShape step_shape(const EncodedSet& set, const model::LlamaConfig& model, const config::RunConfig& config);
+/// Over the steps of the first epoch and an evaluation of what is held out, packed as a run on one device packs them.
+StepShape step_shape(const Split& data, const model::LlamaConfig& model, const config::RunConfig& config);
 
 /// Where no data is at hand: packs filled to train.tokens_per_pack, every token of them a label row.
 StepShape full_packs(const config::RunConfig& config);
 
-/// Bytes on one device.
+/// Bytes on one device, at the moment when the most is held.
 struct MemoryPlan {
   std::int64_t weights = 0;  ///< what is computed with
   std::int64_t gradients = 0;
   std::int64_t optimizer = 0;  ///< AdamW's two moments, and float32 masters where weights are narrower
   std::int64_t passing = 0;    ///< sharded: units made whole on their way through
+  bool evaluating = false;     ///< an evaluation holds more than a step: the next two are its
   std::int64_t activations = 0;
   std::int64_t logits = 0;
   std::int64_t kernels = 0;  ///< compiled for narrow products on the CPU
@@ -48,7 +50,7 @@ struct Sharing {
 };
 
 /// Throws InputError for fewer than one device.
-MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig& config, model::PackSize pack,
+MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig& config, const StepShape& shape,
                        const Sharing& sharing);
 
 /// The largest train.tokens_per_pack whose plan stays within `bytes`, if there is one: a multiple of 256.

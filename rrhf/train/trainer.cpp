@@ -108,8 +108,7 @@ Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World
   folder_ = open_model_folder(config_);
   // What the trained model takes along is looked at now, not first when it is saved.
   const checkpoint::CarriedFiles carried(folder_->path, checkpoint::CarriedFiles::What::tokenizer_and_generation);
-  Split split = split_train_data(*folder_, config_);
-  if (!config_.data.eval.empty()) split.held_out.add(tokenize_files(config_.data.eval, *folder_, config_));
+  Split split = split_run_data(*folder_, config_);
   train_ = std::move(split.train);
   require_queries(train_, config_, "data.train");
   if (split.held_out.rows() > 0) {

@@ -152,37 +152,59 @@ class CountingAllocator : public c10::Allocator {
   std::int64_t held_ = 0, most_ = 0, begun_ = 0;
 };
 
-class StepMemory : public testing::TestWithParam<std::tuple<at::ScalarType, std::int64_t, Recompute>> {};
+// The dtype, and the size of the vocabulary: the head narrower or wider than a layer.
+class StepMemory : public testing::TestWithParam<std::tuple<at::ScalarType, std::int64_t>> {
+ protected:
+  StepMemory() {
+    config_.hidden_size = 96;
+    config_.head_dim = 16;
+    config_.intermediate_size = 256;
+    const Ids prompt(60, 1), response(150, 2);
+    pack_ = make_pack(std::vector<PackInput>(5, PackInput{prompt, {response, response}}), at::kCPU);
+  }
 
-TEST_P(StepMemory, IsWhatTheTensorsOfAStepTake) {
-  const auto& [dtype, vocabulary, recompute] = GetParam();
-  LlamaConfig config = config_of(vocabulary);
-  config.hidden_size = 96;
-  config.head_dim = 16;
-  config.intermediate_size = 256;
-  const Ids prompt(60, 1), response(150, 2);
-  const std::vector<PackInput> inputs(5, PackInput{prompt, {response, response}});
-  CountingAllocator allocator;
-  {
-    Weights weights = empty_weights(config, dtype);
-    initialize(weights, config, 3);
-    const Llama llama(config, std::move(weights));
-    Gradients gradients(zero_weights(config, accumulation_type(dtype)));
-    const Pack pack = make_pack(inputs, at::kCPU);
+  at::ScalarType dtype() const { return std::get<0>(GetParam()); }
+  PackSize size() const { return {pack_.token_count(), pack_.rows_R.size(0)}; }
+
+  Llama llama() const {
+    Weights weights = empty_weights(config_, dtype());
+    initialize(weights, config_, 3);
+    return {config_, std::move(weights)};
+  }
+
+  static void expect_near(PassMemory counted, std::int64_t most) {
+    // What is not counted: the runs of 256 rows that narrow matrices are widened in, much of so small a layer.
+    EXPECT_NEAR(static_cast<double>(counted.total()) / static_cast<double>(most), 1, 0.05);
+  }
+
+  LlamaConfig config_ = config_of(std::get<1>(GetParam()));
+  Pack pack_;
+};
+
+TEST_P(StepMemory, OfTrainingIsWhatTheTensorsTake) {
+  for (const Recompute recompute : {Recompute::none, Recompute::layer}) {
+    CountingAllocator allocator;
+    const Llama model = llama();
+    Gradients gradients(zero_weights(config_, accumulation_type(dtype())));
     allocator.begin();
     Activations saved{.recompute = recompute == Recompute::layer};
-    llama.forward(pack, &saved);
-    llama.backward(pack, std::vector<double>(10, 0.5), saved, gradients);
-    const PackSize size{pack.token_count(), pack.rows_R.size(0)};
-    const double counted = static_cast<double>(training_memory(config, dtype, size, recompute).total());
-    EXPECT_NEAR(counted / static_cast<double>(allocator.most()), 1, 0.04);
+    model.forward(pack_, &saved);
+    model.backward(pack_, std::vector<double>(10, 0.5), saved, gradients);
+    expect_near(training_memory(config_, dtype(), size(), recompute), allocator.most());
   }
+}
+
+TEST_P(StepMemory, OfEvaluationIsWhatTheTensorsTake) {
+  CountingAllocator allocator;
+  const Llama model = llama();
+  allocator.begin();
+  model.forward(pack_);
+  expect_near(evaluation_memory(config_, dtype(), size()), allocator.most());
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, StepMemory,
                          testing::Combine(testing::Values(at::kFloat, at::kDouble, at::kBFloat16),
-                                          testing::Values(64, 4096),
-                                          testing::Values(Recompute::none, Recompute::layer)));
+                                          testing::Values(64, 4096)));
 
 }  // namespace
 }  // namespace rrhf::model

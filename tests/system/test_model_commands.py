@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 import pytest
 
+from made_rows import WORDS, ranked_rows, write_lines
 from program import ENVIRONMENT, Program, copy_of, refused
 from safetensors_file import read_file, read_folder, write_file
 
@@ -516,15 +517,41 @@ def test_plan_is_what_a_run_uses(rrhf: Program, models: Path, shared: Path, tmp_
     assert f"too few for 90 devices, of which {90 - math.ceil(packs)} have nothing to do" in idle
 
 
+def test_plan_of_a_run_that_evaluates_is_what_it_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """Short rows to train on, a query of 12 long responses to evaluate, and a wide model, whose forward pass alone takes
+    most: what the plan counts beside the program is its activations."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    shutil.copy(models / "hf" / "tokenizer.model", parts / "tokenizer.model")
+    sizes = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 4096, "num_hidden_layers": 2, "num_attention_heads": 4}
+    (parts / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 512, **sizes}))
+    rrhf("model", "init", "--config", parts / "config.json", "--tokenizer", parts, "--out", tmp_path / "model")
+    rows = write_lines(tmp_path / "rows.jsonl", ranked_rows(8))
+    text = " ".join(WORDS * 40)
+    long = {"query": "say", "responses": [f"{i} {text}" for i in range(12)], "scores": list(range(12))}
+    write_lines(tmp_path / "eval.jsonl", [long])
+    settings = [f"model.path={tmp_path / 'model'}", f"data.train={rows}", "train.max_steps=1", "data.max_length=512"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    without = rrhf("model", "plan", *flags).stdout
+    flags += ["--set", f"data.eval={tmp_path / 'eval.jsonl'}"]
+    out = rrhf("model", "plan", *flags).stdout
+    rrhf("train", *flags, "--set", f"output={tmp_path / 'out'}")
+    evaluation, step, *_ = map(json.loads, (tmp_path / "out" / "metrics.jsonl").read_text().splitlines())
+    assert evaluation["event"] == "eval"
+    assert planned(out, "sum") == pytest.approx(step["timing"]["peak_memory"], rel=0.1)
+    assert planned(out, "sum") > planned(without, "sum") + 0.2e9
+    assert "of an evaluation, which takes more than a step" in out and "eval   " not in without
+
+
 def test_plan_of_bfloat16_is_what_a_run_uses(rrhf: Program, models: Path, shared: Path, tmp_path: Path) -> None:
     """Packs of a hundred lengths: the library compiles kernels for few of them, and the plan counts these."""
     if "avx512bw" not in Path("/proc/cpuinfo").read_text().split():
         pytest.skip("bfloat16 products are compiled where there is AVX-512")
     rows = tmp_path / "rows.jsonl"
     with (shared / "data" / "alpaca_eval_k5.jsonl").open(encoding="utf-8") as lines:
-        rows.write_text("".join(line for line, _ in zip(lines, range(100))), encoding="utf-8")
+        rows.write_text("".join(line for line, _ in zip(lines, range(64))), encoding="utf-8")
     settings = [f"model.path={models / 'hf'}", f"data.train={rows}", "model.dtype=bfloat16", "train.queries_per_step=16"]
-    flags = [part for setting in [*settings, "train.max_steps=6"] for part in ("--set", setting)]
+    flags = [part for setting in [*settings, "train.max_steps=4"] for part in ("--set", setting)]
     out = rrhf("model", "plan", *flags).stdout
     rrhf("train", *flags, "--set", f"output={tmp_path / 'out'}")
     peaks = [json.loads(line)["timing"]["peak_memory"] for line in (tmp_path / "out" / "metrics.jsonl").open()]

@@ -89,7 +89,8 @@ TEST(PlanMemory, CutsTheModelAmongTheDevicesThereAre) {
   const auto weights = [&](std::optional<std::int64_t> shard_size, std::int64_t devices) {
     config::RunConfig config;
     config.parallel.shard_size = shard_size;
-    return plan_memory(model, config, {8, 8}, {.devices = devices, .mode = ParallelMode::sharded}).weights;
+    return plan_memory(model, config, {.largest_pack = {8, 8}}, {.devices = devices, .mode = ParallelMode::sharded})
+        .weights;
   };
   EXPECT_LT(weights(4, 8), weights({}, 1) / 3);
   EXPECT_EQ(weights(4, 8), weights({}, 4));
