@@ -56,7 +56,9 @@ class Rewriter {
     WalkProgress progress(what, bytes);
     Losses losses;
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const std::int64_t before = losses.to_zero.count;
       write_tensor(*tensors_[i], specs[i], fill, writer, progress, losses);
+      losses.many |= (losses.to_zero.count - before) > specs[i].numel() / odd_share;
       source_.release(*tensors_[i]);
     }
     if (losses.beyond.count > 0) {
@@ -64,8 +66,10 @@ class Rewriter {
                   losses.beyond.count, name_of(*dtype), losses.beyond.first);
     }
     if (losses.to_zero.count > 0) {
-      warn("{} weights are too small for {} and became zero, the first in {}; bfloat16 and float32 hold smaller ones",
-           with_commas(losses.to_zero.count), name_of(*dtype), losses.to_zero.first);
+      const std::string what = fmt::format(
+          "{} weights are too small for {} and became zero, the first in {}; bfloat16 and float32 hold smaller ones",
+          with_commas(losses.to_zero.count), name_of(*dtype), losses.to_zero.first);
+      losses.many ? warn("{}", what) : log("{}", what);
     }
     return writer.finish();
   }
@@ -83,7 +87,10 @@ class Rewriter {
   // Weights that only the new dtype makes infinite, or zero.
   struct Losses {
     Count beyond, to_zero;
+    bool many = false;  // of one tensor more than a share became zero
   };
+  // Of weights drawn around zero one in a million is as small as that; of a tensor that means something far more are.
+  static constexpr std::int64_t odd_share = 1000;
 
   void write_tensor(const TensorInfo& info, const TensorSpec& spec, RowFill fill, FolderWriter& writer,
                     WalkProgress& progress, Losses& losses) const {

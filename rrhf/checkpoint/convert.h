@@ -26,8 +26,8 @@ struct Converted {
   std::vector<FileHash> files;  ///< without hashes
 };
 
-/// Warns of weights that the new dtype makes zero: counted, the first tensor named. Throws InputError when the tensors
-/// don't fit the config, weights are beyond the new dtype's range (counted, the
+/// Logs how many weights the new dtype makes zero and the first tensor with one; warns where a tensor loses many.
+/// Throws InputError when the tensors don't fit the config, weights are beyond the new dtype's range (counted, the
 /// first tensor named), or `out` is not free.
 Converted convert_model(const ConvertModel& settings);
 

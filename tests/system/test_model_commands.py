@@ -157,7 +157,17 @@ def test_convert_counts_weights_that_become_zero(rrhf: Program, model: Path, tmp
     kept = rrhf("model", "convert", model, "--out", tmp_path / "wide", "--dtype", "bfloat16")
     assert "became zero" not in kept.stderr
     said = rrhf("model", "convert", model, "--out", tmp_path / "out", "--dtype", "float16").stderr
-    assert "warning: " in said and "22 weights are too small for float16 and became zero, the first in model.norm.weight" in said
+    words = " weights are too small for float16 and became zero, the first in model."
+    assert f"warning: 22{words}norm.weight" in said
+
+    def shrink_one(tensors: dict) -> None:
+        tensors["model.norm.weight"] = ("F32", [64], struct.pack("<64f", *[1.0] * 64))
+        dtype, shape, data = tensors["model.embed_tokens.weight"]
+        tensors["model.embed_tokens.weight"] = (dtype, shape, struct.pack("<f", 1e-9) + data[4:])
+
+    edit_tensors(model, shrink_one)  # of 32,768: as happens to any model
+    said = rrhf("model", "convert", model, "--out", tmp_path / "one", "--dtype", "float16").stderr
+    assert f"1{words}embed_tokens.weight" in said and "warning" not in said
 
 
 def test_convert_names_all_that_is_missing_and_odd(rrhf: Program, model: Path, tmp_path: Path) -> None:
