@@ -13,6 +13,7 @@
 
 #include "rrhf/checkpoint/dtypes.h"
 #include "rrhf/checkpoint/shape_text.h"
+#include "rrhf/core/aside.h"
 #include "rrhf/core/error.h"
 #include "rrhf/format/safetensors.h"
 
@@ -53,7 +54,7 @@ struct TensorFileWriter::State {
   }
 
   [[noreturn]] void fail(const char* what) const {
-    throw_error("checkpoint", "{}: could not be {}: {}", path.string(), what, std::strerror(errno));
+    throw_error("checkpoint", "{}: could not be {}: {}", without_aside(path).string(), what, std::strerror(errno));
   }
 
   void create(std::string_view header, std::int64_t size) {

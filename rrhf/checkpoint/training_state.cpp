@@ -10,6 +10,7 @@
 
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/mapped_tensor.h"
+#include "rrhf/core/aside.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
@@ -65,10 +66,10 @@ TrainingFacts read_facts(const fs::path& path) {
 // Under another name first, one that is cleaned away when a run begins: half a checkpoint is none. A run goes on with
 // one too many; another machine may still have its files open (NFS).
 void remove_checkpoint(const fs::path& path) {
-  const fs::path aside = path.parent_path() / fmt::format(".{}.tmp-{}", path.filename().string(), ::getpid());
+  const fs::path other = aside(path, "tmp");
   std::error_code failure;
-  fs::rename(path, aside, failure);
-  if (!failure) fs::remove_all(aside, failure);
+  fs::rename(path, other, failure);
+  if (!failure) fs::remove_all(other, failure);
   if (failure) warn("{}: could not be removed: {}", path.string(), failure.message());
 }
 

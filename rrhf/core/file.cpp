@@ -9,6 +9,7 @@
 #include "rrhf/core/aside.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/staged_folder.h"
+#include "rrhf/core/unicode.h"
 
 namespace rrhf {
 namespace fs = std::filesystem;
@@ -27,7 +28,10 @@ fs::path behind_link(const fs::path& path) {
 bool path_exists(const fs::path& path) {
   std::error_code failure;
   const fs::file_status status = fs::status(path, failure);
-  if (status.type() == fs::file_type::none) throw_input("file", "{}: {}", path.string(), failure.message());
+  if (status.type() == fs::file_type::none) {
+    constexpr std::size_t most_shown = 200;  // characters: a name too long may be very long
+    throw_input("file", "{}: {}", shorten(path.string(), most_shown), failure.message());
+  }
   return fs::exists(status);
 }
 
@@ -74,24 +78,27 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
 }
 
 void write_file_atomically(const fs::path& link_or_path, const std::function<void(std::ostream&)>& write) {
-  const fs::path path = behind_link(link_or_path), temporary = aside(path, "tmp");
+  const fs::path path = behind_link(link_or_path);
+  const std::string shown = without_aside(path).string();
   remove_abandoned(path.has_parent_path() ? path.parent_path() : ".", path.filename().string());
+  const Aside temporary(path, Aside::Kind::file);
   std::error_code ignored;
   try {
-    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-    if (!out) throw_error("file", "{}: could not be created: {}", path.string(), std::strerror(errno));
+    std::ofstream out(temporary.path(), std::ios::binary | std::ios::trunc);
+    if (!out) throw_error("file", "{}: could not be created: {}", shown, std::strerror(errno));
     errno = 0;
     write(out);
     out.flush();
-    if (!out) throw_error("file", "{}: could not be written: {}", path.string(), std::strerror(errno));
+    if (!out) throw_error("file", "{}: could not be written: {}", shown, std::strerror(errno));
     out.close();
-    sync_to_disk(temporary, O_WRONLY);
-    fs::rename(temporary, path);
+    sync_to_disk(temporary.path(), O_WRONLY);
+    temporary.require_own();
+    fs::rename(temporary.path(), path);
   } catch (const fs::filesystem_error& failure) {
-    fs::remove(temporary, ignored);
-    throw_error("file", "{}: could not be put in place: {}", path.string(), failure.code().message());
+    fs::remove(temporary.path(), ignored);
+    throw_error("file", "{}: could not be put in place: {}", shown, failure.code().message());
   } catch (...) {
-    fs::remove(temporary, ignored);
+    fs::remove(temporary.path(), ignored);
     throw;
   }
 }

@@ -1,14 +1,9 @@
 #include "rrhf/core/staged_folder.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <charconv>
-#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -20,28 +15,6 @@
 namespace rrhf {
 namespace fs = std::filesystem;
 namespace {
-
-// A name that aside() made, taken apart.
-struct Aside {
-  std::string name;
-  std::string_view tag;
-  pid_t process = 0;
-};
-
-std::optional<Aside> aside_name(const std::string& file) {
-  for (const std::string_view tag : {"tmp", "old"}) {
-    const std::string mark = fmt::format(".{}-", tag);
-    const std::size_t at = file.rfind(mark);
-    if (!file.starts_with('.') || at == std::string::npos || at < 2) continue;
-    pid_t process = 0;
-    const char* end = file.data() + file.size();
-    const auto [rest, failure] = std::from_chars(file.data() + at + mark.size(), end, process);
-    if (failure == std::errc() && rest == end && process > 0) return Aside{file.substr(1, at - 1), tag, process};
-  }
-  return std::nullopt;
-}
-
-bool is_running(pid_t process) { return ::kill(process, 0) == 0 || errno != ESRCH; }
 
 // Two folders change places at once. False where the file system can't do that.
 bool exchange(const fs::path& a, const fs::path& b) {
@@ -83,35 +56,37 @@ void refuse_working_folder(const fs::path& destination) {
 }  // namespace
 
 StagedFolder::StagedFolder(fs::path destination, IfPresent if_present)
-    : destination_(real_destination(destination)), staging_(aside(destination_, "tmp")), if_present_(if_present) {
+    : destination_(real_destination(destination)), if_present_(if_present) {
   remove_abandoned(destination_.parent_path(), destination_.filename().string());
   if (if_present == IfPresent::fail && !missing_or_empty(destination_)) {
     throw_input("file", "{}: exists and is not empty; choose another folder or remove it", destination_.string());
   }
   if (if_present == IfPresent::fail) refuse_working_folder(destination_);
   std::error_code failure;
-  fs::remove_all(staging_, failure);
-  fs::create_directories(staging_, failure);
+  fs::create_directories(destination_.parent_path(), failure);
   if (failure) throw_input("file", "{}: could not be created: {}", destination_.string(), failure.message());
+  staging_.emplace(destination_, Aside::Kind::folder);
 }
 
 StagedFolder::~StagedFolder() {
   std::error_code ignored;
-  if (!published_) fs::remove_all(staging_, ignored);
+  if (!published_) fs::remove_all(path(), ignored);
 }
 
 void StagedFolder::publish() {
-  for (const auto& entry : fs::recursive_directory_iterator(staging_)) {
+  staging_->require_own();
+  for (const auto& entry : fs::recursive_directory_iterator(path())) {
     if (entry.is_regular_file()) sync_to_disk(entry.path(), O_RDONLY);
   }
-  sync_to_disk(staging_, O_RDONLY | O_DIRECTORY);  // the names of the files
+  sync_to_disk(path(), O_RDONLY | O_DIRECTORY);  // the names of the files
+  staging_->require_own();
   if (if_present_ == IfPresent::fail || missing_or_empty(destination_)) {
     put_in_place();  // which a folder with something in it withstands
-  } else if (exchange(staging_, destination_)) {
+  } else if (exchange(path(), destination_)) {
     published_ = true;
     std::error_code ignored;
     sync_to_disk(destination_.parent_path(), O_RDONLY | O_DIRECTORY);
-    fs::remove_all(staging_, ignored);
+    fs::remove_all(path(), ignored);
   } else {
     replace_in_two_renames();
   }
@@ -119,7 +94,7 @@ void StagedFolder::publish() {
 
 void StagedFolder::put_in_place() {
   std::error_code failure;
-  fs::rename(staging_, destination_, failure);
+  fs::rename(path(), destination_, failure);
   if (failure) throw_error("file", "{}: could not be put in place: {}", destination_.string(), failure.message());
   published_ = true;
   sync_to_disk(destination_.parent_path(), O_RDONLY | O_DIRECTORY);
@@ -127,6 +102,8 @@ void StagedFolder::put_in_place() {
 
 // rename() does not replace a folder that is not empty, so the old one steps aside first.
 void StagedFolder::replace_in_two_renames() {
+  const Descriptor held(destination_, O_RDONLY | O_DIRECTORY);
+  try_lock(held);  // against being put back by another process meanwhile
   const fs::path old = aside(destination_, "old");
   std::error_code failure;
   fs::rename(destination_, old, failure);
@@ -147,7 +124,11 @@ int remove_abandoned(const fs::path& folder, std::string_view name) {
   for (const auto& entry : fs::directory_iterator(folder, failure)) entries.push_back(entry.path());
   for (const fs::path& path : entries) {
     const auto aside = aside_name(path.filename().string());
-    if (!aside || (!name.empty() && aside->name != name) || is_running(aside->process)) continue;
+    if (!aside || (!name.empty() && aside->name != name)) continue;
+    // A FIFO would be waited for without O_NONBLOCK; locks of some file systems need a file that may be written.
+    const bool is_file = fs::is_regular_file(fs::symlink_status(path, failure));
+    const Descriptor held(path, (is_file ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK);
+    if (!try_lock(held)) continue;
     ++found;
     const fs::path original = folder / aside->name;
     if (aside->tag == "old" && !fs::exists(original, failure)) {

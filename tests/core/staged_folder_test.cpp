@@ -1,7 +1,11 @@
 #include "rrhf/core/staged_folder.h"
 
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
+
+#include "rrhf/core/aside.h"
 #include "rrhf/core/file.h"
 #include "tests/core/support.h"
 
@@ -97,19 +101,84 @@ pid_t dead_process() {
   return child;
 }
 
-TEST(StagedFolder, RemovesWhatKilledProcessesWereBuildingForTheSamePlace) {
+// What `act` leaves behind in a process that is killed after it.
+template <class Act>
+void in_a_killed_process(Act act) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    act();
+    ::kill(::getpid(), SIGKILL);
+  }
+  ::waitpid(child, nullptr, 0);
+}
+
+TEST(StagedFolder, RemovesWhatAKilledProcessWasBuildingForTheSamePlace) {
   const TemporaryFolder folder;
-  const std::string dead = std::to_string(dead_process()), living = std::to_string(::getppid());
-  for (const std::string& name : {".model.tmp-" + dead, ".model.tmp-" + living, ".other.tmp-" + dead,
-                                  std::string(".model.tmp-12x"), std::string("model.tmp-") + dead}) {
+  in_a_killed_process([&] {
+    for (const char* name : {"model", "other"}) {
+      auto* abandoned = new StagedFolder(folder.path() / name);
+      std::ofstream(abandoned->path() / "half") << "half";
+    }
+  });
+  EXPECT_EQ(folder.entries(), 2);
+  for (const char* name : {".model.tmp-12x", "model.tmp-12", ".model.tmp-12-xyz", ".model.tmp-"}) {
     fs::create_directory(folder.path() / name);
-    folder.write(name + "/half", "half");
   }
   StagedFolder(folder.path() / "model").publish();
-  EXPECT_FALSE(fs::exists(folder.path() / (".model.tmp-" + dead)));
-  EXPECT_TRUE(fs::exists(folder.path() / (".model.tmp-" + living)));
-  EXPECT_TRUE(fs::exists(folder.path() / (".other.tmp-" + dead)));
-  EXPECT_EQ(folder.entries(), 5);  // four of the names, and the model
+  EXPECT_EQ(folder.entries(), 6);  // four other names, the other's, and the model
+  EXPECT_EQ(remove_abandoned(folder.path(), "other"), 1);
+  EXPECT_EQ(folder.entries(), 5);
+}
+
+TEST(StagedFolder, LeavesAloneWhatIsStillBeingBuiltWhateverItsProcessId) {
+  // Both have one process id here, as the first processes of two containers have.
+  const TemporaryFolder folder;
+  const fs::path target = folder.path() / "model";
+  StagedFolder first(target);
+  std::ofstream(first.path() / "a") << "1";
+  {
+    StagedFolder second(target);
+    EXPECT_NE(first.path(), second.path());
+    EXPECT_EQ(remove_abandoned(folder.path()), 0);
+  }
+  write_file_atomically(folder.path() / "beside", [&](std::ostream& out) {
+    out << "whole";
+    write_file_atomically(folder.path() / "beside", "another's");
+    EXPECT_EQ(remove_abandoned(folder.path()), 0);
+  });
+  EXPECT_EQ(read_file(folder.path() / "beside"), "whole");
+  first.publish();
+  EXPECT_EQ(read_file(target / "a"), "1");
+}
+
+TEST(StagedFolder, PutsOnlyItsOwnInPlace) {
+  const TemporaryFolder folder;
+  StagedFolder staged(folder.path() / "model");
+  std::ofstream(staged.path() / "a") << "1";
+  fs::rename(staged.path(), folder.path() / "taken");
+  fs::create_directory(staged.path());  // under the same name
+  EXPECT_TRUE(holds(error_of<Error>([&] { staged.publish(); }), "model: .model.tmp-"));
+  EXPECT_FALSE(fs::exists(folder.path() / "model"));
+}
+
+TEST(StagedFolder, IsCalledByItsOwnNameInMessages) {
+  const TemporaryFolder folder;
+  const StagedFolder staged(folder.path() / "model");
+  const auto write = [](std::ostream& out) { out.setstate(std::ios::badbit); };  // as a full disk does
+  const std::string message = error_of<Error>([&] { write_file_atomically(staged.path() / "config.json", write); });
+  EXPECT_TRUE(holds(message, (folder.path() / "model" / "config.json").string() + ": could not be written"));
+}
+
+TEST(AsideName, IsTakenApart) {
+  const fs::path path = aside("dir/model-1.tmp", "old");
+  EXPECT_EQ(path.parent_path(), "dir");
+  const auto name = aside_name(path.filename().string());
+  ASSERT_TRUE(name.has_value());
+  EXPECT_EQ(name->name, "model-1.tmp");
+  EXPECT_EQ(name->tag, "old");
+  EXPECT_NE(aside("x", "tmp"), aside("x", "tmp"));
+  EXPECT_EQ(without_aside("/a/.model.tmp-12-0a0b0c0d/config.json"), "/a/model/config.json");
+  EXPECT_EQ(without_aside("/a/.model.tmp-/config.json"), "/a/.model.tmp-/config.json");
 }
 
 TEST(StagedFolder, PutsBackAnOldFolderThatAKilledProcessHadMovedAside) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -534,3 +535,45 @@ def test_stopped(stop: signal.Signals, build_dir: Path, large: Large, tmp_path: 
     assert process.wait() == 1
     assert "nothing is written" in process.stderr.read()
     assert list(tmp_path.iterdir()) == []
+
+
+def child_of(process: subprocess.Popen) -> int:
+    [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(child)
+
+
+def test_two_processes_of_one_id(build_dir: Path, large: Large, tmp_path: Path) -> None:
+    """Two containers over one volume: the program is process 1 in both. Neither takes the other's for left behind."""
+    apart = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+    if subprocess.run([*apart, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no process namespace can be made here (root may)")
+    out = tmp_path / "out"
+    convert = [*apart, build_dir / "rrhf", "model", "convert", large.base, "--shard-size", "5MB", "--out", out, "--dtype"]
+
+    def start(dtype: str) -> subprocess.Popen:
+        command = [str(part) for part in (*convert, dtype)]
+        return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+
+    for _ in range(5):
+        first = start("float64")
+        while first.poll() is None and len(list(tmp_path.glob(".out.*/*"))) < 2:
+            time.sleep(0.001)
+        if first.poll() is None:
+            halted = child_of(first)
+            os.kill(halted, signal.SIGSTOP)
+        if not out.exists():
+            break
+        if first.poll() is None:
+            os.kill(halted, signal.SIGCONT)
+        first.communicate()
+        shutil.rmtree(out)
+    [built] = tmp_path.glob(".out.*")
+    files = sorted(path.name for path in built.iterdir())
+    second = start("float16")
+    assert f"made {out}" in second.communicate()[1] and second.returncode == 0
+    assert sorted(path.name for path in built.iterdir()) == files and len(files) >= 2
+    os.kill(halted, signal.SIGCONT)
+    said = first.communicate()[1]
+    assert first.returncode == 1 and f"{out}: could not be put in place: Directory not empty" in said, said
+    assert {dtype for dtype, _, _ in read_folder(out).values()} == {"F16"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
