@@ -152,7 +152,7 @@ Options train_options(TrainConfig& c) {
        "How many queries, each with all its responses, an update of the weights is the mean over, on all devices "
        "together.",
        "batch_size train_batch_size per_device_train_batch_size gradient_accumulation_steps"},
-      {"train.tokens_per_pack", integer_or(c.tokens_per_pack, 1, "auto"),
+      {"train.tokens_per_pack", integer_or(c.tokens_per_pack, 1, "auto", 1'000'000'000),
        "How many tokens are computed at once. It decides memory and speed, never the result; a query that is longer is "
        "computed "
        "alone. `auto` is 1024."},

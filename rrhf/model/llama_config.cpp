@@ -202,13 +202,30 @@ void check_plain_fields(const Json& json, Reader& reader) {
   }
 }
 
+// In floating point where the sizes may be anything.
+template <class Number>
+Number count_parameters(const LlamaConfig& config) {
+  const auto hidden = static_cast<Number>(config.hidden_size);
+  const Number attention = hidden * static_cast<Number>(config.qkv_size() + config.attention_size());
+  const Number layer = attention + 3 * hidden * static_cast<Number>(config.intermediate_size) + 2 * hidden;
+  const Number embedding = static_cast<Number>(config.vocab_size) * hidden;
+  return static_cast<Number>(config.num_hidden_layers) * layer + hidden +
+         embedding * (config.tie_word_embeddings ? 1 : 2);
+}
+
+// Sizes that are fine one by one.
+void check_parameters(const LlamaConfig& config, Reader& reader) {
+  constexpr double most = 0x1p50;  // a thousand times what any model has; their bytes are still countable
+  const double count = count_parameters<double>(config);
+  if (count > most) {
+    reader.mistake("these sizes make {:.3g} parameters, more than the {:.3g} that can be; is one of them a slip?",
+                   count, most);
+  }
+}
+
 }  // namespace
 
-std::int64_t LlamaConfig::parameter_count() const {
-  const std::int64_t attention = hidden_size * (qkv_size() + attention_size());
-  const std::int64_t layer = attention + 3 * hidden_size * intermediate_size + 2 * hidden_size;
-  return num_hidden_layers * layer + hidden_size + vocab_size * hidden_size * (tie_word_embeddings ? 1 : 2);
-}
+std::int64_t LlamaConfig::parameter_count() const { return count_parameters<std::int64_t>(*this); }
 
 LlamaConfig llama_config_from_json(const Json& json, std::string_view where) {
   if (!json.is_object()) throw_input("model", "{}: must be an object, is {}", where, describe(json));
@@ -237,6 +254,7 @@ LlamaConfig llama_config_from_json(const Json& json, std::string_view where) {
   config.eos_token_id = reader.token_id("eos_token_id");
   config.pad_token_id = reader.token_id("pad_token_id");
   check_heads(config, reader);
+  check_parameters(config, reader);
   check_plain_fields(json, reader);
   reader.finish();
   return config;

@@ -1,6 +1,8 @@
 // The groups of ranks that parallel.mode and parallel.shard_size make of a world.
 #pragma once
 
+#include <cstdint>
+
 #include "rrhf/config/run_config.h"
 #include "rrhf/distributed/world.h"
 
@@ -13,8 +15,11 @@ struct Groups {
   distributed::World copies;
 };
 
-/// Every rank calls it. A shard_size beyond the number of ranks is that number: the same config serves any machine.
-/// Throws InputError when shard_size does not divide the number of ranks, or is given without sharded mode.
+/// How many of `ranks` hold one copy of the model among them. A shard_size beyond the number of ranks is that number.
+/// Throws InputError when it does not divide the number of ranks, or is given without sharded mode.
+std::int64_t ranks_of_a_copy(const config::ParallelConfig& config, std::int64_t ranks);
+
+/// Every rank calls it; the same config serves any machine. Throws as ranks_of_a_copy() does.
 Groups make_groups(const config::ParallelConfig& config, const distributed::World& world);
 
 }  // namespace rrhf::train

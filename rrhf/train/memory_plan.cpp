@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
 #include "rrhf/data/packing.h"
 #include "rrhf/model/ops.h"
 #include "rrhf/model/units.h"
 #include "rrhf/model/weights.h"
+#include "rrhf/train/groups.h"
 #include "rrhf/train/pass.h"
 #include "rrhf/train/trainer.h"
 
@@ -22,6 +24,22 @@ constexpr std::int64_t pack_granularity = 256;
 // The share of activations and logits that glibc's heap was seen to hold on top: 0.13 to 0.20 (docs/performance.md,
 // "Memory"); with every block mapped by itself there is none.
 constexpr double heap_share = 0.15;
+
+// More than any cluster has, few enough for products of 64 bits.
+constexpr std::int64_t most_devices = 1 << 20;
+
+// True for packs whose bytes might not fit 64 bits: an upper bound, in floating point.
+bool is_beyond_counting(const model::LlamaConfig& model, const StepShape& shape) {
+  constexpr double most = 0x1p60, widest_element = 8;
+  const double tokens = static_cast<double>(
+      std::max(shape.largest_pack.tokens, shape.largest_evaluated.value_or(model::PackSize{}).tokens));
+  const double layer = 4.0 * static_cast<double>(model.hidden_size) + static_cast<double>(model.qkv_size()) +
+                       static_cast<double>(model.attention_size()) +
+                       3.0 * static_cast<double>(model.intermediate_size) +
+                       static_cast<double>(model.num_attention_heads);
+  const double layers = static_cast<double>(model.num_hidden_layers) + 2;
+  return tokens * widest_element * (layers * layer + 2.0 * static_cast<double>(model.vocab_size)) > most;
+}
 
 std::int64_t bytes_of(c10::ScalarType dtype) { return static_cast<std::int64_t>(c10::elementSize(dtype)); }
 
@@ -124,12 +142,17 @@ StepShape full_packs(const config::RunConfig& config) {
 
 MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig& config, const StepShape& shape,
                        const Sharing& sharing) {
-  if (sharing.devices < 1) throw_input("usage", "{} devices can hold nothing", sharing.devices);
+  if (sharing.devices < 1 || sharing.devices > most_devices) {
+    throw_input("usage", "{} devices: a plan is for 1 to {}", sharing.devices, with_commas(most_devices));
+  }
+  if (is_beyond_counting(model, shape)) {
+    throw_input("config", "packs of {} tokens of this model (train.tokens_per_pack) would take more than an exbibyte",
+                with_commas(shape.largest_pack.tokens));
+  }
   const c10::ScalarType narrow = model::scalar_type(config.model.dtype), wide = model::accumulation_type(narrow);
-  const bool sharded = sharing.mode == ParallelMode::sharded;
   const std::int64_t parameters = model.parameter_count();
-  const std::int64_t devices = sharing.devices;
-  const std::int64_t parts = sharded ? std::min(config.parallel.shard_size.value_or(devices), devices) : 1;
+  const std::int64_t parts =
+      ranks_of_a_copy({.mode = sharing.mode, .shard_size = config.parallel.shard_size}, sharing.devices);
   const std::int64_t share = (parameters + parts - 1) / parts;
   model::PassMemory pass = model::training_memory(model, narrow, shape.largest_pack, config.train.recompute);
   std::int64_t tokens = shape.largest_pack.tokens;
@@ -155,7 +178,8 @@ std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model,
                                                 const Sharing& sharing, std::int64_t bytes) {
   const auto fits = [&](std::int64_t packs) {
     const std::int64_t tokens = packs * pack_granularity;
-    return plan_memory(model, config, {.largest_pack = {tokens, tokens}}, sharing).total() <= bytes;
+    const StepShape shape{.largest_pack = {tokens, tokens}};
+    return !is_beyond_counting(model, shape) && plan_memory(model, config, shape, sharing).total() <= bytes;
   };
   if (!fits(1)) return std::nullopt;
   // Up to what no machine would be given: a search by halves, as the plan grows with the pack.

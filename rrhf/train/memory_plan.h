@@ -49,7 +49,8 @@ struct Sharing {
   bool cpu = true;
 };
 
-/// Throws InputError for fewer than one device.
+/// Throws InputError for fewer than one device or more than a million, for sizes beyond counting, and for what training
+/// refuses: a shard_size that does not divide the devices, or one without sharding (groups.h).
 MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig& config, const StepShape& shape,
                        const Sharing& sharing);
 

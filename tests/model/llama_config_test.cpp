@@ -121,6 +121,15 @@ TEST(LlamaConfig, RefusesRopeParametersItCannotFollow) {
   EXPECT_NE(mistake(small(), "rope_scaling", {{"factor", 4.0}}).find("not implemented"), std::string::npos);
 }
 
+TEST(LlamaConfig, RefusesSizesThatAreBeyondCountingTogether) {
+  Json config = small();
+  config["num_hidden_layers"] = 4096;
+  config["intermediate_size"] = 1 << 30;
+  EXPECT_NE(mistake(config, "hidden_size", 1 << 30).find("these sizes make 2.83e+22 parameters"), std::string::npos)
+      << mistake(config, "hidden_size", 1 << 30);  // 4096 x 6 x 2^60: half in the MLP; queries and the output 2^60, keys and values half
+  EXPECT_EQ(mistake(small(), "vocab_size", 1 << 30), "accepted");
+}
+
 // One wrong size is one message, not also one about what was put in its place.
 TEST(LlamaConfig, DoesNotComplainAboutWhatFollowsFromAMistake) {
   const std::string message = mistake(small(), "hidden_size", "64");

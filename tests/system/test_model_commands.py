@@ -575,6 +575,16 @@ def test_plan_of_bfloat16_is_what_a_run_uses(rrhf: Program, models: Path, shared
         ((), ["model.path is not set"]),
         (("--set", "model.path=/nowhere"), ["/nowhere"]),
         (("--set", "model.path=MODEL", "--devices", "0"), ["0 devices"]),
+        (("--set", "model.path=MODEL", "--devices", str(2**63 - 1)), [f"{2**63 - 1} devices", "1,048,576"]),
+        (("--set", "model.path=MODEL", "--set", "train.tokens_per_pack=9000000000000000"), ["train.tokens_per_pack"]),
+        (
+            ("--set", "model.path=MODEL", "--devices", "3", "--sharding", "sharded", "--set", "parallel.shard_size=2"),
+            ["parallel.shard_size 2 does not divide 3 ranks"],
+        ),
+        (
+            ("--set", "model.path=MODEL", "--sharding", "replicated", "--set", "parallel.shard_size=2"),
+            ["parallel.shard_size 2 needs parallel.mode sharded"],
+        ),
         (("--set", "model.path=MODEL", "--sharding", "split"), ["--sharding", "replicated | sharded"]),
         (("--set", "model.path=MODEL", "--memory", "much"), ["much"]),
         (("--set", "model.path=MODEL", "--set", "data.train=/nowhere.jsonl"), ["/nowhere.jsonl"]),

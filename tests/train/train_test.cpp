@@ -97,6 +97,30 @@ TEST(PlanMemory, CutsTheModelAmongTheDevicesThereAre) {
   EXPECT_EQ(weights(8, 4), weights({}, 4)) << "as training does it";
 }
 
+TEST(PlanMemory, RefusesWhatTrainingRefuses) {
+  const model::LlamaConfig model = testing::small_config(false);
+  config::RunConfig config;
+  config.parallel.shard_size = 2;
+  const auto plan = [&](Sharing sharing) { return plan_memory(model, config, {.largest_pack = {8, 8}}, sharing); };
+  EXPECT_THROW(plan({.devices = 3, .mode = ParallelMode::sharded}), InputError);
+  EXPECT_THROW(plan({.devices = 4, .mode = ParallelMode::replicated}), InputError);
+  EXPECT_NO_THROW(plan({.devices = 4, .mode = ParallelMode::sharded}));
+}
+
+TEST(PlanMemory, RefusesSizesBeyondCounting) {
+  model::LlamaConfig model = testing::small_config(false);
+  const config::RunConfig config;
+  const StepShape shape{.largest_pack = {1'000'000'000, 1'000'000'000}};
+  EXPECT_GT(plan_memory(model, config, shape, {}).total(), 0);
+  EXPECT_THROW(plan_memory(model, config, shape, {.devices = std::int64_t{1} << 40}), InputError);
+  model.num_hidden_layers = 4096;
+  model.intermediate_size = 1 << 30;
+  EXPECT_THROW(plan_memory(model, config, shape, {}), InputError);
+  EXPECT_FALSE(largest_pack_within(model, config, {}, std::int64_t{1} << 30));
+  // 48 TiB a pack of 256 tokens and as much of weights; no overflow on the way there.
+  EXPECT_TRUE(largest_pack_within(model, config, {}, std::int64_t{1} << 60));
+}
+
 TEST(ChooseDevice, CpuIsAlwaysThere) {
   EXPECT_TRUE(choose_device(DeviceChoice::cpu).is_cpu());
   if (choose_device(DeviceChoice::automatic).is_cuda()) GTEST_SKIP() << "this machine has CUDA: nothing is refused";
