@@ -109,11 +109,14 @@ PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, P
           .logits = head};
 }
 
-std::int64_t kernel_memory(c10::ScalarType dtype, std::int64_t tokens) {
+std::int64_t kernel_memory(c10::ScalarType dtype, std::int64_t tokens, std::int64_t packs) {
   if (accumulation_type(dtype) == dtype) return 0;
+  // A pack's last rows come in one number; those before, if there are any, in one that all packs share.
+  const std::int64_t shared = tokens > few_shapes::most_rows ? 1 : 0;
+  const std::int64_t numbers = std::min(few_shapes::count_within(tokens), packs + shared);
   // Five weights: a layer's four and the head; each forward, backward and for its own gradient.
   constexpr std::int64_t products = 5 * 3, bytes_a_shape = 700'000;  // docs/performance.md, "Memory"
-  return few_shapes::count_within(tokens) * products * bytes_a_shape;
+  return numbers * products * bytes_a_shape;
 }
 
 }  // namespace rrhf::model

@@ -37,8 +37,8 @@ PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, Pac
 PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
                              const HeadBudget& budget = {});
 
-/// Bytes of the kernels that the library compiles for products of `dtype` on the CPU and keeps, in a run whose packs
-/// have up to `tokens` tokens (few_shapes.h): none but for narrow dtypes.
-std::int64_t kernel_memory(c10::ScalarType dtype, std::int64_t tokens);
+/// Bytes of the kernels that the library compiles for products of `dtype` on the CPU and keeps, in a run of `packs`
+/// packs of up to `tokens` tokens (few_shapes.h): none but for narrow dtypes.
+std::int64_t kernel_memory(c10::ScalarType dtype, std::int64_t tokens, std::int64_t packs);
 
 }  // namespace rrhf::model

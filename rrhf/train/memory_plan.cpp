@@ -3,6 +3,7 @@
 #include <c10/core/ScalarType.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <numeric>
 #include <vector>
@@ -125,6 +126,7 @@ StepShape step_shape(const Split& data, const model::LlamaConfig& model, const c
     }
   }
   shape.largest_pack = trained.pack();
+  shape.run_packs = std::llround(shape.packs * static_cast<double>(plan.steps()));
   if (data.held_out.size() > 0) {
     LargestPack evaluated([&](model::PackSize pack) { return model::evaluation_memory(model, dtype, pack).total(); });
     std::vector<std::int64_t> all(static_cast<std::size_t>(data.held_out.size()));
@@ -170,7 +172,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
           .evaluating = evaluating,
           .activations = pass.activations,
           .logits = pass.logits,
-          .kernels = sharing.cpu ? model::kernel_memory(narrow, tokens) : 0,
+          .kernels = sharing.cpu ? model::kernel_memory(narrow, tokens, shape.run_packs) : 0,
           .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};
 }
 

@@ -17,6 +17,9 @@ struct StepShape {
   std::int64_t queries = 0;                          ///< a step
   double tokens = 0;                                 ///< a step, packed, on average
   double packs = 0;                                  ///< a step, on average
+  std::int64_t run_packs = many_packs;               ///< of all steps
+
+  static constexpr std::int64_t many_packs = std::int64_t{1} << 40;
 };
 
 /// Over the steps of the first epoch and an evaluation of what is held out, packed as a run on one device packs them.

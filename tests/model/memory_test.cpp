@@ -112,6 +112,15 @@ TEST(TrainingMemory, OfBfloat16HasItsLogitsInFloat32) {
             50 * 4096 * 4 + 64 * (4096 + 24) * 2 + 4096 * 24 * 2 + 3 * 50 * 24 * 2);
 }
 
+TEST(KernelMemory, IsOfTheShapesThatProductsComeIn) {
+  EXPECT_EQ(kernel_memory(at::kFloat, 4096, 100), 0);
+  const std::int64_t one = kernel_memory(at::kBFloat16, 100, 100);
+  EXPECT_GT(one, 0);
+  EXPECT_EQ(kernel_memory(at::kBFloat16, 300, 100), 3 * one);   // 128, 256, 384 rows
+  EXPECT_EQ(kernel_memory(at::kBFloat16, 5000, 100), 8 * one);  // up to 1024
+  EXPECT_EQ(kernel_memory(at::kBFloat16, 5000, 1), 2 * one);    // 1024 and the rest
+}
+
 // The allocator of all tensors while it lives, which counts.
 class CountingAllocator : public c10::Allocator {
  public:
