@@ -29,10 +29,10 @@ void require_regular_file(const std::filesystem::path& path);
 /// The whole file as bytes. Throws InputError when it is missing, is a folder, or can't be read.
 std::string read_file(const std::filesystem::path& path);
 
-/// Writes `path` aside (`.NAME.tmp-PID` in the same folder), syncs it and renames it: readers see the old file or the
-/// new one, whole. A link stays: what it leads to is written. What processes that were killed had been writing for the
-/// same path is removed. Throws Error when the folder is not writable or the disk is full; the old file is then
-/// untouched.
+/// Writes `path` aside (`.NAME.tmp-PID-RANDOM` in the same folder, core/aside.h), syncs it and renames it: readers see
+/// the old file or the new one, whole. A link stays: what it leads to is written. What processes that were killed had
+/// been writing for the same path is removed. Throws Error when the folder is not writable or the disk is full; the old
+/// file is then untouched.
 void write_file_atomically(const std::filesystem::path& path, std::string_view content);
 
 /// The same for content that is written piece by piece into a stream.

@@ -567,13 +567,16 @@ def test_two_processes_of_one_id(build_dir: Path, large: Large, tmp_path: Path) 
             os.kill(halted, signal.SIGCONT)
         first.communicate()
         shutil.rmtree(out)
-    [built] = tmp_path.glob(".out.*")
-    files = sorted(path.name for path in built.iterdir())
-    second = start("float16")
-    assert f"made {out}" in second.communicate()[1] and second.returncode == 0
-    assert sorted(path.name for path in built.iterdir()) == files and len(files) >= 2
-    os.kill(halted, signal.SIGCONT)
-    said = first.communicate()[1]
-    assert first.returncode == 1 and f"{out}: could not be put in place: Directory not empty" in said, said
+    try:
+        [built] = tmp_path.glob(".out.*")
+        files = sorted(path.name for path in built.iterdir())
+        second = start("float16")
+        assert f"made {out}" in second.communicate()[1] and second.returncode == 0
+        assert sorted(path.name for path in built.iterdir()) == files and len(files) >= 2
+        os.kill(halted, signal.SIGCONT)
+        said = first.communicate()[1]
+        assert first.returncode == 1 and f"{out}: could not be put in place: Directory not empty" in said, said
+    finally:
+        first.kill()  # and the halted one with it, where something above failed
     assert {dtype for dtype, _, _ in read_folder(out).values()} == {"F16"}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
