@@ -125,8 +125,9 @@ TEST(LlamaConfig, RefusesSizesThatAreBeyondCountingTogether) {
   Json config = small();
   config["num_hidden_layers"] = 4096;
   config["intermediate_size"] = 1 << 30;
+  // 4096 x 6 x 2^60: half in the MLP; queries and the output 2^60, keys and values half.
   EXPECT_NE(mistake(config, "hidden_size", 1 << 30).find("these sizes make 2.83e+22 parameters"), std::string::npos)
-      << mistake(config, "hidden_size", 1 << 30);  // 4096 x 6 x 2^60: half in the MLP; queries and the output 2^60, keys and values half
+      << mistake(config, "hidden_size", 1 << 30);
   EXPECT_EQ(mistake(small(), "vocab_size", 1 << 30), "accepted");
 }
 
