@@ -59,10 +59,9 @@ class FileValidator {
       } else {
         skipped = count_tokens(*row.example, problems);
       }
-      if (auto warning = data::stop_warning(*row.example, config_.data.stop_response); !warning.empty()) {
-        problems.push_back({Severity::warning, row.where, std::move(warning)});
-      }
-      count(*row.example);
+      std::string stopped = data::stop_warning(*row.example, config_.data.stop_response);
+      count(*row.example, !stopped.empty() || !data::empty_responses(*row.example).empty());
+      if (!stopped.empty()) problems.push_back({Severity::warning, row.where, std::move(stopped)});
     }
     const auto is_error = [](const Problem& problem) { return problem.severity == Severity::error; };
     const bool usable = std::ranges::none_of(problems, is_error) && !skipped;
@@ -71,9 +70,8 @@ class FileValidator {
     for (const Problem& problem : problems) print(problem);
   }
 
-  void count(const RankedExample& row) {
-    counts_.with_empty +=
-        !data::empty_responses(row).empty() || !data::stop_warning(row, config_.data.stop_response).empty();
+  void count(const RankedExample& row, bool with_empty) {
+    counts_.with_empty += with_empty;
     counts_.with_duplicates += !data::duplicate_responses(row).empty();
     counts_.with_tie += !data::tied_responses(row).empty();
     const bool has_pair = data::has_pair(row, config_.data.responses);

@@ -38,6 +38,13 @@ Pending begin(const std::shared_ptr<Group>& group, const char* operation, Start 
   }
 }
 
+c10::intrusive_ptr<c10d::Work> begin_broadcast(c10d::Backend& backend, const at::Tensor& tensor, int from) {
+  std::vector<at::Tensor> tensors{tensor};
+  c10d::BroadcastOptions options;
+  options.rootRank = from;
+  return backend.broadcast(tensors, options);
+}
+
 at::Tensor bytes_of(const std::string& word, std::size_t length, at::Device device) {
   at::Tensor bytes = at::zeros({static_cast<std::int64_t>(length)}, at::kByte);
   std::memcpy(bytes.mutable_data_ptr(), word.data(), word.size());
@@ -87,12 +94,7 @@ Pending World::all_gather(at::Tensor& whole, const at::Tensor& part) const {
   if (slice(rank()).const_data_ptr() != from.const_data_ptr()) slice(rank()).copy_(from);
   return begin(group_, "all_gather", [&](c10d::Backend& backend) {
     Works works;
-    for (int rank = 0; rank < size(); ++rank) {
-      std::vector<at::Tensor> tensors{slice(rank)};
-      c10d::BroadcastOptions options;
-      options.rootRank = rank;
-      works.push_back(backend.broadcast(tensors, options));
-    }
+    for (int rank = 0; rank < size(); ++rank) works.push_back(begin_broadcast(backend, slice(rank), rank));
     return works;
   });
 }
@@ -120,12 +122,8 @@ Pending World::reduce_scatter(at::Tensor& part, const at::Tensor& whole) const {
 
 Pending World::broadcast(at::Tensor& tensor, int from) const {
   if (!group_) return {};
-  return begin(group_, "broadcast", [&](c10d::Backend& backend) {
-    std::vector<at::Tensor> tensors{tensor};
-    c10d::BroadcastOptions options;
-    options.rootRank = from;
-    return Works{backend.broadcast(tensors, options)};
-  });
+  return begin(group_, "broadcast",
+               [&](c10d::Backend& backend) { return Works{begin_broadcast(backend, tensor, from)}; });
 }
 
 void World::barrier() const {
