@@ -41,13 +41,13 @@ train::Sharing sharing_of(const cxxopts::ParseResult& arguments, const config::R
 }
 
 // Reads and tokenizes what the run would, but no weights.
-std::optional<train::StepShape> shape_of_data(const config::RunConfig& config) {
+std::optional<train::StepShape> shape_of_data(const config::RunConfig& config, bool cpu) {
   if (config.data.train.empty()) return std::nullopt;
   const train::ModelFolder folder = train::open_model_folder(config);
   const train::Split data = train::split_run_data(folder, config);
   train::require_queries(data.train, config, "data.train");
   if (data.held_out.rows() > 0) train::require_queries(data.held_out, config, "held-out rows");
-  return train::step_shape(data, folder.config, config);
+  return train::step_shape(data, folder.config, config, cpu);
 }
 
 void print_step(const train::StepShape& shape, bool from_data, const train::Sharing& sharing) {
@@ -86,6 +86,8 @@ void print_memory(const train::MemoryPlan& plan, std::optional<std::int64_t> pro
   if (plan.passing > 0) print_line("passing", plan.passing, "layers made whole while they are used");
   print_line("activations", plan.activations, plan.evaluating ? "of an evaluation, which takes more than a step" : "");
   print_line("logits", plan.logits);
+  if (plan.host > 0)
+    print_line("host", plan.host, "gradients and optimizer in the machine's own memory, not in the sum");
   if (plan.kernels > 0) print_line("kernels", plan.kernels, "compiled by the library for products of these shapes");
   print_line("heap", plan.heap, "between the blocks of activations and logits");
   if (program) print_line("program", *program, "libraries, data");
@@ -124,8 +126,8 @@ void model_plan(int argc, const char* const* argv) {
   const train::Sharing sharing = sharing_of(*arguments, config);
   if (config.model.path.empty()) throw_input("config", "model.path is not set: name a folder with config.json");
   const model::LlamaConfig model = checkpoint::load_config(config.model.path);
-  const std::optional<train::StepShape> measured = shape_of_data(config);
-  const train::StepShape shape = measured.value_or(train::full_packs(config));
+  const std::optional<train::StepShape> measured = shape_of_data(config, sharing.cpu);
+  const train::StepShape shape = measured.value_or(train::full_packs(config, sharing.cpu));
   const train::MemoryPlan plan = train::plan_memory(model, config, shape, sharing);
 
   fmt::print("model  LLaMA {} ({} x {}, {} heads), {} on {}; {} device{}{}\n",

@@ -5,10 +5,12 @@
 #include <optional>
 
 #include "rrhf/cli/command.h"
+#include "rrhf/cli/verbs.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
 #include "rrhf/distributed/launcher.h"
 #include "rrhf/distributed/rank_run.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/trainer.h"
 #include "rrhf/workflow/train.h"
 
@@ -19,8 +21,7 @@ using distributed::Meeting;
 
 struct Run {
   config::RunConfig config;
-  bool resume = false;
-  bool profile = false;
+  train::RunOptions options;
 };
 
 // One of several ranks, or the only one.
@@ -32,14 +33,14 @@ void train_as_rank(const Run& run, const Meeting& meeting, const std::vector<std
                                           .timeout = std::chrono::seconds(run.config.parallel.timeout_s)};
   distributed::run_as_rank(meeting, run.config.output, options, [&](const distributed::World& world) {
     for (const std::string& warning : warnings) warn("{}", warning);
-    const std::string profile = workflow::train_model(run.config, run.resume, world);
-    if (run.profile) fmt::print("{}", profile);
+    const std::string profile = workflow::train_model(run.config, run.options, world);
+    if (run.options.exact_times) fmt::print("{}", profile);
   });
 }
 
 // Starts `count` ranks of this very command. What is wrong with the output folder is said here, once.
 void train_in_processes(int count, const Run& run, int argc, const char* const* argv) {
-  const train::RunFolder folder(run.config, run.resume, false);
+  const train::RunFolder folder(run.config, run.options.resume, false);
   if (folder.finished()) {
     log("{}: already trained to its end", (folder.path() / "model").string());
     return;
@@ -67,7 +68,8 @@ void train_command(int argc, const char* const* argv) {
   add_config_flags(options);
   options.add_options()("resume", "Go on with the run in the output folder from its last checkpoint")(
       "processes", "Share the work among so many processes on this machine (docs/distributed.md)",
-      cxxopts::value<int>(), "N")("profile", "Print where the time of the steps went, by part");
+      cxxopts::value<int>(), "N")("profile", "Print where the time of the steps went, by part")(
+      "memory-cap", "Use a GPU as if it had so much memory: 80GB, 24GB", cxxopts::value<std::string>(), "SIZE");
   options.parse_positional({"config"});
   options.positional_help("CONFIG.json");
   const auto arguments = parse(options, argc, argv);
@@ -78,9 +80,12 @@ void train_command(int argc, const char* const* argv) {
   const Meeting meeting = distributed::read_environment();
   const config::Resolved resolved = resolve(*arguments);
   // A starter that starts all ranks again means them to go on.
-  const Run run{.config = resolved.config,
-                .resume = arguments->count("resume") > 0 || meeting.restarts > 0,
-                .profile = arguments->count("profile") > 0};
+  Run run{.config = resolved.config,
+          .options = {.resume = arguments->count("resume") > 0 || meeting.restarts > 0,
+                      .exact_times = arguments->count("profile") > 0}};
+  if (arguments->count("memory-cap") > 0) {
+    run.options.memory_cap = parse_bytes((*arguments)["memory-cap"].as<std::string>());
+  }
   if (const int count = processes(*arguments, meeting); count > 1) {
     train_in_processes(count, run, argc, argv);
   } else {

@@ -130,6 +130,20 @@ Options optimizer_options(OptimizerConfig& c) {
       {"optimizer.max_grad_norm", number(c.max_grad_norm, {.least = 0}),
        "A gradient with a larger norm, taken over all weights, is scaled down to it; 0 leaves gradients alone.",
        "clip grad_clip clipping gradient_clipping"},
+      {"optimizer.masters", choice(c.masters),
+       "With `model.dtype` bfloat16: weights are kept in float32 beside those computed with, or, with `none`, in "
+       "bfloat16 "
+       "alone, and rounded at random (up or down, right on average): 4 bytes a weight less.",
+       "master_weights"},
+      {"optimizer.moments", choice(c.moments),
+       "How Adam's two means are kept: `float32` takes 8 bytes a weight, `bfloat16` 4, `8bit` 2. The narrow ones are "
+       "rounded at random (docs/cuda.md).",
+       "optimizer_state optim_bits adam_8bit adamw_8bit"},
+      {"optimizer.place", choice(c.place),
+       "Where gradients, masters and moments are kept when one process trains on a GPU: with `host` in the machine's "
+       "own "
+       "memory, where the update is computed too; the GPU then holds weights, activations and a few layers' gradients.",
+       "cpu_offload offload"},
   };
 }
 
@@ -167,9 +181,24 @@ Options train_options(TrainConfig& c) {
        "What happens to the queries left over at the end of an epoch: a smaller `step`, or they `carry` over into the "
        "next epoch."},
       {"train.recompute", choice(c.recompute),
-       "With `layer` a layer keeps only its input for the backward pass and computes the rest again there: much less "
-       "memory for activations, about a quarter more work. The result is the same.",
+       "What is computed again in the backward pass instead of being kept for it. `mlp`: the widest matrices, the "
+       "MLP's "
+       "gate and up; half the memory of activations, a tenth more work. `layer`: everything but each layer's input; "
+       "the "
+       "least memory, a quarter more work. The result is the same.",
        "gradient_checkpointing activation_checkpointing"},
+      {"train.layer_inputs", choice(c.layer_inputs),
+       "With `train.recompute` layer on a GPU: where the layers' inputs wait for the backward pass. `host`: in the "
+       "machine's own memory.",
+       "activation_offload offload_activations"},
+      {"train.gradients", choice(c.gradients, {Dtype::float64, Dtype::float16}),
+       "With `model.dtype` bfloat16: what the gradients of a step are added up in. bfloat16 takes 2 bytes a weight "
+       "instead "
+       "of 4, and rounds once a pack.",
+       "gradient_dtype grad_dtype"},
+      {"train.deterministic", flag(c.deterministic),
+       "Two runs with one seed write the same bytes. On a GPU `false` lets the gradients of attention be added up in "
+       "whatever order they come, which is a little faster; on a CPU it changes nothing."},
   };
 }
 

@@ -77,6 +77,9 @@ struct OptimizerConfig {
   double epsilon = 1e-8;
   double weight_decay = 0;
   double max_grad_norm = 1;  ///< 0: no clipping
+  Masters masters = Masters::float32;
+  Moments moments = Moments::float32;
+  Place place = Place::device;
 
   bool operator==(const OptimizerConfig&) const = default;
 };
@@ -97,6 +100,9 @@ struct TrainConfig {
   RowOrder order = RowOrder::shuffled;
   EpochEnd epoch_end = EpochEnd::step;
   Recompute recompute = Recompute::none;
+  Dtype gradients = Dtype::float32;  ///< of bfloat16 weights: float32 or bfloat16
+  Place layer_inputs = Place::device;
+  bool deterministic = true;
 
   bool operator==(const TrainConfig&) const = default;
 };

@@ -39,7 +39,13 @@ enum class Recipe { standard, paper, released };
 /// Whether every rank holds the whole model, or a part of everything.
 enum class ParallelMode { replicated, sharded };
 /// What of a layer's forward pass is computed again in the backward pass.
-enum class Recompute { none, layer };
+enum class Recompute { none, mlp, layer };
+/// Full-precision copies of bfloat16 weights.
+enum class Masters { float32, none };
+/// Where gradients, masters and moments are kept.
+enum class Place { device, host };
+/// How an optimizer's moments are kept; float32: as wide as the masters.
+enum class Moments { float32, bfloat16, eight_bit };
 /// How answers are decoded.
 enum class DecodingMethod { greedy, top_p, beam, diverse_beam };
 
@@ -129,8 +135,22 @@ struct Choices<ParallelMode> {
                                     std::pair{"sharded", ParallelMode::sharded}};
 };
 template <>
+struct Choices<Masters> {
+  static constexpr std::array names{std::pair{"float32", Masters::float32}, std::pair{"none", Masters::none}};
+};
+template <>
+struct Choices<Place> {
+  static constexpr std::array names{std::pair{"device", Place::device}, std::pair{"host", Place::host}};
+};
+template <>
+struct Choices<Moments> {
+  static constexpr std::array names{std::pair{"float32", Moments::float32}, std::pair{"bfloat16", Moments::bfloat16},
+                                    std::pair{"8bit", Moments::eight_bit}};
+};
+template <>
 struct Choices<Recompute> {
-  static constexpr std::array names{std::pair{"none", Recompute::none}, std::pair{"layer", Recompute::layer}};
+  static constexpr std::array names{std::pair{"none", Recompute::none}, std::pair{"mlp", Recompute::mlp},
+                                    std::pair{"layer", Recompute::layer}};
 };
 
 template <>

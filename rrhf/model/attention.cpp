@@ -9,7 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "rrhf/core/with_cuda.h"
 #include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/cuda_attention.h"
 #include "rrhf/model/ops.h"
 #include "rrhf/model/plain_attention.h"
 
@@ -270,6 +272,9 @@ at::Tensor with_types(const at::Tensor& x, F&& visit) {
 }  // namespace
 
 Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_attention(qkv_TQ, config)) return cuda::attention(qkv_TQ, pack, config);
+  }
   if (!runs_by_tiles(qkv_TQ)) return {plain::attention(qkv_TQ, pack, config), {}};
   const auto wide = qkv_TQ.options().dtype(accumulation_type(qkv_TQ.scalar_type()));
   at::Tensor normalizer_TN = at::empty({qkv_TQ.size(0), config.num_attention_heads}, wide);
@@ -286,13 +291,18 @@ Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig
   return {std::move(out_TA), std::move(normalizer_TN)};
 }
 
-at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_TQ, const at::Tensor& normalizer_TN,
-                              const Pack& pack, const LlamaConfig& config) {
+at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_TQ, const Attended& attended,
+                              const Pack& pack, const LlamaConfig& config, bool deterministic) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_attention(qkv_TQ, config)) {
+      return cuda::attention_backward(dout_TA, qkv_TQ, attended, pack, config, deterministic);
+    }
+  }
   if (!runs_by_tiles(qkv_TQ)) return plain::attention_backward(dout_TA, qkv_TQ, pack, config);
   return with_types(qkv_TQ, [&]<class T, class E>(T, E) {
     at::Tensor dqkv_TQ = at::empty_like(qkv_TQ);
     const E *dout = dout_TA.const_data_ptr<E>(), *qkv = qkv_TQ.const_data_ptr<E>();
-    const T* normalizers = normalizer_TN.const_data_ptr<T>();
+    const T* normalizers = attended.normalizer_TN.const_data_ptr<T>();
     E* dqkv = dqkv_TQ.mutable_data_ptr<E>();
     for_head_groups<T>(pack, config, [&](const HeadGroup& heads, Scratch<T>& scratch) {
       attend_backward(heads, dout, qkv, normalizers, dqkv, scratch);

@@ -2,7 +2,8 @@
 //
 // Grouped queries: query head h reads key/value head h / (heads / kv_heads). Scores are scaled by 1/sqrt(head_dim).
 // On the CPU it goes tile by tile through loops of our own, so that memory does not grow with the square
-// of a response's length, in float32 for narrower dtypes; all else through ATen (plain_attention.h).
+// of a response's length, in float32 for narrower dtypes; bfloat16 and float16 on a GPU go
+// through one call of flash attention (cuda_attention.h); all else through ATen (plain_attention.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,8 +22,9 @@ struct Attended {
 /// The heads' outputs. `qkv_TQ` is rotated already. Probabilities are not kept.
 Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config);
 
-/// The gradient with respect to qkv_TQ. Probabilities are computed again.
-at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_TQ, const at::Tensor& normalizer_TN,
-                              const Pack& pack, const LlamaConfig& config);
+/// The gradient with respect to qkv_TQ, from that of `attended.out_TA`. Probabilities are computed again.
+/// `deterministic` as in LayerContext.
+at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_TQ, const Attended& attended,
+                              const Pack& pack, const LlamaConfig& config, bool deterministic = true);
 
 }  // namespace rrhf::model

@@ -63,6 +63,10 @@ namespace {
 // The gradient with respect to the sum after attention, from that of the layer's output.
 at::Tensor mlp_backward(const at::Tensor& dout_TD, LayerSaved& saved, const LayerWeights& weights, PartTimes* times,
                         LayerWeights& gradients) {
+  if (!saved.gate_up_T2F.defined()) {
+    saved.gate_up_T2F =
+        project(rms_norm_again(saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D), weights.gate_up_2FD);
+  }
   at::Tensor activated_TF = project_backward(dout_TD, weights.down_DF);
   end_of(Part::linear, times);
   swiglu_backward(saved.gate_up_T2F, activated_TF);  // the first is now its gradient, the second the activation
@@ -93,7 +97,8 @@ at::Tensor layer_backward(const at::Tensor& dout_TD, LayerSaved saved, const Lay
   const at::Tensor dattended_TA = project_backward(dmiddle_TD, weights.output_DA);
   end_of(Part::linear, times);
   at::Tensor dqkv_TQ =
-      attention_backward(dattended_TA, saved.qkv_TQ, saved.attention_normalizer_TN, context.pack, context.config);
+      attention_backward(dattended_TA, saved.qkv_TQ, {saved.attended_TA, saved.attention_normalizer_TN}, context.pack,
+                         context.config, context.deterministic);
   apply_rotary(dqkv_TQ, context.rotary, context.config, true);
   end_of(Part::attention, times);
   const at::Tensor normed_TD = rms_norm_again(saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D);

@@ -20,7 +20,7 @@ struct LayerSaved {
   at::Tensor attention_normalizer_TN;  ///< undefined where attention does not need it
   at::Tensor middle_TD;                ///< after attention's residual
   at::Tensor middle_inverse_rms_T1;
-  at::Tensor gate_up_T2F;
+  at::Tensor gate_up_T2F;  ///< undefined: it is computed again
 };
 
 /// What all layers of a pass share.
@@ -29,6 +29,7 @@ struct LayerContext {
   const RotaryTable& rotary;
   const LlamaConfig& config;
   PartTimes* times = nullptr;  ///< read after each part, if given
+  bool deterministic = true;   ///< a GPU's sums in the same order each time, else in whatever order its blocks end
 };
 
 /// The layer's output, of the same shape as `x_TD`. With `saved` the backward pass is prepared.

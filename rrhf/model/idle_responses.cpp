@@ -5,12 +5,18 @@
 #include <algorithm>
 #include <cstring>
 
+#include "rrhf/core/with_cuda.h"
+#include "rrhf/model/cuda_ops.h"
+#include "rrhf/model/upload.h"
+
 namespace rrhf::model {
 namespace {
 
 // Runs of rows that stay, ascending.
 class KeptRows {
  public:
+  explicit KeptRows(at::Device device) : device_(device) {}
+
   void add(Segment rows) {
     if (rows.size == 0) return;
     count_ += rows.size;
@@ -22,13 +28,14 @@ class KeptRows {
   }
 
   // Moves the rows that stay to the front of the tensor and cuts off the rest.
-  void keep_in(at::Tensor& tensor) const {
+  void keep_in(at::Tensor& tensor) {
     if (!tensor.defined() || count_ == tensor.size(0)) return;
     if (tensor.is_cpu()) {
       move_to_front(tensor);
       tensor = tensor.narrow(0, 0, count_);
     } else {
-      tensor = tensor.index_select(0, indices().to(tensor.device()));
+      if (!index_.defined()) index_ = index();
+      tensor = rows_of(tensor);
     }
   }
 
@@ -47,17 +54,38 @@ class KeptRows {
     }
   }
 
-  at::Tensor indices() const {
-    std::vector<at::Tensor> ranges;
-    for (const Segment& run : runs_) ranges.push_back(at::arange(run.begin, run.end(), at::kLong));
-    return ranges.empty() ? at::empty({0}, at::kLong) : at::cat(ranges);
+  at::Tensor rows_of(const at::Tensor& tensor) const {
+    if constexpr (with_cuda) {
+      if (tensor.is_cuda() && tensor[0].is_contiguous()) {
+        std::vector<std::int64_t> sizes = tensor.sizes().vec();
+        sizes[0] = count_;
+        at::Tensor kept = at::empty({count_ * tensor.stride(0)}, tensor.options()).as_strided(sizes, tensor.strides());
+        cuda::gather_rows(tensor, index_, kept);
+        return kept;
+      }
+    }
+    return tensor.index_select(0, index_);
   }
 
+  at::Tensor index() const {
+    std::vector<std::int32_t> rows;
+    for (const Segment& run : runs_) {
+      for (std::int64_t row = run.begin; row < run.end(); ++row) rows.push_back(static_cast<std::int32_t>(row));
+    }
+    at::Tensor on_device;
+    Upload upload;
+    upload.add(rows, on_device);
+    upload.send(device_);
+    return on_device;
+  }
+
+  at::Device device_;
   std::vector<Segment> runs_;
   std::int64_t count_ = 0;
+  at::Tensor index_;  // of the rows, on the device: where tensors are not moved in place
 };
 
-void keep_layer_rows(const KeptRows& rows, LayerSaved& layer) {
+void keep_layer_rows(KeptRows& rows, LayerSaved& layer) {
   for (at::Tensor* tensor :
        {&layer.input_TD, &layer.input_inverse_rms_T1, &layer.qkv_TQ, &layer.attended_TA, &layer.attention_normalizer_TN,
         &layer.middle_TD, &layer.middle_inverse_rms_T1, &layer.gate_up_T2F}) {
@@ -65,13 +93,35 @@ void keep_layer_rows(const KeptRows& rows, LayerSaved& layer) {
   }
 }
 
+// What a GPU copies to leave out idle rows is a twentieth of a backward pass: fewer than a sixteenth stay.
+constexpr std::int64_t least_idle_share = 16;
+
+std::int64_t idle_rows(const Pack& pack, std::span<const double> coefficients) {
+  std::int64_t rows = 0;
+  std::size_t response = 0;
+  for (const PackedQuery& query : pack.queries) {
+    for (const Segment& segment : query.responses) {
+      if (coefficients[response++] == 0) rows += segment.size;
+    }
+  }
+  return rows;
+}
+
 }  // namespace
 
 ActivePart drop_idle_responses(std::span<const PackInput> inputs, const Pack& pack,
                                std::span<const double> coefficients, Activations& saved) {
+  const bool parked = saved.parked != nullptr && !saved.parked->empty();  // out of reach
+  if (parked && std::ranges::all_of(coefficients, [](double coefficient) { return coefficient == 0; })) {
+    saved.parked->clear();
+    return {};
+  }
+  if (parked || (!pack.tokens_T.is_cpu() && idle_rows(pack, coefficients) * least_idle_share < pack.token_count())) {
+    return {.pack = pack, .coefficients = {coefficients.begin(), coefficients.end()}};
+  }
   ActivePart part;
   std::vector<PackInput> kept;
-  KeptRows rows, label_rows;
+  KeptRows rows(pack.tokens_T.device()), label_rows(pack.tokens_T.device());
   std::int64_t label_row = 0;
   std::size_t response = 0;
   for (std::size_t q = 0; q < inputs.size(); ++q) {

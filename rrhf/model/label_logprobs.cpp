@@ -5,10 +5,13 @@
 
 #include <algorithm>
 
+#include "rrhf/core/with_cuda.h"
 #include "rrhf/model/cpu_dispatch.h"
 #include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/cuda_ops.h"
 #include "rrhf/model/few_shapes.h"
 #include "rrhf/model/ops.h"
+#include "rrhf/model/upload.h"
 
 namespace rrhf::model {
 namespace {
@@ -55,15 +58,40 @@ at::Tensor empty_logits(std::int64_t rows, const at::Tensor& head_VD, at::Scalar
   return at::empty({rows, stride}, head_VD.options().dtype(dtype)).narrow(1, 0, v);
 }
 
+// On a GPU, products over a vocabulary of, say, 32001 take eight times as long as over 32000: the columns of a matrix
+// come in multiples of 64, and the few at the end by themselves.
+constexpr std::int64_t vocabulary_multiple = 64;
+
+// Calls visit with the runs of the vocabulary that are taken at once.
+template <class F>
+void for_vocabulary(const at::Tensor& head_VD, F&& visit) {
+  const std::int64_t v = head_VD.size(0);
+  const std::int64_t whole = head_VD.is_cuda() ? v / vocabulary_multiple * vocabulary_multiple : v;
+  if (whole > 0) visit(Segment{0, whole});
+  if (whole < v) visit(Segment{whole, v - whole});
+}
+
+at::Tensor columns_of(const at::Tensor& tensor, Segment segment) {
+  return tensor.narrow(1, segment.begin, segment.size);
+}
+
 // Writes the logits of a chunk's rows, in the accumulation dtype.
 void chunk_logits(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Chunk& chunk, at::Tensor& logits_CV) {
-  if (logits_CV.scalar_type() == head_VD.scalar_type()) {
-    at::mm_out(logits_CV, rows_of(hidden_RD, chunk.rows), head_VD.t());
-  } else if (few_shapes::wanted(head_VD)) {
-    few_shapes::product(rows_of(hidden_RD, chunk.rows), head_VD.t(), logits_CV);
-  } else {
-    logits_CV.copy_(project(rows_of(hidden_RD, chunk.rows), head_VD));
+  const at::Tensor hidden_CD = rows_of(hidden_RD, chunk.rows);
+  if (few_shapes::wanted(head_VD)) {
+    few_shapes::product(hidden_CD, head_VD.t(), logits_CV);
+    return;
   }
+  for_vocabulary(head_VD, [&](Segment words) {
+    at::Tensor out = columns_of(logits_CV, words);
+    if (out.scalar_type() == head_VD.scalar_type()) {
+      at::mm_out(out, hidden_CD, rows_of(head_VD, words).t());
+    } else if (head_VD.is_cuda()) {
+      at::mm_out(out, hidden_CD, rows_of(head_VD, words).t(), out.scalar_type());
+    } else {
+      out.copy_(project(hidden_CD, rows_of(head_VD, words)));
+    }
+  });
 }
 
 // Calls visit(row, its address, rows) for shares of the rows, on several threads.
@@ -77,6 +105,9 @@ void for_rows(const at::Tensor& logits_CV, F&& visit) {
 
 // The rows' log-normalizers; with `exponentiate` the logits become probabilities.
 void normalize(at::Tensor& logits_CV, at::Tensor normalizer_C1, bool exponentiate) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_logits(logits_CV)) return cuda::log_normalizers(logits_CV, normalizer_C1, exponentiate);
+  }
   if (!has_kernels(logits_CV)) {
     normalizer_C1.copy_(logits_CV.logsumexp(1, true));
     if (exponentiate) logits_CV.sub_(normalizer_C1).exp_();
@@ -112,6 +143,50 @@ void scale_probabilities(at::Tensor& x_CV, const at::Tensor& factor_C1, const at
   });
 }
 
+// What the labels of a pack pull at, and with what force. Of a row's log-softmax each label adds its coefficient at the
+// label and takes it, times the probabilities, from all.
+struct Pull {
+  at::Tensor coefficient_N;
+  at::Tensor taken_R1;  ///< minus the sum of a row's coefficients
+};
+
+Pull pull_of(std::span<const double> coefficients, const Pack& pack, const at::TensorOptions& options) {
+  std::vector<double> at_labels, taken(pack.label_begin_R.size() - 1);
+  at_labels.reserve(pack.response_N.size());
+  for (std::size_t row = 0; row < taken.size(); ++row) {
+    for (std::int64_t label = pack.label_begin_R[row]; label < pack.label_begin_R[row + 1]; ++label) {
+      const auto response = static_cast<std::size_t>(pack.response_N[static_cast<std::size_t>(label)]);
+      at_labels.push_back(coefficients[response]);
+      taken[row] -= coefficients[response];
+    }
+  }
+  Pull pull;
+  Upload upload;
+  upload.add(at_labels, pull.coefficient_N);
+  upload.add(taken, pull.taken_R1);
+  upload.send(options.device());
+  return {pull.coefficient_N.to(options.dtype()), pull.taken_R1.to(options.dtype()).view({-1, 1})};
+}
+
+// The gradient of a chunk's logits, in the logits' place or in the head's dtype, from probabilities or, where their
+// normalizers are given, logits.
+at::Tensor logit_gradients(at::Tensor& x_CV, const at::Tensor* normalizer_C1, const Pull& pull, const Pack& pack,
+                           const Chunk& chunk, at::ScalarType head_dtype) {
+  const at::Tensor taken_C1 = rows_of(pull.taken_R1, chunk.rows);
+  if constexpr (with_cuda) {
+    if (cuda::takes_logits(x_CV)) {
+      return cuda::logit_gradients(x_CV, normalizer_C1 == nullptr ? at::Tensor() : *normalizer_C1, taken_C1,
+                                   {.begin_P = pack.label_begin_P.narrow(0, chunk.rows.begin, chunk.rows.size + 1),
+                                    .label_L = rows_of(pack.labels_N, chunk.labels),
+                                    .coefficient_L = rows_of(pull.coefficient_N, chunk.labels)},
+                                   head_dtype);
+    }
+  }
+  scale_probabilities(x_CV, taken_C1, normalizer_C1);
+  flat(x_CV).index_add_(0, label_positions(pack, chunk, x_CV.stride(0)), rows_of(pull.coefficient_N, chunk.labels));
+  return x_CV;
+}
+
 // From the gradient of a chunk's logits: writes that of its rows, adds that of the head.
 void head_backward(const at::Tensor& dlogits_CV, const at::Tensor& hidden_CD, const at::Tensor& head_VD,
                    at::Tensor& gradient_CD, at::Tensor& head_gradient_VD) {
@@ -122,8 +197,12 @@ void head_backward(const at::Tensor& dlogits_CV, const at::Tensor& hidden_CD, co
     gradient_CD.copy_(project_backward(narrow_PV, head_VD).narrow(0, 0, gradient_CD.size(0)));
   } else {
     const at::Tensor narrow_CV = dlogits_CV.to(hidden_CD.scalar_type());
-    add_weight_gradient(narrow_CV, hidden_CD, head_gradient_VD);
-    gradient_CD.copy_(project_backward(narrow_CV, head_VD));
+    for_vocabulary(head_VD, [&](Segment words) {
+      const at::Tensor own_CW = columns_of(narrow_CV, words);
+      at::Tensor slopes_WD = rows_of(head_gradient_VD, words);
+      add_weight_gradient(own_CW, hidden_CD, slopes_WD);
+      gradient_CD.addmm_(own_CW, rows_of(head_VD, words), /*beta=*/words.begin == 0 ? 0 : 1);
+    });
   }
 }
 
@@ -149,10 +228,11 @@ std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor
     rows_of(logprobs_N, chunk.labels).copy_(label_logits - label_normalizers);
   }
   if (saved != nullptr) saved->log_normalizer_R1 = normalizer_R1;
-  const at::Tensor sums = at::zeros({pack.responses}, hidden_RD.options().dtype(at::kDouble))
-                              .index_add_(0, pack.response_N, logprobs_N.to(at::kDouble))
-                              .to(at::kCPU);
-  return {sums.const_data_ptr<double>(), sums.const_data_ptr<double>() + pack.responses};
+  const at::Tensor here_N = logprobs_N.to(at::kCPU, at::kDouble);
+  const double* logprobs = here_N.const_data_ptr<double>();
+  std::vector<double> sums(static_cast<std::size_t>(pack.responses));
+  for (const std::int64_t response : pack.response_N) sums[static_cast<std::size_t>(response)] += *logprobs++;
+  return sums;
 }
 
 at::Tensor label_logprobs_backward(std::span<const double> coefficients, const at::Tensor& hidden_RD,
@@ -160,25 +240,16 @@ at::Tensor label_logprobs_backward(std::span<const double> coefficients, const a
                                    HeadSaved& saved, at::Tensor& head_gradient_VD) {
   const at::Tensor normalizer_R1 = saved.log_normalizer_R1;
   const at::ScalarType wide = normalizer_R1.scalar_type();
-  const at::Tensor coefficient_N =
-      at::tensor(at::ArrayRef<double>(coefficients.data(), coefficients.size()), at::kDouble)
-          .to(hidden_RD.device(), wide)
-          .index_select(0, pack.response_N);
-  // Of a row's log-softmax each label adds its coefficient at the label and takes it, times the probabilities, from
-  // all.
-  const at::Tensor taken_R1 =
-      at::zeros_like(normalizer_R1).view({-1}).index_add_(0, pack.label_row_N, coefficient_N).neg_().view({-1, 1});
+  const Pull pull = pull_of(coefficients, pack, normalizer_R1.options());
   at::Tensor gradient_RD = at::empty_like(hidden_RD);
   const bool kept = saved.probabilities_RV.defined();
   const auto element_bytes = static_cast<std::int64_t>(at::elementSize(wide));
   for (const Chunk& chunk : chunks_of(pack, head_VD, element_bytes, budget)) {
-    at::Tensor dlogits_CV =
-        kept ? rows_of(saved.probabilities_RV, chunk.rows) : empty_logits(chunk.rows.size, head_VD, wide);
-    if (!kept) chunk_logits(hidden_RD, head_VD, chunk, dlogits_CV);
+    at::Tensor x_CV = kept ? rows_of(saved.probabilities_RV, chunk.rows) : empty_logits(chunk.rows.size, head_VD, wide);
+    if (!kept) chunk_logits(hidden_RD, head_VD, chunk, x_CV);
     const at::Tensor normalizer_C1 = rows_of(normalizer_R1, chunk.rows);
-    scale_probabilities(dlogits_CV, rows_of(taken_R1, chunk.rows), kept ? nullptr : &normalizer_C1);
-    flat(dlogits_CV)
-        .index_add_(0, label_positions(pack, chunk, dlogits_CV.stride(0)), rows_of(coefficient_N, chunk.labels));
+    const at::Tensor dlogits_CV =
+        logit_gradients(x_CV, kept ? nullptr : &normalizer_C1, pull, pack, chunk, hidden_RD.scalar_type());
     at::Tensor chunk_gradient_CD = rows_of(gradient_RD, chunk.rows);
     head_backward(dlogits_CV, rows_of(hidden_RD, chunk.rows), head_VD, chunk_gradient_CD, head_gradient_VD);
   }

@@ -18,6 +18,11 @@ struct HeadBudget {
   std::int64_t kept_bytes = std::int64_t{512} << 20;  ///< probabilities kept for the backward pass; beyond: recomputed
 };
 
+/// That of a GPU, where products are fast when they are tall, or of a CPU.
+constexpr HeadBudget head_budget(bool cpu) {
+  return cpu ? HeadBudget{} : HeadBudget{.chunk_bytes = std::int64_t{256} << 20, .kept_bytes = std::int64_t{512} << 20};
+}
+
 /// What the backward pass needs. D: hidden_size, V: vocabulary.
 struct HeadSaved {
   at::Tensor log_normalizer_R1;  ///< log-sum-exp of each row's logits, in the accumulation dtype

@@ -8,11 +8,28 @@
 
 namespace rrhf::model {
 
-Llama::Llama(LlamaConfig config, Weights weights, HeadBudget budget)
+Llama::Llama(LlamaConfig config, Weights weights, std::optional<HeadBudget> budget)
     : Llama(std::move(config), std::make_shared<Parameters>(std::move(weights)), budget) {}
 
-Llama::Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, HeadBudget budget)
-    : config_(std::move(config)), units_(config_), parameters_(std::move(parameters)), budget_(budget) {}
+Llama::Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, std::optional<HeadBudget> budget)
+    : config_(std::move(config)),
+      units_(config_),
+      parameters_(std::move(parameters)),
+      budget_(budget.value_or(head_budget(device().is_cpu()))) {}
+
+namespace {
+
+// sums[index[i]] += rows[i]. On a GPU sorted by index, so that each sum is taken in the order of the rows.
+void add_rows(const at::Tensor& rows_TD, const at::Tensor& index_T, at::Tensor& sums_VD) {
+  const at::Tensor values_TD = rows_TD.to(sums_VD.scalar_type());
+  if (sums_VD.is_cuda()) {
+    sums_VD.index_put_({index_T}, values_TD, /*accumulate=*/true);
+  } else {
+    sums_VD.index_add_(0, index_T, values_TD);
+  }
+}
+
+}  // namespace
 
 const Weights& Llama::need(std::size_t unit, std::optional<std::size_t> next, PartTimes* times) const {
   parameters_->need(unit, next);
@@ -28,9 +45,14 @@ at::Tensor Llama::hidden_states(const LayerContext& context, Activations* saved)
   for (std::size_t i = 0; i < units_.layers(); ++i) {
     const Weights& weights = need(Units::layer(i), units_.after_layer(i), context.times);
     LayerSaved* kept = saved == nullptr ? nullptr : &saved->layers[i];
-    if (kept != nullptr && saved->recompute) kept->input_TD = x_TD;
-    x_TD = layer_forward(std::move(x_TD), weights.layers[i], context,
-                         kept == nullptr || saved->recompute ? nullptr : kept);
+    const bool again = kept != nullptr && saved->recompute == Recompute::layer;
+    if (again && saved->parked != nullptr) {
+      saved->parked->park(x_TD);
+    } else if (again) {
+      kept->input_TD = x_TD;
+    }
+    x_TD = layer_forward(std::move(x_TD), weights.layers[i], context, again ? nullptr : kept);
+    if (kept != nullptr && saved->recompute == Recompute::mlp) kept->gate_up_T2F.reset();
   }
   return x_TD;
 }
@@ -74,20 +96,23 @@ void Llama::backward(const Pack& pack, std::span<const double> coefficients, Act
   at::Tensor dx_TD = at::zeros({pack.token_count(), config_.hidden_size}, dlast_RD.options());
   dx_TD.index_copy_(0, pack.rows_R, dlast_RD);
   end_of(Part::head, times);
-  const LayerContext context{pack, saved.rotary, config_, times};
+  const LayerContext context{pack, saved.rotary, config_, times, saved.deterministic};
   for (std::size_t i = units_.layers(); i-- > 0;) {
     const std::size_t unit = Units::layer(i);
     const LayerWeights& weights = need(unit, i > 0 ? std::optional(unit - 1) : std::nullopt, times).layers[i];
     gradients.need(unit);
     LayerSaved kept = std::exchange(saved.layers[i], {});
-    if (saved.recompute) kept = layer_recompute(std::move(kept.input_TD), weights, context);
+    if (saved.recompute == Recompute::layer) {
+      at::Tensor input_TD = saved.parked != nullptr ? saved.parked->take_back() : std::move(kept.input_TD);
+      kept = layer_recompute(std::move(input_TD), weights, context);
+    }
     dx_TD = layer_backward(dx_TD, std::move(kept), weights, context, gradients.weights().layers[i]);
     gradients.done(unit);
     end_of(Part::communication, times);
   }
   gradients.need(Units::embedding());
   at::Tensor& embedding_gradient_VD = gradients.weights().embedding_VD;
-  embedding_gradient_VD.index_add_(0, pack.tokens_T, dx_TD.to(embedding_gradient_VD.scalar_type()));
+  add_rows(dx_TD, pack.tokens_T, embedding_gradient_VD);
   end_of(Part::embedding, times);
   gradients.done(Units::embedding());
   end_of(Part::communication, times);

@@ -8,14 +8,17 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "rrhf/core/choices.h"
 #include "rrhf/model/decoder_layer.h"
 #include "rrhf/model/label_logprobs.h"
 #include "rrhf/model/llama_config.h"
 #include "rrhf/model/ops.h"
 #include "rrhf/model/pack.h"
+#include "rrhf/model/parked_inputs.h"
 #include "rrhf/model/units.h"
 #include "rrhf/model/weights.h"
 
@@ -23,7 +26,9 @@ namespace rrhf::model {
 
 /// What a forward pass over one pack keeps for its backward pass.
 struct Activations {
-  bool recompute = false;  ///< set before the forward pass: a layer keeps its input alone and computes the rest again
+  Recompute recompute = Recompute::none;  ///< what is computed again instead of kept: set before the forward pass
+  bool deterministic = true;              ///< sums of the backward pass in an order of their own (LayerContext)
+  ParkedInputs* parked = nullptr;         ///< with Recompute::layer: where inputs wait, if not here
   RotaryTable rotary;
   std::vector<LayerSaved> layers;
   at::Tensor last_RD;  ///< the last layer's output at the label rows
@@ -34,9 +39,9 @@ struct Activations {
 /// Const calls are safe from several threads where all weights are in memory.
 class Llama {
  public:
-  Llama(LlamaConfig config, Weights weights, HeadBudget budget = {});
-  /// Weights kept by someone else, asked for unit by unit.
-  Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, HeadBudget budget = {});
+  Llama(LlamaConfig config, Weights weights, std::optional<HeadBudget> budget = {});
+  /// Weights kept by someone else, asked for unit by unit. Without a budget: the device's head_budget().
+  Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, std::optional<HeadBudget> budget = {});
 
   const LlamaConfig& config() const noexcept { return config_; }
   const Weights& weights() const noexcept { return parameters_->weights(); }  ///< as Parameters::weights()

@@ -76,15 +76,21 @@ PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, Pac
   const auto wide = static_cast<std::int64_t>(c10::elementSize(accumulation_type(dtype)));
   const Widths widths(config);
   const std::int64_t angles = config.head_dim * wide;
-  const bool again = recompute == Recompute::layer;
-  const std::int64_t layer = kept_by_layer(widths, element, wide);
-  // Of a layer that is computed again only the input waits.
-  const std::int64_t kept =
-      pack.tokens * (config.num_hidden_layers * (again ? widths.d * element : layer) + angles + widths.d * element);
+  const std::int64_t layer = kept_by_layer(widths, element, wide), input = widths.d * element;
+  // What waits of a layer, and what is beside it once the layer's turn has come: of one that is computed again only the
+  // input waits.
+  std::int64_t waiting = layer, again = 0;
+  if (recompute == Recompute::layer) {
+    waiting = input;
+    again = layer;
+  } else if (recompute == Recompute::mlp) {
+    again = 2 * widths.f * element;
+    waiting = layer - again;
+  }
+  const std::int64_t kept = pack.tokens * (config.num_hidden_layers * waiting + angles + input);
   const std::int64_t head = head_memory(config, pack.label_rows, element, wide, budget);
   // The head is done with before the layers' backward begins: the larger of the two stands beside what is kept.
-  const std::int64_t work =
-      layer_work(widths, pack.tokens, element, element != wide) + (again ? pack.tokens * layer : 0);
+  const std::int64_t work = layer_work(widths, pack.tokens, element, element != wide) + pack.tokens * again;
   return {.activations = kept + std::max<std::int64_t>(0, work - head), .logits = head};
 }
 

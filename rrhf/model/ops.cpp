@@ -6,10 +6,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "rrhf/core/with_cuda.h"
 #include "rrhf/model/cpu_dispatch.h"
 #include "rrhf/model/cpu_kernels.h"
+#include "rrhf/model/cuda_ops.h"
 #include "rrhf/model/few_shapes.h"
 #include "rrhf/model/plain_ops.h"
+#include "rrhf/model/upload.h"
 
 namespace rrhf::model {
 namespace {
@@ -72,22 +75,33 @@ void add_weight_gradient(const at::Tensor& dy_TO, const at::Tensor& x_TI, at::Te
     few_shapes::add_product_over_rows(dy_TO, x_TI, weight_gradient_OI);
   } else if (weight_gradient_OI.scalar_type() == dy_TO.scalar_type()) {
     weight_gradient_OI.addmm_(dy_TO.t(), x_TI);
+  } else if (dy_TO.is_cuda()) {  // narrow matrices, summed and added in the gradient's float32
+    at::addmm_out(weight_gradient_OI, weight_gradient_OI, dy_TO.t(), x_TI, weight_gradient_OI.scalar_type(), 1, 1);
   } else {
     weight_gradient_OI.add_(at::mm(dy_TO.t(), x_TI));
   }
 }
 
 RmsNormed rms_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, double epsilon) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_norm(x_TD)) return cuda::rms_norm(x_TD, {}, weight_D, epsilon);
+  }
   if (!runs_by_rows(x_TD)) return plain::rms_norm(x_TD, weight_D, epsilon);
   return rms_norm_by_rows(x_TD, {}, weight_D, epsilon);
 }
 
 RmsNormed add_rms_norm(at::Tensor& x_TD, const at::Tensor& residual_TD, const at::Tensor& weight_D, double epsilon) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_norm(x_TD)) return cuda::rms_norm(x_TD, residual_TD, weight_D, epsilon);
+  }
   if (!runs_by_rows(x_TD)) return plain::add_rms_norm(x_TD, residual_TD, weight_D, epsilon);
   return rms_norm_by_rows(x_TD, residual_TD, weight_D, epsilon);
 }
 
 at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1, const at::Tensor& weight_D) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_norm(x_TD)) return cuda::rms_norm_again(x_TD, inverse_rms_T1, weight_D);
+  }
   if (!runs_by_rows(x_TD)) return plain::rms_norm_again(x_TD, inverse_rms_T1, weight_D);
   at::Tensor y_TD = at::empty_like(x_TD);
   with_element(x_TD, [&]<class T>(T) {
@@ -104,6 +118,11 @@ at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_
 
 at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1,
                              const at::Tensor& weight_D, const at::Tensor& residual_TD, at::Tensor& weight_gradient_D) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_norm(x_TD)) {
+      return cuda::rms_norm_backward(dy_TD, x_TD, inverse_rms_T1, weight_D, residual_TD, weight_gradient_D);
+    }
+  }
   if (!runs_by_rows(x_TD)) {
     return plain::rms_norm_backward(dy_TD, x_TD, inverse_rms_T1, weight_D, residual_TD, weight_gradient_D);
   }
@@ -147,45 +166,52 @@ std::vector<double> rotary_frequencies(const LlamaConfig& config, std::int64_t l
 
 namespace {
 
-RotaryTable rotary_of_angles(const at::Tensor& angles_TH, at::ScalarType dtype, at::Device device) {
-  const auto place = [&](const at::Tensor& table_TH) {
-    return table_TH.unsqueeze(1).to(device, accumulation_type(dtype));
-  };
+RotaryTable rotary_of_angles(const at::Tensor& angles_TH, at::ScalarType dtype) {
+  const auto place = [&](const at::Tensor& table_TH) { return table_TH.unsqueeze(1).to(accumulation_type(dtype)); };
   return {place(angles_TH.cos()), place(angles_TH.sin())};
+}
+
+at::Tensor on_device(const std::vector<double>& values, at::Device device) {
+  at::Tensor tensor;
+  Upload upload;
+  upload.add(values, tensor);
+  upload.send(device);
+  return tensor;
 }
 
 }  // namespace
 
 RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::ScalarType dtype) {
-  const auto options = at::TensorOptions().dtype(at::kDouble);
-  const at::Tensor positions_T1 = pack.positions_T.to(at::kCPU, at::kDouble).unsqueeze(1);
-  at::Tensor angles_TH;
-  if (config.rope_scaling.kind == RopeScaling::Kind::dynamic) {
-    angles_TH = at::empty({pack.token_count(), config.head_dim / 2}, options);
-    for (const PackedQuery& query : pack.queries) {  // each as one padded batch of its own
-      const std::int64_t size = query.response_rows().end() - query.prompt.begin;
-      angles_TH.narrow(0, query.prompt.begin, size)
-          .copy_(positions_T1.narrow(0, query.prompt.begin, size) *
-                 at::tensor(rotary_frequencies(config, query.longest), options));
-    }
-  } else {
-    angles_TH = positions_T1 * at::tensor(rotary_frequencies(config, 0), options);
+  const at::Device device = pack.positions_T.device();
+  const at::Tensor positions_T1 = pack.positions_T.to(at::kDouble).unsqueeze(1);
+  if (config.rope_scaling.kind != RopeScaling::Kind::dynamic) {
+    return rotary_of_angles(positions_T1 * on_device(rotary_frequencies(config, 0), device), dtype);
   }
-  return rotary_of_angles(angles_TH, dtype, pack.positions_T.device());
+  at::Tensor angles_TH = at::empty({pack.token_count(), config.head_dim / 2}, positions_T1.options());
+  for (const PackedQuery& query : pack.queries) {  // each as one padded batch of its own
+    const std::int64_t size = query.response_rows().end() - query.prompt.begin;
+    angles_TH.narrow(0, query.prompt.begin, size)
+        .copy_(positions_T1.narrow(0, query.prompt.begin, size) *
+               on_device(rotary_frequencies(config, query.longest), device));
+  }
+  return rotary_of_angles(angles_TH, dtype);
 }
 
 RotaryTable rotary_table_of_steps(std::span<const std::int64_t> positions, const LlamaConfig& config,
                                   at::ScalarType dtype, at::Device device) {
-  const auto options = at::TensorOptions().dtype(at::kDouble);
-  at::Tensor angles_NH = at::empty({std::ssize(positions), config.head_dim / 2}, options);
-  for (std::int64_t i = 0; i < std::ssize(positions); ++i) {
-    const auto position = positions[static_cast<std::size_t>(i)];
-    angles_NH[i].copy_(at::tensor(rotary_frequencies(config, position + 1), options).mul_(position));
+  std::vector<double> angles;
+  for (const std::int64_t position : positions) {
+    for (const double frequency : rotary_frequencies(config, position + 1)) {
+      angles.push_back(frequency * static_cast<double>(position));
+    }
   }
-  return rotary_of_angles(angles_NH, dtype, device);
+  return rotary_of_angles(on_device(angles, device).view({std::ssize(positions), config.head_dim / 2}), dtype);
 }
 
 void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfig& config, bool inverse) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_rotary(qkv_TQ, config)) return cuda::apply_rotary(qkv_TQ, table, config, inverse);
+  }
   if (!runs_by_rows(qkv_TQ)) return plain::apply_rotary(qkv_TQ, table, config, inverse);
   with_element(qkv_TQ, [&]<class T>(T) {
     const std::int64_t half = config.head_dim / 2, stride = qkv_TQ.size(1);
@@ -200,6 +226,9 @@ void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfi
 }
 
 at::Tensor swiglu(const at::Tensor& gate_up_T2F) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_swiglu(gate_up_T2F)) return cuda::swiglu(gate_up_T2F);
+  }
   if (!runs_by_rows(gate_up_T2F)) return plain::swiglu(gate_up_T2F);
   const std::int64_t f = gate_up_T2F.size(1) / 2;
   at::Tensor y_TF = at::empty({gate_up_T2F.size(0), f}, gate_up_T2F.options());
@@ -214,6 +243,9 @@ at::Tensor swiglu(const at::Tensor& gate_up_T2F) {
 }
 
 void swiglu_backward(at::Tensor& gate_up_T2F, at::Tensor& dy_TF) {
+  if constexpr (with_cuda) {
+    if (cuda::takes_swiglu(gate_up_T2F)) return cuda::swiglu_backward(gate_up_T2F, dy_TF);
+  }
   if (!runs_by_rows(gate_up_T2F)) return plain::swiglu_backward(gate_up_T2F, dy_TF);
   with_element(gate_up_T2F, [&]<class T>(T) {
     const std::int64_t f = dy_TF.size(1);

@@ -2,7 +2,8 @@
 //
 // Nothing here builds an autograd graph: the decoder's structure is fixed, and a backward pass by hand writes gradients
 // in place and keeps only what it needs. Sums and squares of bfloat16 inputs are taken in float32.
-// float32 and float64 on the CPU go through loops of our own (cpu_kernels.h), all else through ATen (plain_ops.h).
+// float32 and float64 on the CPU go through loops of our own (cpu_kernels.h), all but float64 on a GPU through kernels
+// of our own (cuda_ops.h), all else through ATen (plain_ops.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>

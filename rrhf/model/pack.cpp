@@ -1,10 +1,10 @@
 #include "rrhf/model/pack.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 
 #include "rrhf/core/error.h"
+#include "rrhf/model/attention_sequences.h"
+#include "rrhf/model/upload.h"
 
 namespace rrhf::model {
 namespace {
@@ -15,14 +15,10 @@ void require_parts(const PackInput& input) {
   if (input.prompt.empty() || input.responses.empty()) throw_error("pack", "a query needs a prompt and a response");
 }
 
-at::Tensor to_device(const Indices& values, at::Device device) {
-  return at::tensor(values, at::TensorOptions().dtype(at::kLong)).to(device);
-}
-
 // The index vectors of a pack under construction.
 struct Builder {
   Pack pack;
-  Indices tokens, positions, rows, labels, label_row, response;
+  Indices tokens, positions, rows, labels, label_row;
 
   void place(std::span<const std::int32_t> ids, std::int64_t first_position) {
     for (const std::int32_t id : ids) {
@@ -40,7 +36,7 @@ struct Builder {
   void add_label(std::int32_t id, std::int64_t response_index) {
     labels.push_back(id);
     label_row.push_back(static_cast<std::int64_t>(rows.size()) - 1);
-    response.push_back(response_index);
+    pack.response_N.push_back(response_index);
   }
 
   void add(const PackInput& input);
@@ -91,12 +87,26 @@ void Builder::add_to_read(const PackInput& input) {
 }
 
 Pack Builder::finish(at::Device device) && {
-  pack.tokens_T = to_device(tokens, device);
-  pack.positions_T = to_device(positions, device);
-  pack.rows_R = to_device(rows, device);
-  pack.labels_N = to_device(labels, device);
-  pack.label_row_N = to_device(label_row, device);
-  pack.response_N = to_device(response, device);
+  Upload upload;
+  upload.add(tokens, pack.tokens_T);
+  upload.add(positions, pack.positions_T);
+  upload.add(rows, pack.rows_R);
+  upload.add(labels, pack.labels_N);
+  upload.add(label_row, pack.label_row_N);
+  AttentionSequences sequences;
+  if (device.is_cuda()) {
+    upload.add(pack.label_begin_R, pack.label_begin_P);
+    sequences = attention_sequences(pack.queries);
+    AttentionIndex& index = pack.attention;
+    upload.add(sequences.query_begin, index.query_begin);
+    upload.add(sequences.key_begin, index.key_begin);
+    upload.add(sequences.key_rows, index.key_rows);
+    upload.add(sequences.copies_begin, index.copies_begin);
+    upload.add(sequences.places, index.places);
+    index.longest_query = sequences.longest_query;
+    index.longest_key = sequences.longest_key;
+  }
+  upload.send(device);
   return std::move(pack);
 }
 

@@ -39,6 +39,13 @@ struct PackedQuery {
   }
 };
 
+/// The tensors of attention_sequences() (int32), named as there.
+struct AttentionIndex {
+  at::Tensor query_begin, key_begin, key_rows, copies_begin, places;
+  std::int64_t longest_query = 0;
+  std::int64_t longest_key = 0;
+};
+
 /// A pack and its index tensors (int64, on the device asked for). T: tokens, R: label rows, N: labels.
 /// Labels are ordered by the row that predicts them. Responses are numbered over the whole pack.
 struct Pack {
@@ -47,18 +54,23 @@ struct Pack {
 
   at::Tensor tokens_T;
   at::Tensor positions_T;
-  at::Tensor rows_R;       ///< rows of the pack that predict labels, ascending
-  at::Tensor labels_N;     ///< token ids
-  at::Tensor label_row_N;  ///< index into rows_R
-  at::Tensor response_N;   ///< which response the label belongs to
+  at::Tensor rows_R;                     ///< rows of the pack that predict labels, ascending
+  at::Tensor labels_N;                   ///< token ids
+  at::Tensor label_row_N;                ///< index into rows_R
+  std::vector<std::int64_t> response_N;  ///< which response the label belongs to
   std::vector<std::int64_t>
       label_begin_R;  ///< labels of row r are [label_begin_R[r], label_begin_R[r + 1]); R + 1 entries
+
+  /// On a GPU, where one call is given a whole pack; undefined elsewhere.
+  at::Tensor label_begin_P;  ///< label_begin_R
+  AttentionIndex attention;
 
   std::int64_t token_count() const { return tokens_T.size(0); }
   std::int64_t label_count() const { return labels_N.size(0); }
 };
 
-/// Lays out the queries. Throws Error for an empty prompt or response, or a query without response.
+/// Lays out the queries. What goes to a GPU goes in one transfer, which is queued and not waited for. Throws Error for
+/// an empty prompt or response, or a query without response.
 Pack make_pack(std::span<const PackInput> queries, at::Device device);
 
 /// A pack to be read, not to predict: every token of a response is an input, rows_R are the last rows of the responses

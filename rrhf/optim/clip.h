@@ -13,7 +13,8 @@ double sum_of_squares(const std::vector<at::Tensor>& tensors);
 /// The 2-norm over all gradients.
 double global_norm(const std::vector<at::Tensor>& gradients);
 
-/// Scales the gradients in place by max_norm / (norm + 1e-6) where that is below 1. `max_norm` 0 means no clipping.
-void clip_by_norm(std::vector<at::Tensor>& gradients, double norm, double max_norm);
+/// What gradients of that norm count: max_norm / (norm + 1e-6) where that is below 1, else 1. `max_norm` 0 means no
+/// clipping.
+double clip_factor(double norm, double max_norm);
 
 }  // namespace rrhf::optim

@@ -1,10 +1,11 @@
 #include "rrhf/train/display.h"
 
 #include <ATen/Parallel.h>
-#include <unistd.h>
 
 #include <fstream>
 #include <string>
+
+#include "rrhf/train/device.h"
 
 namespace rrhf::train {
 namespace {
@@ -12,8 +13,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 std::string bytes_text(std::int64_t bytes) { return short_number(static_cast<double>(bytes)) + "B"; }
-
-std::int64_t machine_memory() { return static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE); }
 
 // A number of a metrics line, which may be null.
 std::string figure(const Json& metrics, const char* key, const char* format, double scale = 1) {
@@ -39,7 +38,7 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
       static_cast<double>(set.padded_tokens()) / static_cast<double>(set.packed_tokens()), skipped);
   log("memory   weights {}  gradients {}  optimizer {}  = {} before activations, of {}", bytes_text(bytes.weights),
       bytes_text(bytes.gradients), bytes_text(bytes.optimizer),
-      bytes_text(bytes.weights + bytes.gradients + bytes.optimizer), bytes_text(machine_memory()));
+      bytes_text(bytes.weights + bytes.gradients + bytes.optimizer), bytes_text(memory_of(llama.device())));
 }
 
 void log_evaluation(const Json& evaluation, std::int64_t step) {

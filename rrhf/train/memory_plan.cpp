@@ -14,6 +14,7 @@
 #include "rrhf/model/ops.h"
 #include "rrhf/model/units.h"
 #include "rrhf/model/weights.h"
+#include "rrhf/optim/moment_codes.h"
 #include "rrhf/train/groups.h"
 #include "rrhf/train/pass.h"
 #include "rrhf/train/trainer.h"
@@ -25,6 +26,9 @@ constexpr std::int64_t pack_granularity = 256;
 // The share of activations and logits that glibc's heap was seen to hold on top: 0.13 to 0.20 (docs/performance.md,
 // "Memory"); with every block mapped by itself there is none.
 constexpr double heap_share = 0.15;
+
+// Units whose gradients are on a GPU at once when the rest is on the host (host_gradients.h).
+constexpr std::int64_t rooms_for_gradients = 3;
 
 // More than any cluster has, few enough for products of 64 bits.
 constexpr std::int64_t most_devices = 1 << 20;
@@ -108,16 +112,27 @@ std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow
   return unit * (2 * narrow + gradients * wide) + unit * wide / parts;
 }
 
+// Masters and moments of so many weights.
+std::int64_t optimizer_bytes(const config::RunConfig& config, std::int64_t weights, c10::ScalarType narrow,
+                             c10::ScalarType wide) {
+  const bool masters = narrow != wide && config.optimizer.masters == Masters::float32;
+  std::int64_t moment = weights * bytes_of(wide);
+  if (config.optimizer.moments == Moments::bfloat16) moment = weights * 2;
+  if (config.optimizer.moments == Moments::eight_bit) moment = weights + optim::scales_of(weights) * 4;
+  return 2 * moment + (masters ? weights * bytes_of(wide) : 0);
+}
+
 }  // namespace
 
-StepShape step_shape(const Split& data, const model::LlamaConfig& model, const config::RunConfig& config) {
-  const std::int64_t budget = pass_options(config).tokens_per_pack;
+StepShape step_shape(const Split& data, const model::LlamaConfig& model, const config::RunConfig& config, bool cpu) {
+  const std::int64_t budget = pass_options(config, cpu).tokens_per_pack;
   const c10::ScalarType dtype = model::scalar_type(config.model.dtype);
   data::StepPlan plan = plan_steps(config, data.train.size());
   const std::int64_t counted = std::min(std::max<std::int64_t>(1, plan.steps() / config.train.epochs), plan.steps());
   StepShape shape{.queries = std::min(config.train.queries_per_step, data.train.size())};
-  LargestPack trained(
-      [&](model::PackSize pack) { return model::training_memory(model, dtype, pack, config.train.recompute).total(); });
+  LargestPack trained([&](model::PackSize pack) {
+    return model::training_memory(model, dtype, pack, config.train.recompute, model::head_budget(cpu)).total();
+  });
   for (std::int64_t k = 0; k < counted; ++k) {
     for (const model::PackSize& pack : packs_of(data.train, plan.queries(k), budget)) {
       shape.packs += 1 / static_cast<double>(counted);
@@ -128,7 +143,9 @@ StepShape step_shape(const Split& data, const model::LlamaConfig& model, const c
   shape.largest_pack = trained.pack();
   shape.run_packs = std::llround(shape.packs * static_cast<double>(plan.steps()));
   if (data.held_out.size() > 0) {
-    LargestPack evaluated([&](model::PackSize pack) { return model::evaluation_memory(model, dtype, pack).total(); });
+    LargestPack evaluated([&](model::PackSize pack) {
+      return model::evaluation_memory(model, dtype, pack, model::head_budget(cpu)).total();
+    });
     std::vector<std::int64_t> all(static_cast<std::size_t>(data.held_out.size()));
     std::iota(all.begin(), all.end(), 0);
     for (const model::PackSize& pack : packs_of(data.held_out, all, budget)) evaluated.add(pack);
@@ -137,8 +154,8 @@ StepShape step_shape(const Split& data, const model::LlamaConfig& model, const c
   return shape;
 }
 
-StepShape full_packs(const config::RunConfig& config) {
-  const std::int64_t tokens = pass_options(config).tokens_per_pack;
+StepShape full_packs(const config::RunConfig& config, bool cpu) {
+  const std::int64_t tokens = pass_options(config, cpu).tokens_per_pack;
   return {.largest_pack = {tokens, tokens}, .queries = config.train.queries_per_step};
 }
 
@@ -152,27 +169,36 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
                 with_commas(shape.largest_pack.tokens));
   }
   const c10::ScalarType narrow = model::scalar_type(config.model.dtype), wide = model::accumulation_type(narrow);
+  const c10::ScalarType sums = narrow == wide ? wide : model::scalar_type(config.train.gradients);
   const std::int64_t parameters = model.parameter_count();
   const std::int64_t parts =
       ranks_of_a_copy({.mode = sharing.mode, .shard_size = config.parallel.shard_size}, sharing.devices);
   const std::int64_t share = (parameters + parts - 1) / parts;
-  model::PassMemory pass = model::training_memory(model, narrow, shape.largest_pack, config.train.recompute);
+  const model::HeadBudget head = model::head_budget(sharing.cpu);
+  model::PassMemory pass = model::training_memory(model, narrow, shape.largest_pack, config.train.recompute, head);
   std::int64_t tokens = shape.largest_pack.tokens;
   bool evaluating = false;
   if (shape.largest_evaluated) {
-    const model::PassMemory evaluation = model::evaluation_memory(model, narrow, *shape.largest_evaluated);
+    const model::PassMemory evaluation = model::evaluation_memory(model, narrow, *shape.largest_evaluated, head);
     evaluating = evaluation.total() > pass.total();
     if (evaluating) pass = evaluation;
     tokens = std::max(tokens, shape.largest_evaluated->tokens);
   }
+  std::int64_t gradients = share * bytes_of(sums), optimizer = optimizer_bytes(config, share, narrow, wide), host = 0;
+  if (config.optimizer.place == Place::host && !sharing.cpu) {
+    host = gradients + optimizer;
+    gradients = rooms_for_gradients * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
+    optimizer = 0;
+  }
   return {.weights = share * bytes_of(narrow),
-          .gradients = share * bytes_of(wide),
-          .optimizer = share * bytes_of(wide) * (narrow == wide ? 2 : 3),
-          .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(wide), parts) : 0,
+          .gradients = gradients,
+          .optimizer = optimizer,
+          .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(sums), parts) : 0,
           .evaluating = evaluating,
           .activations = pass.activations,
           .logits = pass.logits,
           .kernels = sharing.cpu ? model::kernel_memory(narrow, tokens, shape.run_packs) : 0,
+          .host = host,
           .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};
 }
 

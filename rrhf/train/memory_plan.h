@@ -23,10 +23,10 @@ struct StepShape {
 };
 
 /// Over the steps of the first epoch and an evaluation of what is held out, packed as a run on one device packs them.
-StepShape step_shape(const Split& data, const model::LlamaConfig& model, const config::RunConfig& config);
+StepShape step_shape(const Split& data, const model::LlamaConfig& model, const config::RunConfig& config, bool cpu);
 
 /// Where no data is at hand: packs filled to train.tokens_per_pack, every token of them a label row.
-StepShape full_packs(const config::RunConfig& config);
+StepShape full_packs(const config::RunConfig& config, bool cpu);
 
 /// Bytes on one device, at the moment when the most is held.
 struct MemoryPlan {
@@ -38,6 +38,7 @@ struct MemoryPlan {
   std::int64_t activations = 0;
   std::int64_t logits = 0;
   std::int64_t kernels = 0;  ///< compiled for narrow products on the CPU
+  std::int64_t host = 0;     ///< in the host's memory, beside all others: what optimizer.place host keeps there
   std::int64_t heap = 0;     ///< what the allocator holds beside them: room between blocks that fit no later one
 
   std::int64_t total() const noexcept {

@@ -22,14 +22,21 @@ std::vector<at::Tensor> ModelParts::zeros(at::TensorOptions options) const {
 
 std::vector<Slice> ModelParts::slices(const std::vector<at::Tensor>& parts) const {
   const at::Tensor nothing = at::empty({0}, parts.front().options());
-  std::vector<Slice> slices(model::tensor_shapes(config_).size(), {.begin = 0, .values = nothing});
+  std::vector<Slice> all(model::tensor_shapes(config_).size());
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = {.tensor = i, .begin = 0, .values = nothing};
   for (std::size_t unit = 0; unit < layouts_.size(); ++unit) {
-    const std::vector<std::size_t> numbers = units_.tensors(unit);
-    for (const distributed::Piece& piece : layouts_[unit].pieces(rank_)) {
-      slices[numbers[piece.tensor]] = {piece.tensor_begin, parts[unit].narrow(0, piece.part_begin, piece.size)};
-    }
+    for (const Slice& slice : slices(unit, parts[unit])) all[slice.tensor] = slice;
   }
-  return slices;
+  return all;
+}
+
+std::vector<Slice> ModelParts::slices(std::size_t unit, const at::Tensor& part) const {
+  const std::vector<std::size_t> numbers = units_.tensors(unit);
+  std::vector<Slice> own;
+  for (const distributed::Piece& piece : layouts_[unit].pieces(rank_)) {
+    own.push_back({numbers[piece.tensor], piece.tensor_begin, part.narrow(0, piece.part_begin, piece.size)});
+  }
+  return own;
 }
 
 void ModelParts::place(model::Weights& weights, std::size_t unit, const at::Tensor& whole) const {

@@ -18,6 +18,7 @@ namespace rrhf::train {
 
 /// The run of a tensor's elements, in row-major order, that a rank holds; empty where it holds none.
 struct Slice {
+  std::size_t tensor = 0;  ///< number in Weights::tensors()
   std::int64_t begin = 0;
   at::Tensor values;  ///< a flat view into the rank's part of the unit
 };
@@ -35,6 +36,8 @@ class ModelParts {
 
   /// What `parts` hold of each of Weights::tensors().
   std::vector<Slice> slices(const std::vector<at::Tensor>& parts) const;
+  /// The same of one unit, in its order, without those it holds nothing of.
+  std::vector<Slice> slices(std::size_t unit, const at::Tensor& part) const;
 
   /// The tensors of a unit as views into its whole buffer.
   std::vector<at::Tensor> views(std::size_t unit, const at::Tensor& whole) const { return layouts_[unit].views(whole); }

@@ -16,9 +16,17 @@ std::vector<std::int64_t> label_counts(const data::EncodedQuery& query) {
 
 }  // namespace
 
-PassOptions pass_options(const config::RunConfig& config) {
-  return {.tokens_per_pack = config.train.tokens_per_pack.value_or(automatic_tokens_per_pack),
-          .recompute = config.train.recompute};
+PassOptions pass_options(const config::RunConfig& config, bool cpu) {
+  return {.tokens_per_pack = config.train.tokens_per_pack.value_or(automatic_tokens_per_pack(cpu)),
+          .recompute = config.train.recompute,
+          .layer_inputs = config.train.layer_inputs,
+          .deterministic = config.train.deterministic};
+}
+
+Pass::Pass(const model::Llama& llama, const objective::Objective& objective, const distributed::World& world,
+           PassOptions options)
+    : llama_(&llama), objective_(&objective), world_(&world), options_(options) {
+  if (options.layer_inputs == Place::host) parked_ = std::make_unique<model::ParkedInputs>(llama.device());
 }
 
 PassPlace Pass::place() const {
@@ -97,7 +105,8 @@ std::vector<double> Pass::coefficients(const PreparedPack& pack, std::span<const
 void Pass::train_on_pack(const PreparedPack& prepared, std::span<Totals> by_query, model::Gradients& gradients,
                          StepWork& work) const {
   const model::Pack& pack = prepared.pack;
-  model::Activations saved{.recompute = options_.recompute == Recompute::layer};
+  model::Activations saved{
+      .recompute = options_.recompute, .deterministic = options_.deterministic, .parked = parked_.get()};
   const std::vector<double> logprobs = llama_->forward(pack, &saved, &work.times);
   const std::vector<double> pulls = coefficients(prepared, logprobs, by_query, {});
   const model::ActivePart active = model::drop_idle_responses(prepared.inputs, pack, pulls, saved);

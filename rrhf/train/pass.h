@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -23,15 +24,17 @@ using QueryVisitor =
     std::function<void(const data::EncodedQuery&, const objective::QueryLoss&, std::span<const double> logprobs_K)>;
 
 /// The pack size for `train.tokens_per_pack: auto`: tall enough for fast products, small enough for little memory.
-inline constexpr std::int64_t automatic_tokens_per_pack = 1024;
+constexpr std::int64_t automatic_tokens_per_pack(bool cpu) { return cpu ? 1024 : 4096; }
 
 struct PassOptions {
-  std::int64_t tokens_per_pack = automatic_tokens_per_pack;
+  std::int64_t tokens_per_pack = automatic_tokens_per_pack(true);
   Recompute recompute = Recompute::none;
+  Place layer_inputs = Place::device;
+  bool deterministic = true;
 };
 
-/// Those of a config.
-PassOptions pass_options(const config::RunConfig& config);
+/// Those of a config, on a CPU or a GPU.
+PassOptions pass_options(const config::RunConfig& config, bool cpu);
 
 /// Runs queries in packs of at most `tokens_per_pack` tokens. The results do not depend on packs and ranks but for
 /// rounding. Every rank makes the same calls with the same queries; a rank with fewer packs than another still asks for
@@ -43,8 +46,7 @@ class Pass {
 
   /// Keeps references to the first three.
   Pass(const model::Llama& llama, const objective::Objective& objective, const distributed::World& world,
-       PassOptions options)
-      : llama_(&llama), objective_(&objective), world_(&world), options_(options) {}
+       PassOptions options);
 
   /// What passes for this are to be made for.
   PassPlace place() const;
@@ -70,6 +72,7 @@ class Pass {
   const objective::Objective* objective_;
   const distributed::World* world_;
   PassOptions options_;
+  std::unique_ptr<model::ParkedInputs> parked_;  // where layers' inputs wait on the host
 };
 
 }  // namespace rrhf::train

@@ -1,13 +1,14 @@
 #include "rrhf/train/step_work.h"
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
 #include <numeric>
 
-#include "rrhf/train/display.h"
+#include "rrhf/train/device.h"
 
 namespace rrhf::train {
 namespace {
@@ -39,9 +40,13 @@ StepWork& StepWork::operator+=(const StepWork& other) {
 
 double measure_matrix_rate(c10::Device device, c10::ScalarType dtype) {
   // Large enough for the full rate, small enough for a few milliseconds.
-  const std::int64_t size = device.is_cuda() ? 4096 : 768;
+  const std::int64_t size = device.is_cuda() ? 8192 : 768;
   const auto options = at::TensorOptions().dtype(dtype).device(device);
-  const at::Tensor a = at::ones({size, size}, options), b = at::ones({size, size}, options);
+  // Not ones: they take less power, and a GPU then runs faster than with the numbers of a model.
+  constexpr std::int64_t drawn_rows = 256;
+  const at::Tensor drawn = at::randn({drawn_rows, size}, at::detail::createCPUGenerator(1), at::kFloat);
+  const at::Tensor a = drawn.to(options).repeat({size / drawn_rows, 1});
+  const at::Tensor b = a.t().contiguous();
   at::Tensor c = at::empty({size, size}, options);
   double best = 0;
   for (int run = 0; run < 8; ++run) {
@@ -56,8 +61,8 @@ double measure_matrix_rate(c10::Device device, c10::ScalarType dtype) {
 
 RankWork exchange_work(const StepWork& work, double seconds, const distributed::World& world, c10::Device device) {
   const double waited = work.times.seconds(Part::communication);
-  const std::vector<double> own{static_cast<double>(work.tokens) / seconds, static_cast<double>(peak_memory()), waited,
-                                seconds - waited};
+  const std::vector<double> own{static_cast<double>(work.tokens) / seconds, static_cast<double>(peak_memory(device)),
+                                waited, seconds - waited};
   at::Tensor columns = at::zeros({std::ssize(own), world.size()}, at::kDouble);
   columns.select(1, world.rank()).copy_(at::tensor(own, at::kDouble));
   at::Tensor everywhere = columns.to(device);
@@ -75,7 +80,7 @@ RankWork exchange_work(const StepWork& work, double seconds, const distributed::
 }
 
 Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, double matrix_rate,
-                   const RankWork& ranks) {
+                   std::int64_t peak_memory, const RankWork& ranks) {
   const double rate = work.flops.total() / seconds;
   // Of three parts of a step, forward is one and backward two.
   const double backward = work.flops.total() * 2 / 3, idle = work.flops.total() - work.flops_done.total();
@@ -86,7 +91,7 @@ Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, do
           {"flops_per_second", rate},
           {"speed_of_light", rate / matrix_rate},
           {"backward_share", backward > 0 ? 1 - idle / backward : 1},
-          {"peak_memory", peak_memory()},
+          {"peak_memory", peak_memory},
           {"rank_tokens_per_second", ranks.tokens_per_second},
           {"rank_peak_memory", ranks.peak_memory},
           {"communication_share", ranks.communication_share},

@@ -46,7 +46,7 @@ RankWork exchange_work(const StepWork& work, double seconds, const distributed::
 /// which are those of the step; and rank_tokens_per_second, rank_peak_memory, communication_share and imbalance over
 /// the ranks.
 Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, double matrix_rate,
-                   const RankWork& ranks);
+                   std::int64_t peak_memory, const RankWork& ranks);
 
 /// A table of the time by part, with the share of the matrix rate that the products reached; how much of it this rank
 /// waited (`idle`: for its data, and for other ranks); and what the thread that prepares the data took beside it.

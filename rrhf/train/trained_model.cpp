@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "rrhf/core/error.h"
+#include "rrhf/distributed/gathered_in_turn.h"
 #include "rrhf/optim/clip.h"
 
 namespace rrhf::train {
@@ -16,20 +18,35 @@ std::int64_t bytes_of(const std::vector<at::Tensor>& tensors) {
   return sum;
 }
 
-at::ScalarType dtype_of(const at::TensorOptions& options) { return options.dtype().toScalarType(); }
+// Where and in what the gradients of weights are kept.
+at::TensorOptions gradient_options(const at::TensorOptions& weights, const optim::AdamWOptions& optimizer,
+                                   std::optional<at::ScalarType> type) {
+  const auto own = weights.dtype(type.value_or(model::accumulation_type(weights.dtype().toScalarType())));
+  return optimizer.on_host && weights.device().is_cuda() ? own.device(at::kCPU).pinned_memory(true) : own;
+}
 
 }  // namespace
 
 TrainedModel::TrainedModel(const model::LlamaConfig& config, at::TensorOptions options, optim::AdamWOptions optimizer,
-                           const Groups& groups)
+                           const Groups& groups, std::optional<at::ScalarType> gradient_type)
     : groups_(&groups),
       model_(config, groups.shards.size(), groups.shards.rank()),
       weight_parts_(model_.zeros(options)),
-      gradient_parts_(model_.zeros(options.dtype(model::accumulation_type(dtype_of(options))))),
+      gradient_parts_(model_.zeros(gradient_options(options, optimizer, gradient_type))),
       optimizer_(weight_parts_, optimizer),
       parameters_(std::make_shared<GatheredParameters>(model_, groups.shards, weight_parts_)),
-      gradients_(model_, groups.shards, groups.copies, gradient_parts_),
-      llama_(config, parameters_) {}
+      llama_(config, parameters_) {
+  if (gradient_parts_.front().device() == weight_parts_.front().device()) {
+    gradients_ = std::make_unique<ReducedGradients>(model_, groups.shards, groups.copies, gradient_parts_);
+    return;
+  }
+  if (groups.shards.size() * groups.copies.size() > 1) {
+    throw_input("config", "optimizer.place host is for one process; parallel.mode sharded shares the state of several");
+  }
+  auto on_host = std::make_unique<HostGradients>(model_, gradient_parts_, options.device());
+  host_gradients_ = on_host.get();
+  gradients_ = std::move(on_host);
+}
 
 void TrainedModel::load(const std::filesystem::path& folder) {
   const checkpoint::WeightReader reader(folder, model_.config());
@@ -41,8 +58,8 @@ void TrainedModel::load(const std::filesystem::path& folder) {
 void TrainedModel::initialize(std::uint64_t seed) {
   const std::vector<Slice> slices = model_.slices(optimizer_.masters());
   model::draw_initial(model_.config(), seed, [&](std::size_t i, const at::Tensor& value) {
-    const auto& [begin, values] = slices[i];
-    values.copy_(value.view({-1}).narrow(0, begin, values.numel()));
+    const Slice& slice = slices[i];
+    slice.values.copy_(value.view({-1}).narrow(0, slice.begin, slice.values.numel()));
   });
   masters_changed();
 }
@@ -50,11 +67,11 @@ void TrainedModel::initialize(std::uint64_t seed) {
 checkpoint::TrainingFacts TrainedModel::resume(const std::filesystem::path& checkpoint) {
   const checkpoint::TrainingStateReader state(checkpoint, model_.config());
   load(checkpoint);
-  const std::vector<Slice> first = model_.slices(optimizer_.first_moments());
-  const std::vector<Slice> second = model_.slices(optimizer_.second_moments());
-  for (std::size_t i = 0; i < first.size(); ++i) {
-    state.read_first(i, first[i].begin, first[i].values);
-    state.read_second(i, second[i].begin, second[i].values);
+  for (std::size_t unit = 0; unit < model_.units().count(); ++unit) {
+    const at::Tensor first = optimizer_.first_moment(unit), second = optimizer_.second_moment(unit);
+    for (const Slice& slice : model_.slices(unit, first)) state.read_first(slice.tensor, slice.begin, slice.values);
+    for (const Slice& slice : model_.slices(unit, second)) state.read_second(slice.tensor, slice.begin, slice.values);
+    optimizer_.set_moments(unit, first, second);
   }
   optimizer_.set_steps(state.facts().step);
   return state.facts();
@@ -78,14 +95,11 @@ double TrainedModel::largest_weight() const {
 }
 
 PartBytes TrainedModel::bytes() const {
-  const bool masters = !optimizer_.masters().front().is_same(weight_parts_.front());
-  return {.weights = bytes_of(weight_parts_),
-          .gradients = bytes_of(gradient_parts_),
-          .optimizer = bytes_of(optimizer_.first_moments()) + bytes_of(optimizer_.second_moments()) +
-                       (masters ? bytes_of(optimizer_.masters()) : 0)};
+  return {.weights = bytes_of(weight_parts_), .gradients = bytes_of(gradient_parts_), .optimizer = optimizer_.bytes()};
 }
 
 void TrainedModel::zero_gradients() {
+  if (host_gradients_ != nullptr) return host_gradients_->begin_step();
   for (at::Tensor& part : gradient_parts_) part.zero_();
 }
 
@@ -99,31 +113,32 @@ double TrainedModel::gradient_norm() const {
 }
 
 void TrainedModel::update(double norm, double max_norm, double learning_rate) {
-  optim::clip_by_norm(gradient_parts_, norm, max_norm);
   parameters_->drop();
-  optimizer_.step(gradient_parts_, learning_rate);
+  optimizer_.step(gradient_parts_, learning_rate, optim::clip_factor(norm, max_norm));
 }
 
 checkpoint::TrainingTensors TrainedModel::tensors() const {
-  // All three kinds, one after the other, so that they pass through the same room: one unit of one kind is whole.
-  std::vector<at::Tensor> parts;
-  for (const auto* kind : {&optimizer_.masters(), &optimizer_.first_moments(), &optimizer_.second_moments()}) {
-    parts.insert(parts.end(), kind->begin(), kind->end());
-  }
-  const std::size_t count = model_.units().count();
-  const auto gathered = std::make_shared<distributed::GatheredUnits>(groups_->shards, std::move(parts));
-  const auto units_of = [&](std::size_t kind) {
+  // All three kinds, one after the other, through the same room: one unit of one kind is whole.
+  enum class Kind { master, first, second };
+  const auto room = std::make_shared<distributed::GatheredInTurn>(groups_->shards, distributed::largest(weight_parts_));
+  const auto part_of = [this](Kind kind, std::size_t unit) {
+    if (kind == Kind::master) return optimizer_.masters()[unit];
+    return kind == Kind::first ? optimizer_.first_moment(unit) : optimizer_.second_moment(unit);
+  };
+  const auto units_of = [&](Kind kind) {
     checkpoint::TensorUnits units;
-    for (std::size_t unit = 0; unit < count; ++unit) units.units.push_back(model_.units().tensors(unit));
-    units.whole = [this, gathered, first = kind * count](std::size_t unit) {
-      return model_.views(unit, gathered->need(first + unit, std::nullopt));
+    for (std::size_t unit = 0; unit < model_.units().count(); ++unit) {
+      units.units.push_back(model_.units().tensors(unit));
+    }
+    units.whole = [this, room, part_of, kind](std::size_t unit) {
+      return model_.views(unit, room->whole(part_of(kind, unit)));
     };
     return units;
   };
-  return {.masters = units_of(0),
-          .first_moments = units_of(1),
-          .second_moments = units_of(2),
-          .moment_type = optimizer_.first_moments().front().scalar_type()};
+  return {.masters = units_of(Kind::master),
+          .first_moments = units_of(Kind::first),
+          .second_moments = units_of(Kind::second),
+          .moment_type = optimizer_.moment_type()};
 }
 
 }  // namespace rrhf::train

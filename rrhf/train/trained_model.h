@@ -7,6 +7,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,7 @@
 #include "rrhf/model/llama.h"
 #include "rrhf/optim/adamw.h"
 #include "rrhf/train/groups.h"
+#include "rrhf/train/host_gradients.h"
 #include "rrhf/train/model_parts.h"
 
 namespace rrhf::train {
@@ -28,9 +31,11 @@ struct PartBytes {
 /// Every rank makes the same calls.
 class TrainedModel {
  public:
-  /// Zero weights of the dtype and device of `options`. `groups` must outlive this.
+  /// Zero weights of the dtype and device of `options`. Gradients are summed in `gradient_type`, without one in what
+  /// sums of the weights' dtype are taken in. With optimizer.on_host and weights on a GPU they are kept in the host's
+  /// memory. `groups` must outlive this. Throws InputError for several ranks that keep them there.
   TrainedModel(const model::LlamaConfig& config, at::TensorOptions options, optim::AdamWOptions optimizer,
-               const Groups& groups);
+               const Groups& groups, std::optional<at::ScalarType> gradient_type = {});
   TrainedModel(const TrainedModel&) = delete;
   TrainedModel& operator=(const TrainedModel&) = delete;
 
@@ -50,7 +55,7 @@ class TrainedModel {
   PartBytes bytes() const;
 
   /// Where the passes of a step add their gradients.
-  model::Gradients& gradients() noexcept { return gradients_; }
+  model::Gradients& gradients() noexcept { return *gradients_; }
   void zero_gradients();
 
   /// The norm over all gradients, once they are complete: the same bits on every rank.
@@ -72,7 +77,8 @@ class TrainedModel {
   std::vector<at::Tensor> gradient_parts_;
   optim::AdamW optimizer_;
   std::shared_ptr<GatheredParameters> parameters_;
-  ReducedGradients gradients_;
+  std::unique_ptr<model::Gradients> gradients_;
+  HostGradients* host_gradients_ = nullptr;  // the same, where they are on the host
   model::Llama llama_;
 };
 

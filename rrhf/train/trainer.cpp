@@ -15,6 +15,7 @@
 #include "rrhf/core/log.h"
 #include "rrhf/core/random.h"
 #include "rrhf/core/stop.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/display.h"
 #include "rrhf/train/same_run.h"
 
@@ -24,7 +25,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t shuffle_stream = 2;
+constexpr std::uint64_t shuffle_stream = 2, rounding_stream = 3;
 // The released runs sampled for eight devices.
 constexpr std::int64_t released_ranks = 8;
 
@@ -46,32 +47,24 @@ class RankWriters : public checkpoint::Writers {
   const distributed::World* world_;
 };
 
-optim::AdamWOptions adamw_options(const config::OptimizerConfig& config) {
-  return {.betas = config.betas, .epsilon = config.epsilon, .weight_decay = config.weight_decay};
+optim::AdamWOptions adamw_options(const config::RunConfig& config, const Groups& groups) {
+  return {.betas = config.optimizer.betas,
+          .epsilon = config.optimizer.epsilon,
+          .weight_decay = config.optimizer.weight_decay,
+          .masters = config.optimizer.masters,
+          .moments = config.optimizer.moments,
+          .seed = RandomStream(static_cast<std::uint64_t>(config.train.seed), {rounding_stream}).next(),
+          .on_host = config.optimizer.place == Place::host,
+          .rank = groups.shards.rank()};
+}
+
+// What gradients are summed in, where the config says it.
+std::optional<at::ScalarType> gradient_type(const config::RunConfig& config) {
+  if (config.model.dtype != Dtype::bfloat16) return std::nullopt;
+  return model::scalar_type(config.train.gradients);
 }
 
 }  // namespace
-
-at::Device choose_device(DeviceChoice choice, int local_rank) {
-  const bool cuda = at::hasCUDA();
-  if (choice == DeviceChoice::cuda && !cuda) {
-    throw_input("device",
-                "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
-  }
-  if (choice == DeviceChoice::cpu || !cuda) return at::kCPU;
-  return {at::kCUDA, static_cast<at::DeviceIndex>(gpu_of(local_rank, static_cast<int>(at::getNumGPUs())))};
-}
-
-int gpu_of(int local_rank, int gpus) {
-  if (gpus == 1) return 0;
-  if (local_rank >= gpus) {
-    throw_input("device",
-                "rank {} of this machine needs a GPU of its own, and it sees {} (CUDA_VISIBLE_DEVICES): start fewer "
-                "processes, or show each process one GPU",
-                local_rank, gpus);
-  }
-  return local_rank;
-}
 
 model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
                         const fs::path& weights_from) {
@@ -101,10 +94,14 @@ data::StepPlan plan_steps(const config::RunConfig& config, std::int64_t usable) 
           }};
 }
 
-Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World& world)
-    : config_(std::move(config)), world_(&world), output_(config_, resume, world.rank() == 0) {
+Trainer::Trainer(config::RunConfig config, const RunOptions& options, const distributed::World& world)
+    : config_(std::move(config)),
+      options_(options),
+      world_(&world),
+      output_(config_, options.resume, world.rank() == 0) {
   if (config_.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
   const at::Device device = choose_device(config_.device, world.place().local_rank);
+  if (options.memory_cap) cap_memory(device, *options.memory_cap);
   folder_ = open_model_folder(config_);
   // What the trained model takes along is looked at now, not first when it is saved.
   const checkpoint::CarriedFiles carried(folder_->path, checkpoint::CarriedFiles::What::tokenizer_and_generation);
@@ -118,19 +115,20 @@ Trainer::Trainer(config::RunConfig config, bool resume, const distributed::World
 
   train_fingerprint_ = fingerprint(train_);
   require_same_run(world, config_, *folder_, train_, eval_ ? &*eval_ : nullptr);
-  if (resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
+  if (options.resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
   groups_ = make_groups(config_.parallel, world);
   load_model(device);
   objective_ = std::make_unique<objective::Objective>(objective_options(config_));
-  pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_));
+  pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_, device.is_cpu()));
   plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, train_.size()));
   schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
 }
 
 void Trainer::load_model(at::Device device) {
   const auto options = at::TensorOptions().dtype(model::scalar_type(config_.model.dtype)).device(device);
-  model_ = std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_.optimizer), groups_);
+  model_ = std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_, groups_), groups_,
+                                          gradient_type(config_));
   if (resumed_from_) {
     resume_model();
   } else if (config_.model.random_init) {
@@ -199,7 +197,9 @@ void Trainer::run() {
 
 Json Trainer::train_step(std::int64_t k, PassesAhead& passes) {
   const auto begin = Clock::now();
+  const at::Device device = model_->llama().device();
   StepWork work;
+  if (options_.exact_times && device.is_cuda()) work.times.wait_with([device] { wait_for(device); });
   work.times.start();
   model_->zero_gradients();
   work.times.end_of(Part::optimizer);
@@ -214,17 +214,18 @@ Json Trainer::train_step(std::int64_t k, PassesAhead& passes) {
   const double learning_rate = config_.optimizer.learning_rate * schedule_->factor(k);
   model_->update(norm, config_.optimizer.max_grad_norm, learning_rate);
 
+  wait_for(device);
   work.times.end_of(Part::optimizer);
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   work_ += work;
-  const RankWork ranks = exchange_work(work, seconds, *world_, model_->llama().device());
+  const RankWork ranks = exchange_work(work, seconds, *world_, device);
   Json metrics = {{"step", k + 1}, {"epoch", plan_->epochs_after(k)}};
   metrics.update(loss_fields(totals));
   metrics["grad_norm"] = norm;
   metrics["learning_rate"] = learning_rate;
   metrics["queries"] = totals.queries;
   metrics["tokens"] = totals.tokens;
-  metrics["timing"] = timing_fields(work, seconds, totals.tokens, matrix_rate_, ranks);
+  metrics["timing"] = timing_fields(work, seconds, totals.tokens, matrix_rate_, peak_memory(device), ranks);
   return metrics;
 }
 

@@ -18,15 +18,6 @@
 
 namespace rrhf::train {
 
-/// The device a config asks for; of several GPUs that of the rank among those of its machine. Throws InputError for
-/// cuda where there is none, or none for this rank.
-at::Device choose_device(DeviceChoice choice, int local_rank = 0);
-
-/// Which of the `gpus` that a rank sees is its own: that of its number on the machine, or the only one, since starters
-/// may show each rank one GPU (Slurm's --gpus-per-task). NCCL refuses ranks that share one. Throws InputError when
-/// there are too few.
-int gpu_of(int local_rank, int gpus);
-
 /// The whole model of a config, for evaluation: weights from its folder, or random ones from the seed with
 /// model.random_init.
 model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
@@ -35,13 +26,20 @@ model::Llama load_llama(const config::RunConfig& config, const ModelFolder& fold
 /// The steps of a run over `usable` queries, with train.order's permutations.
 data::StepPlan plan_steps(const config::RunConfig& config, std::int64_t usable);
 
+/// How a run is carried out, beside its config.
+struct RunOptions {
+  bool resume = false;                     ///< go on from the last checkpoint
+  bool exact_times = false;                ///< wait for a GPU at the end of each part, so that its time is its own
+  std::optional<std::int64_t> memory_cap;  ///< bytes that a GPU is taken to have
+};
+
 /// Trains one run from its first or its resumed step to its last, and saves it. Every rank of the world makes the same
 /// calls; rank 0 alone writes what is not the model's.
 class Trainer {
  public:
   /// Reads data and model. Throws InputError for anything wrong with either, before the output folder is made.
   /// `world` must outlive this.
-  Trainer(config::RunConfig config, bool resume, const distributed::World& world);
+  Trainer(config::RunConfig config, const RunOptions& options, const distributed::World& world);
 
   /// Throws Interrupted after saving a checkpoint when a stop signal comes.
   void run();
@@ -64,6 +62,7 @@ class Trainer {
   checkpoint::SaveOptions save_options(Dtype dtype) const;
 
   config::RunConfig config_;
+  RunOptions options_;
   const distributed::World* world_;
   RunFolder output_;
   std::optional<ModelFolder> folder_;

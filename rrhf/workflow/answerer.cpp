@@ -8,6 +8,7 @@
 #include "rrhf/core/error.h"
 #include "rrhf/data/reader.h"
 #include "rrhf/model/decoder.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/trainer.h"
 
 namespace rrhf::workflow {

@@ -2,6 +2,7 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/objective/objective.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/pass.h"
 #include "rrhf/train/trainer.h"
 #include "rrhf/workflow/scorer.h"
@@ -34,7 +35,7 @@ class LogprobScorer final : public Scorer {
         encoder_(folder_.tokenizer, template_, train::encode_options(config_)),
         llama_(train::load_llama(config_, folder_, train::choose_device(config_.device), folder_.path)),
         objective_(train::objective_options(config_)),
-        pass_(llama_, objective_, world_, train::pass_options(config_)) {
+        pass_(llama_, objective_, world_, train::pass_options(config_, llama_.device().is_cpu())) {
     train::warn_of_other_encoding(folder_, config_);
   }
 

@@ -6,6 +6,7 @@
 #include "rrhf/core/log.h"
 #include "rrhf/reward/reward_model.h"
 #include "rrhf/text/prompt_template.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/pass.h"
 #include "rrhf/train/trainer.h"
 #include "rrhf/workflow/scorer.h"
@@ -58,7 +59,9 @@ class RewardScorer final : public Scorer {
         encoder_(tokenizer_, template_, options_),
         parts_(checkpoint::load_reward_model(folder_, llama_config_, model::scalar_type(config.model.dtype),
                                              train::choose_device(config.device))),
-        model_(parts_.llama, parts_.head, config.train.tokens_per_pack.value_or(train::automatic_tokens_per_pack)) {}
+        model_(
+            parts_.llama, parts_.head,
+            config.train.tokens_per_pack.value_or(train::automatic_tokens_per_pack(parts_.llama.device().is_cpu()))) {}
 
   Json identity() const override {
     Json identity = {{"source", "reward-model"},

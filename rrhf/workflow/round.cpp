@@ -170,7 +170,7 @@ void Round::require_unequal_rewards() const {
 void Round::train() const {
   require_unequal_rewards();
   const distributed::World world;
-  train_model(train_config(), true, world);
+  train_model(train_config(), {.resume = true}, world);
 }
 
 void Round::answer_held_out(const char* name, const AnswerSettings& settings) const {

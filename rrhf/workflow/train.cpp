@@ -1,13 +1,18 @@
 #include "rrhf/workflow/train.h"
 
+#include <c10/util/Exception.h>
+
 #include <array>
 #include <cmath>
 
+#include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/stop.h"
 #include "rrhf/report/report.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/evaluate.h"
+#include "rrhf/train/memory_advice.h"
 #include "rrhf/train/trainer.h"
 
 namespace rrhf::workflow {
@@ -21,10 +26,9 @@ train::EncodedSet evaluation_set(const train::ModelFolder& folder, const config:
   return set;
 }
 
-}  // namespace
-
-std::string train_model(const config::RunConfig& config, bool resume, const distributed::World& world) {
-  train::Trainer trainer(config, resume, world);
+std::string train_and_report(const config::RunConfig& config, const train::RunOptions& options,
+                             const distributed::World& world) {
+  train::Trainer trainer(config, options, world);
   trainer.run();
   if (world.rank() == 0) {
     const std::filesystem::path output = config.output;
@@ -32,6 +36,26 @@ std::string train_model(const config::RunConfig& config, bool resume, const dist
     write_file_atomically(output / "report.html", report::html_report(runs));
   }
   return trainer.profile();
+}
+
+// A GPU that ran out of memory, with what to change.
+template <class F>
+std::string advising_on_memory(const config::RunConfig& config, const distributed::World& world, F&& train) {
+  try {
+    return train();
+  } catch (const c10::OutOfMemoryError& failure) {
+    const train::Sharing sharing{.devices = world.size(), .mode = config.parallel.mode, .cpu = false};
+    throw_error("memory", "the GPU has too little memory for this run{}\n{}",
+                train::memory_advice(checkpoint::load_config(config.model.path), config, sharing),
+                failure.what_without_backtrace());
+  }
+}
+
+}  // namespace
+
+std::string train_model(const config::RunConfig& config, const train::RunOptions& options,
+                        const distributed::World& world) {
+  return advising_on_memory(config, world, [&] { return train_and_report(config, options, world); });
 }
 
 train::Evaluation evaluate_model(const config::RunConfig& config, const std::filesystem::path& per_response) {
@@ -46,7 +70,7 @@ train::Evaluation evaluate_model(const config::RunConfig& config, const std::fil
   const model::Llama llama = train::load_llama(config, folder, device, folder.path);
   const objective::Objective objective(train::objective_options(config));
   const distributed::World world;
-  const train::Pass pass(llama, objective, world, train::pass_options(config));
+  const train::Pass pass(llama, objective, world, train::pass_options(config, device.is_cpu()));
 
   const StopSignals signals;
   train::PerResponseTable table(set);

@@ -202,7 +202,7 @@ TEST(Mistakes, FindsEveryOneAtOnceWithItsLine) {
       "run.json:7: device must be auto | cpu | cuda; found \"tpu\"\n"
       "--set: train.seed must be a whole number, at least 0; found the number -1\n"
       "--set: optimizer.learning_rat is not a setting; nearest: optimizer.learning_rate. Settings of optimizer: name, "
-      "learning_rate, betas, epsilon, weight_decay, max_grad_norm");
+      "learning_rate, betas, epsilon, weight_decay, max_grad_norm, masters, moments, place");
 }
 
 TEST(Mistakes, SaysWhereATextIsNotJson) {
@@ -214,6 +214,16 @@ TEST(Mistakes, SaysWhereATextIsNotJson) {
 TEST(Mistakes, RefusesATextThatIsNoObject) {
   EXPECT_EQ(mistakes_of("[1, 2]"), "[config] run.json: a config is an object {...}; found [1,2]");
   EXPECT_EQ(mistakes_of("7"), "[config] run.json: a config is an object {...}; found the number 7");
+}
+
+TEST(Mistakes, RefusesFormsThatNeedAnotherSetting) {
+  EXPECT_EQ(
+      mistakes_of(R"({"optimizer": {"masters": "none"}, "train": {"gradients": "bfloat16", "layer_inputs": "host"}})"),
+      "[config] run.json: optimizer.masters none needs model.dtype bfloat16; it is float32\n"
+      "run.json: train.gradients bfloat16 needs model.dtype bfloat16; it is float32\n"
+      "run.json: train.layer_inputs host needs train.recompute layer; it is none");
+  EXPECT_EQ(mistakes_of(R"({"model": {"dtype": "float64"}, "optimizer": {"moments": "8bit"}})"),
+            "[config] run.json: optimizer.moments 8bit does not go with model.dtype float64");
 }
 
 TEST(Mistakes, RefusesAnOverrideWithoutKeyOrValue) {

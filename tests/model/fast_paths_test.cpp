@@ -119,8 +119,8 @@ TEST_P(FastPaths, Attention) {
     const Attended got = attention(qkv, pack, config);
     expect_close(got.out_TA, plain::attention(qkv, pack, config), "out");
     const at::Tensor dout = normal(got.out_TA.sizes());
-    expect_close(attention_backward(dout, qkv, got.normalizer_TN, pack, config),
-                 plain::attention_backward(dout, qkv, pack, config), "dqkv");
+    expect_close(attention_backward(dout, qkv, got, pack, config), plain::attention_backward(dout, qkv, pack, config),
+                 "dqkv");
 
     at::Tensor plain_qkv = qkv.clone();
     const RotaryTable table = rotary_table(pack, config, GetParam());
@@ -165,7 +165,7 @@ TEST_P(NarrowPaths, Attention) {
     expect_rounded(got.out_TA, plain::attention(wide, pack, config), "out");
     EXPECT_EQ(got.normalizer_TN.scalar_type(), at::kFloat);
     const at::Tensor dout = normal(got.out_TA.sizes());
-    expect_rounded(attention_backward(dout, qkv, got.normalizer_TN, pack, config),
+    expect_rounded(attention_backward(dout, qkv, got, pack, config),
                    plain::attention_backward(dout.to(at::kDouble), wide, pack, config), "dqkv");
   }
 }
@@ -272,7 +272,7 @@ struct BothGradients {
 
 // Of all rows with everything kept, and of the active rows, kept or computed again.
 BothGradients gradients_of(const RandomPack& random, const std::vector<double>& coefficients, HeadBudget budget,
-                           bool recompute = false) {
+                           Recompute recompute = Recompute::none) {
   const LlamaConfig config = heads_config(4, 2, 6);
   const auto options = at::TensorOptions().dtype(at::kDouble);
   Weights weights = empty_weights(config, options);
@@ -308,7 +308,7 @@ TEST(IdleResponses, LeaveTheGradientAsItIs) {
 TEST(Recompute, GivesTheSameGradient) {
   const RandomPack random({{5, 4, 9, 1}, {3, 2, 6}, {8, 30, 2}});
   const std::vector<double> coefficients{0.5, 0, -1, 0, 0, 0, 2};
-  const auto [dense, again] = gradients_of(random, coefficients, {}, /*recompute=*/true);
+  const auto [dense, again] = gradients_of(random, coefficients, {}, Recompute::layer);
   for (std::size_t i = 0; i < dense.size(); ++i) {
     EXPECT_LE((dense[i] - again[i]).abs().max().item<double>(), 1e-13 * dense[i].abs().max().item<double>());
   }

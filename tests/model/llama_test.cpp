@@ -246,5 +246,25 @@ TEST(Weights, TheNamedPartsOfTensorsAreTheirRows) {
   EXPECT_EQ(named_parts(14, weights.tensors()[14], config).front().name, "lm_head.weight");
 }
 
+TEST(ParkedInputs, GiveTheSameGradients) {
+  const LlamaConfig config = small_config(false, 2);
+  const Queries queries;
+  const Llama llama = small_llama(config);
+  const Pack pack = make_pack(queries.inputs(), at::kCPU);
+  const std::vector<double> coefficients{0.7, -1.3, 0.4, 2};
+  ParkedInputs parked(at::kCPU);
+  std::vector<std::vector<at::Tensor>> results;
+  for (ParkedInputs* place : {static_cast<ParkedInputs*>(nullptr), &parked}) {
+    Gradients gradients(zero_weights(config, at::TensorOptions().dtype(at::kDouble)));
+    Activations saved{.recompute = Recompute::layer, .parked = place};
+    llama.forward(pack, &saved);
+    EXPECT_EQ(parked.empty(), place == nullptr);
+    llama.backward(pack, coefficients, saved, gradients);
+    EXPECT_TRUE(parked.empty());
+    results.push_back(gradients.weights().tensors());
+  }
+  for (std::size_t i = 0; i < results[0].size(); ++i) EXPECT_TRUE(results[0][i].equal(results[1][i])) << i;
+}
+
 }  // namespace
 }  // namespace rrhf::model

@@ -169,7 +169,7 @@ class StepMemory : public testing::TestWithParam<std::tuple<at::ScalarType, std:
     config_.head_dim = 16;
     config_.intermediate_size = 256;
     const Ids prompt(60, 1), response(150, 2);
-    pack_ = make_pack(std::vector<PackInput>(5, PackInput{prompt, {response, response}}), at::kCPU);
+    pack_ = make_pack(std::vector<PackInput>(8, PackInput{prompt, {response, response}}), at::kCPU);
   }
 
   at::ScalarType dtype() const { return std::get<0>(GetParam()); }
@@ -191,14 +191,15 @@ class StepMemory : public testing::TestWithParam<std::tuple<at::ScalarType, std:
 };
 
 TEST_P(StepMemory, OfTrainingIsWhatTheTensorsTake) {
-  for (const Recompute recompute : {Recompute::none, Recompute::layer}) {
+  for (const Recompute recompute : {Recompute::none, Recompute::mlp, Recompute::layer}) {
     CountingAllocator allocator;
     const Llama model = llama();
     Gradients gradients(zero_weights(config_, accumulation_type(dtype())));
     allocator.begin();
-    Activations saved{.recompute = recompute == Recompute::layer};
+    Activations saved{.recompute = recompute};
     model.forward(pack_, &saved);
-    model.backward(pack_, std::vector<double>(10, 0.5), saved, gradients);
+    model.backward(pack_, std::vector<double>(16, 0.5), saved, gradients);
+    SCOPED_TRACE(name_of(recompute));
     expect_near(training_memory(config_, dtype(), size(), recompute), allocator.most());
   }
 }

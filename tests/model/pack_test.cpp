@@ -26,7 +26,7 @@ TEST(Pack, LaysAQueryOutOnceWithoutTheLastTokens) {
   EXPECT_EQ(values(pack.rows_R), (Indices{2, 3, 4, 5}));
   EXPECT_EQ(values(pack.labels_N), (Indices{20, 30, 21, 2, 2}));
   EXPECT_EQ(values(pack.label_row_N), (Indices{0, 0, 1, 2, 3}));
-  EXPECT_EQ(values(pack.response_N), (Indices{0, 1, 0, 0, 1}));
+  EXPECT_EQ(pack.response_N, (Indices{0, 1, 0, 0, 1}));
   EXPECT_EQ(pack.label_begin_R, (Indices{0, 2, 3, 4, 5}));
   EXPECT_EQ(pack.queries[0].longest, 6);
 }
@@ -37,7 +37,7 @@ TEST(Pack, NumbersResponsesOverAllQueries) {
   const Pack pack = make_pack(inputs, at::kCPU);
   EXPECT_EQ(pack.responses, 3);
   EXPECT_EQ(values(pack.tokens_T), (Indices{1, 1, 5}));
-  EXPECT_EQ(values(pack.response_N), (Indices{0, 1, 2, 1}));
+  EXPECT_EQ(pack.response_N, (Indices{0, 1, 2, 1}));
   EXPECT_EQ(pack.queries[1].responses[1].size, 0);
   EXPECT_EQ(pack.queries[1].response_rows().size, 1);
 }

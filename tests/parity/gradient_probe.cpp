@@ -36,7 +36,7 @@ void write_gradients(const config::RunConfig& config, const std::string& out) {
   const model::Llama llama = train::load_llama(config, folder, at::kCPU, folder.path);
   const objective::Objective objective(train::objective_options(config));
   const distributed::World world;
-  const train::Pass pass(llama, objective, world, train::pass_options(config));
+  const train::Pass pass(llama, objective, world, train::pass_options(config, llama.device().is_cpu()));
 
   std::vector<std::int64_t> queries(static_cast<std::size_t>(std::min(set.size(), config.train.queries_per_step)));
   std::iota(queries.begin(), queries.end(), 0);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "rrhf/core/error.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/memory_plan.h"
 #include "rrhf/train/trainer.h"
 #include "tests/train/small_model.h"

@@ -22,10 +22,16 @@ set(TORCH_INCLUDE_DIRS "${CUDA_INCLUDE}" "${TORCH_INSTALL_PREFIX}/include"
 file(GLOB packaged "${site_packages}/nvidia/cu*/include" "${site_packages}/nvidia/nccl/include")
 list(APPEND TORCH_INCLUDE_DIRS ${packaged})
 
+# The runtime that torch's own libraries use.
+file(GLOB cuda_runtime "${site_packages}/nvidia/cu*/lib/libcudart.so.*")
+if(NOT cuda_runtime)
+  find_library(cuda_runtime cudart HINTS "${CUDA_INCLUDE}/../lib64" "${CUDA_INCLUDE}/../lib" REQUIRED)
+endif()
+
 foreach(library c10 c10_cuda torch_cpu torch_cuda torch)
   add_library(${library} SHARED IMPORTED)
   set_target_properties(${library} PROPERTIES IMPORTED_LOCATION "${TORCH_INSTALL_PREFIX}/lib/lib${library}.so")
 endforeach()
 # --no-as-needed: nothing of ours names a symbol of libtorch_cuda, whose operators register themselves when it is loaded.
 set(TORCH_LIBRARIES -Wl,--allow-shlib-undefined -Wl,--push-state,--no-as-needed torch torch_cuda torch_cpu c10_cuda c10
-                    -Wl,--pop-state)
+                    -Wl,--pop-state ${cuda_runtime})

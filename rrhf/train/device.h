@@ -1,0 +1,33 @@
+// The device a run computes on.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <cstdint>
+
+#include "rrhf/core/choices.h"
+
+namespace rrhf::train {
+
+/// The device a config asks for; of several GPUs that of the rank among those of its machine. Throws InputError for
+/// cuda where there is none, or none for this rank.
+c10::Device choose_device(DeviceChoice choice, int local_rank = 0);
+
+/// Which of the `gpus` that a rank sees is its own: that of its number on the machine, or the only one, since starters
+/// may show each rank one GPU (Slurm's --gpus-per-task). NCCL refuses ranks that share one. Throws InputError when
+/// there are too few.
+int gpu_of(int local_rank, int gpus);
+
+/// Returns once the device has done what was queued on it.
+void wait_for(c10::Device device);
+
+/// Bytes the device has, and the most this process has held there so far: of a GPU what LibTorch's allocator took, to
+/// which comes what CUDA and its libraries take; on the CPU the process's largest resident set.
+std::int64_t memory_of(c10::Device device);
+std::int64_t peak_memory(c10::Device device);
+
+/// Makes a GPU behave as one with `bytes` of memory, what CUDA itself takes included: beyond them allocations fail.
+/// Throws InputError for the CPU, and for more than there is.
+void cap_memory(c10::Device device, std::int64_t bytes);
+
+}  // namespace rrhf::train

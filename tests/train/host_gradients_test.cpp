@@ -1,0 +1,100 @@
+#include "rrhf/train/host_gradients.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "rrhf/core/with_cuda.h"
+#include "rrhf/train/trained_model.h"
+#include "tests/train/small_model.h"
+
+namespace rrhf::train {
+namespace {
+
+using testing::small_config;
+
+std::vector<at::Device> devices() {
+  std::vector<at::Device> all{at::kCPU};
+  if (with_cuda && at::hasCUDA()) all.emplace_back(at::kCUDA);
+  return all;
+}
+
+// A pass that adds `value` to every element, asking for units as Llama::backward() does.
+void add_everywhere(model::Gradients& gradients, const model::Units& units, bool tied, double value) {
+  model::Weights& slopes = gradients.weights();
+  gradients.need(units.head());
+  slopes.final_norm_D.add_(value);
+  if (!tied) slopes.head_VD.add_(value);
+  if (!tied) gradients.done(units.head());
+  for (std::size_t i = units.layers(); i-- > 0;) {
+    const std::size_t unit = model::Units::layer(i);
+    gradients.need(unit);
+    model::LayerWeights& layer = slopes.layers[i];
+    for (at::Tensor* tensor : {&layer.input_norm_D, &layer.qkv_QD, &layer.output_DA, &layer.post_norm_D,
+                               &layer.gate_up_2FD, &layer.down_DF}) {
+      tensor->add_(value);
+    }
+    gradients.done(unit);
+  }
+  gradients.need(model::Units::embedding());
+  slopes.embedding_VD.add_(value);
+  gradients.done(model::Units::embedding());
+}
+
+TEST(HostGradients, PassesAddUpAndStepsBeginAnew) {
+  for (const at::Device device : devices()) {
+    for (const bool tied : {false, true}) {
+      const ModelParts model(small_config(tied), 1, 0);
+      const std::vector<at::Tensor> parts = model.zeros(at::TensorOptions().pinned_memory(device.is_cuda()));
+      HostGradients gradients(model, parts, device);
+      for (const double expected : {7.0, 70.0}) {
+        gradients.begin_step();
+        for (const double share : {0.5, 0.3, 0.2}) add_everywhere(gradients, model.units(), tied, expected * share);
+        gradients.finish();
+        double sum = 0;
+        for (const at::Tensor& part : parts) sum += part.sum().item<double>();
+        const auto weights = static_cast<double>(small_config(tied).parameter_count());
+        EXPECT_NEAR(sum / weights, expected, 1e-5) << device << (tied ? " tied" : "");
+      }
+      gradients.begin_step();
+      gradients.finish();
+      for (const at::Tensor& part : parts) EXPECT_EQ(part.abs().max().item<double>(), 0) << "nothing was added";
+    }
+  }
+}
+
+double largest_difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
+
+TEST(HostGradients, AModelOnAGpuLearnsTheSame) {
+  if (!with_cuda || !at::hasCUDA()) GTEST_SKIP() << "no GPU, or a build without CUDA";
+  const distributed::World world;
+  const Groups groups = make_groups({}, world);
+  const auto trained = [&](bool on_host, Masters masters, Moments moments) {
+    const auto options = at::TensorOptions().dtype(at::kBFloat16).device(at::kCUDA);
+    TrainedModel model(small_config(false), options, {.masters = masters, .moments = moments, .on_host = on_host},
+                       groups, at::kBFloat16);
+    model.initialize(1);
+    for (int step = 0; step < 3; ++step) {
+      model.zero_gradients();
+      for (int pass = 0; pass < 2; ++pass) {
+        add_everywhere(model.gradients(), model::Units(small_config(false)), false, step == 1 ? -0.25 : 0.5);
+      }
+      model.gradients().finish();
+      model.update(model.gradient_norm(), 1, 1e-2);
+    }
+    std::vector<at::Tensor> all;
+    for (std::size_t unit = 0; unit < 4; ++unit) {
+      for (const at::Tensor& tensor : model.tensors().masters.whole(unit))
+        all.push_back(tensor.to(at::kCPU, at::kFloat).flatten());
+    }
+    return at::cat(all);
+  };
+  for (const Moments moments : {Moments::float32, Moments::bfloat16, Moments::eight_bit}) {
+    const at::Tensor here = trained(false, Masters::float32, moments), there = trained(true, Masters::float32, moments);
+    EXPECT_LE(largest_difference(here, there), moments == Moments::float32 ? 1e-6 : 4e-3);
+    const at::Tensor rounded = trained(true, Masters::none, moments);
+    EXPECT_LE((here - rounded).abs().mean().item<double>(), 2e-3);
+  }
+}
+
+}  // namespace
+}  // namespace rrhf::train

@@ -1,0 +1,72 @@
+#include "rrhf/train/memory_advice.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "rrhf/core/error.h"
+#include "rrhf/train/device.h"
+
+namespace rrhf::train {
+namespace {
+
+// A 7B LLaMA.
+model::LlamaConfig large_model() {
+  model::LlamaConfig model;
+  model.vocab_size = 32001;
+  model.hidden_size = 4096;
+  model.intermediate_size = 11008;
+  model.num_hidden_layers = 32;
+  model.num_attention_heads = model.num_key_value_heads = 32;
+  model.head_dim = 128;
+  return model;
+}
+
+std::int64_t saved_by(const std::vector<Saving>& savings, const std::string& setting) {
+  const auto found = std::ranges::find(savings, setting, &Saving::setting);
+  return found == savings.end() ? 0 : found->bytes;
+}
+
+TEST(MemoryAdvice, SaysWhatEachSettingSaves) {
+  config::RunConfig config;
+  config.model.dtype = Dtype::bfloat16;
+  const model::LlamaConfig model = large_model();
+  const std::int64_t weights = model.parameter_count();
+  const std::vector<Saving> savings = possible_savings(model, config, {.cpu = false});
+  EXPECT_TRUE(std::ranges::is_sorted(savings, std::ranges::greater(), &Saving::bytes));
+  EXPECT_EQ(saved_by(savings, "optimizer.masters=none"), 4 * weights);
+  EXPECT_EQ(saved_by(savings, "train.gradients=bfloat16"), 2 * weights);
+  // 6 bytes a weight and moment pair, less a scale of 4 bytes for each 256 of either.
+  EXPECT_NEAR(static_cast<double>(saved_by(savings, "optimizer.moments=8bit")) / static_cast<double>(weights),
+              6 - 2 * 4.0 / 256, 1e-6);
+  EXPECT_GT(saved_by(savings, "train.recompute=layer"), saved_by(savings, "train.recompute=mlp"));
+  EXPECT_GT(saved_by(savings, "train.recompute=mlp"), 0);
+  EXPECT_GT(saved_by(savings, "train.tokens_per_pack=2048"), 0);
+  EXPECT_EQ(savings.front().setting, "optimizer.place=host");
+  EXPECT_NE(memory_advice(model, config, {.cpu = false}).find("--set optimizer.masters=none"), std::string::npos);
+}
+
+TEST(MemoryAdvice, DoesNotAdviseWhatIsTaken) {
+  config::RunConfig config;
+  config.model.dtype = Dtype::bfloat16;
+  config.optimizer = {.masters = Masters::none, .moments = Moments::eight_bit, .place = Place::host};
+  config.train.recompute = Recompute::layer;
+  config.train.gradients = Dtype::bfloat16;
+  config.train.tokens_per_pack = 512;
+  EXPECT_TRUE(possible_savings(large_model(), config, {.cpu = false}).empty());
+  EXPECT_NE(memory_advice(large_model(), config, {.cpu = false}).find("a smaller model"), std::string::npos);
+}
+
+TEST(MemoryAdvice, TheSmallFormsOf7BFitSixtyGigabytes) {
+  config::RunConfig config;
+  config.model.dtype = Dtype::bfloat16;
+  config.optimizer = {.masters = Masters::none, .moments = Moments::eight_bit};
+  config.train.gradients = Dtype::bfloat16;
+  const MemoryPlan plan = plan_memory(large_model(), config, full_packs(config, false), {.cpu = false});
+  EXPECT_LT(static_cast<double>(plan.total()), 60e9);
+}
+
+TEST(MemoryCap, IsForAGpu) { EXPECT_THROW(cap_memory(c10::kCPU, 1'000'000), InputError); }
+
+}  // namespace
+}  // namespace rrhf::train
