@@ -20,14 +20,23 @@ SHAPES: dict[str, tuple[dict[str, int], str]] = {
         {"hidden_size": 2048, "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4, "intermediate_size": 5632, "vocab_size": 32001},
         "llama",
     ),
+    "1.1B-32000": (
+        {"hidden_size": 2048, "num_hidden_layers": 22, "num_attention_heads": 32, "num_key_value_heads": 4, "intermediate_size": 5632, "vocab_size": 32000},
+        "llama",
+    ),
+    "7B": ({"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 11008, "vocab_size": 32001}, "llama"),
 }  # fmt: skip
+
+
+def tokenizer_folder(shared: Path, name: str) -> Path:
+    return {"llama": shared / "tokenizers" / "llama", "tok512": shared / "models" / "stories260K" / "hf"}[name]
 
 
 def make_model(program: Path, shared: Path, shape: str, folder: Path) -> Path:
     """A model folder of the shape with random weights."""
     fields, tokenizer = SHAPES[shape]
     config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, **fields}
-    source = {"llama": shared / "tokenizers" / "llama", "tok512": shared / "models" / "stories260K" / "hf"}[tokenizer]
+    source = tokenizer_folder(shared, tokenizer)
     parts = folder / "parts"
     parts.mkdir(parents=True)
     shutil.copyfile(source / "tokenizer.model", parts / "tokenizer.model")
