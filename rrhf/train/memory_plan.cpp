@@ -29,6 +29,8 @@ constexpr double heap_share = 0.15;
 
 // Units whose gradients are on a GPU at once when the rest is on the host (host_gradients.h).
 constexpr std::int64_t rooms_for_gradients = 3;
+// Inputs of layers that are on a GPU at once when they wait on the host (model/parked_inputs.h).
+constexpr std::int64_t inputs_on_their_way = 2;
 
 // More than any cluster has, few enough for products of 64 bits.
 constexpr std::int64_t most_devices = 1 << 20;
@@ -189,6 +191,11 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
     host = gradients + optimizer;
     gradients = rooms_for_gradients * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
     optimizer = 0;
+  }
+  if (config.train.layer_inputs == Place::host && !sharing.cpu && !evaluating) {
+    const std::int64_t input = shape.largest_pack.tokens * model.hidden_size * bytes_of(narrow);
+    host += model.num_hidden_layers * input;
+    pass.activations -= std::max<std::int64_t>(0, model.num_hidden_layers - inputs_on_their_way) * input;
   }
   return {.weights = share * bytes_of(narrow),
           .gradients = gradients,
