@@ -27,6 +27,7 @@ void iterate_command(int argc, const char* const* argv) {
                 meeting.starter.empty() ? "the environment" : meeting.starter, meeting.place.size);
   }
   const config::RunConfig config = resolve_config(*arguments);
+  config::require_fitting_forms(config);
   fmt::print("{}", workflow::iterate(config, arguments->count("resume") > 0));
 }
 

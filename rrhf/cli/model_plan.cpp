@@ -86,8 +86,7 @@ void print_memory(const train::MemoryPlan& plan, std::optional<std::int64_t> pro
   if (plan.passing > 0) print_line("passing", plan.passing, "layers made whole while they are used");
   print_line("activations", plan.activations, plan.evaluating ? "of an evaluation, which takes more than a step" : "");
   print_line("logits", plan.logits);
-  if (plan.host > 0)
-    print_line("host", plan.host, "gradients and optimizer in the machine's own memory, not in the sum");
+  if (plan.host > 0) print_line("host", plan.host, "in the machine's own memory, not in the sum");
   if (plan.kernels > 0) print_line("kernels", plan.kernels, "compiled by the library for products of these shapes");
   print_line("heap", plan.heap, "between the blocks of activations and logits");
   if (program) print_line("program", *program, "libraries, data");
@@ -123,6 +122,7 @@ void model_plan(int argc, const char* const* argv) {
   std::optional<std::int64_t> memory;
   if (arguments->count("memory") > 0) memory = parse_bytes((*arguments)["memory"].as<std::string>());
   const config::RunConfig config = resolve_config(*arguments);
+  config::require_fitting_forms(config);
   const train::Sharing sharing = sharing_of(*arguments, config);
   if (config.model.path.empty()) throw_input("config", "model.path is not set: name a folder with config.json");
   const model::LlamaConfig model = checkpoint::load_config(config.model.path);

@@ -169,7 +169,7 @@ Options train_options(TrainConfig& c) {
       {"train.tokens_per_pack", integer_or(c.tokens_per_pack, 1, "auto", 1'000'000'000),
        "How many tokens are computed at once. It decides memory and speed, never the result; a query that is longer is "
        "computed "
-       "alone. `auto` is 1024."},
+       "alone. `auto` is 1024, on a GPU 4096."},
       {"train.seed", integer(c.seed, 0),
        "Fixes the order of rows, the rows held out and random weights: two runs with one seed write the same bytes.",
        "random_seed"},
@@ -194,7 +194,7 @@ Options train_options(TrainConfig& c) {
       {"train.gradients", choice(c.gradients, {Dtype::float64, Dtype::float16}),
        "With `model.dtype` bfloat16: what the gradients of a step are added up in. bfloat16 takes 2 bytes a weight "
        "instead "
-       "of 4, and rounds once a pack.",
+       "of 4, and rounds at least once a pack.",
        "gradient_dtype grad_dtype"},
       {"train.deterministic", flag(c.deterministic),
        "Two runs with one seed write the same bytes. On a GPU `false` lets the gradients of attention be added up in "

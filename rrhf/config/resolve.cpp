@@ -139,26 +139,6 @@ void apply_preset(SampleConfig& sample) {
   sample.max_prompt_tokens = preset->max_prompt_tokens;
 }
 
-// Settings that mean nothing beside others.
-void check_forms(const RunConfig& config, std::string_view where, std::vector<std::string>& mistakes) {
-  const auto need_bfloat16 = [&](bool set, const char* setting) {
-    if (set && config.model.dtype != Dtype::bfloat16) {
-      mistakes.push_back(
-          fmt::format("{}: {} needs model.dtype bfloat16; it is {}", where, setting, name_of(config.model.dtype)));
-    }
-  };
-  need_bfloat16(config.optimizer.masters == Masters::none, "optimizer.masters none");
-  need_bfloat16(config.train.gradients == Dtype::bfloat16, "train.gradients bfloat16");
-  if (config.train.layer_inputs == Place::host && config.train.recompute != Recompute::layer) {
-    mistakes.push_back(fmt::format("{}: train.layer_inputs host needs train.recompute layer; it is {}", where,
-                                   name_of(config.train.recompute)));
-  }
-  if (config.optimizer.moments != Moments::float32 && config.model.dtype == Dtype::float64) {
-    mistakes.push_back(fmt::format("{}: optimizer.moments {} does not go with model.dtype float64", where,
-                                   name_of(config.optimizer.moments)));
-  }
-}
-
 std::string listed(std::vector<std::string> mistakes) {
   const std::size_t all = mistakes.size();
   if (all > most_mistakes) {
@@ -203,7 +183,6 @@ Resolved resolve(std::string_view text, std::string_view where, const std::vecto
   take_text(text, where, given);
   take_overrides(overrides, given);
   Resolved result{apply(given, known_rank_losses), {}};
-  if (given.mistakes.empty()) check_forms(result.config, where, given.mistakes);
   if (!given.mistakes.empty()) throw InputError("config", listed(given.mistakes));
   if (auto warning = mixture_warning(result.config)) result.warnings.push_back(std::move(*warning));
   return result;
@@ -216,6 +195,25 @@ Resolved resolve_file(const std::filesystem::path& path, const std::vector<Overr
   Resolved result = resolve(text, path.string(), overrides, known_rank_losses);
   if (result.config.output.empty()) result.config.output = "runs/" + path.stem().string();
   return result;
+}
+
+void require_fitting_forms(const RunConfig& config) {
+  std::vector<std::string> mistakes;
+  const auto need_bfloat16 = [&](bool set, const char* setting) {
+    if (!set || config.model.dtype == Dtype::bfloat16) return;
+    mistakes.push_back(fmt::format("{} needs model.dtype bfloat16; it is {}", setting, name_of(config.model.dtype)));
+  };
+  need_bfloat16(config.optimizer.masters == Masters::none, "optimizer.masters none");
+  need_bfloat16(config.train.gradients == Dtype::bfloat16, "train.gradients bfloat16");
+  if (config.train.layer_inputs == Place::host && config.train.recompute != Recompute::layer) {
+    mistakes.push_back(
+        fmt::format("train.layer_inputs host needs train.recompute layer; it is {}", name_of(config.train.recompute)));
+  }
+  if (config.optimizer.moments != Moments::float32 && config.model.dtype == Dtype::float64) {
+    mistakes.push_back(
+        fmt::format("optimizer.moments {} does not go with model.dtype float64", name_of(config.optimizer.moments)));
+  }
+  if (!mistakes.empty()) throw InputError("config", listed(std::move(mistakes)));
 }
 
 Json to_json(const RunConfig& config) {

@@ -210,6 +210,10 @@ Resolved resolve(std::string_view text, std::string_view where, const std::vecto
 Resolved resolve_file(const std::filesystem::path& path, const std::vector<Override>& overrides,
                       const std::vector<std::string>& known_rank_losses);
 
+/// Throws InputError with all mistakes, a line each, for settings of a training that do not go together: narrow forms
+/// beside a model.dtype that has none, and the like. Commands that do not train may be given them.
+void require_fitting_forms(const RunConfig& config);
+
 /// Every setting with its value, in the order of declaration: output/config.json. resolve() of its text gives it back.
 Json to_json(const RunConfig& config);
 

@@ -9,6 +9,8 @@ namespace {
 
 // Whole cache lines for every dtype, so that a view is as fast as a tensor of its own.
 constexpr std::int64_t alignment = 64;
+// Parts are cut between blocks that share something: 8-bit moments their scale (optim/adamw_rules.h).
+constexpr std::int64_t part_alignment = 256;
 
 std::int64_t rounded_up(std::int64_t size, std::int64_t multiple) {
   return (size + multiple - 1) / multiple * multiple;
@@ -29,7 +31,7 @@ UnitLayout::UnitLayout(std::vector<std::vector<std::int64_t>> shapes, int parts)
     begins_.push_back(end);
     end = rounded_up(end + numel(shape), alignment);
   }
-  part_size_ = rounded_up(end, alignment * parts) / parts;
+  part_size_ = rounded_up(end, part_alignment * parts) / parts;
 }
 
 std::vector<at::Tensor> UnitLayout::views(const at::Tensor& whole) const {

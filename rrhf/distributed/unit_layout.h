@@ -16,7 +16,7 @@ struct Piece {
   std::int64_t size = 0;
 };
 
-/// Tensors begin at multiples of 64 elements, the buffer is filled up to a multiple of 64 a part; what lies between
+/// Tensors begin at multiples of 64 elements, the buffer is filled up to a multiple of 256 a part; what lies between
 /// tensors belongs to none and stays 0, so that norms and updates may go over the whole buffer.
 class UnitLayout {
  public:

@@ -33,16 +33,16 @@ KeysAndValues gathered(const at::Tensor& qkv_TQ, const AttentionIndex& index, co
   return {heads_of(both_C2, 0, kv, config), heads_of(both_C2, width, kv, config)};
 }
 
-// Has ATen take the sums of flash attention's backward pass in one order while this lives. Nothing else runs meanwhile
-// that reads these settings, which are the process's.
+// Has ATen take the sums of flash attention's backward pass in one order while this lives. The settings are the
+// process's; the thread that lays packs out meanwhile allocates memory and no more, which they leave alone.
 class OrderOfSums {
  public:
   explicit OrderOfSums(bool deterministic)
       : before_(at::globalContext().deterministicAlgorithms()),
         warned_before_(at::globalContext().deterministicAlgorithmsWarnOnly()),
         filled_before_(at::globalContext().deterministicFillUninitializedMemory()) {
-    at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
     at::globalContext().setDeterministicFillUninitializedMemory(false);  // new memory is written, not read
+    at::globalContext().setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
   }
   ~OrderOfSums() {
     at::globalContext().setDeterministicAlgorithms(before_, warned_before_);

@@ -11,6 +11,17 @@ double pairs(std::int64_t rows, std::int64_t context) {
   return n * static_cast<double>(context) + n * (n + 1) / 2;
 }
 
+// 2 a weight.
+double linear_flops(const LlamaConfig& config) {
+  const auto d = static_cast<double>(config.hidden_size), f = static_cast<double>(config.intermediate_size);
+  const auto a = static_cast<double>(config.attention_size()), q = static_cast<double>(config.qkv_size());
+  return static_cast<double>(config.num_hidden_layers) * 2 * (d * q + a * d + 3 * d * f);
+}
+
+double head_flops(const LlamaConfig& config) {
+  return 2 * static_cast<double>(config.hidden_size) * static_cast<double>(config.vocab_size);
+}
+
 }  // namespace
 
 Flops& Flops::operator+=(const Flops& other) {
@@ -21,17 +32,16 @@ Flops& Flops::operator+=(const Flops& other) {
 }
 
 Flops forward_flops(const Pack& pack, const LlamaConfig& config) {
-  const auto d = static_cast<double>(config.hidden_size), f = static_cast<double>(config.intermediate_size);
-  const auto a = static_cast<double>(config.attention_size()), q = static_cast<double>(config.qkv_size());
-  const auto layers = static_cast<double>(config.num_hidden_layers);
   double seen = 0;
   for (const PackedQuery& query : pack.queries) {
     seen += pairs(query.prompt.size, 0);
     for (const Segment& response : query.responses) seen += pairs(response.size, query.prompt.size);
   }
-  return {.linear = layers * 2 * (d * q + a * d + 3 * d * f) * static_cast<double>(pack.token_count()),
-          .attention = layers * 4 * a * seen,
-          .head = 2 * d * static_cast<double>(config.vocab_size) * static_cast<double>(pack.rows_R.size(0))};
+  return {.linear = linear_flops(config) * static_cast<double>(pack.token_count()),
+          .attention = static_cast<double>(config.num_hidden_layers * 4 * config.attention_size()) * seen,
+          .head = head_flops(config) * static_cast<double>(pack.rows_R.size(0))};
 }
+
+double label_row_cost(const LlamaConfig& config) { return head_flops(config) / linear_flops(config); }
 
 }  // namespace rrhf::model

@@ -20,4 +20,7 @@ struct Flops {
 /// Those of a forward pass; a backward pass takes twice as much. Norms, activations and softmax are not counted.
 Flops forward_flops(const Pack& pack, const LlamaConfig& config);
 
+/// What the head takes for a label row, in what the layers' weights take for a token.
+double label_row_cost(const LlamaConfig& config);
+
 }  // namespace rrhf::model

@@ -96,13 +96,20 @@ void keep_layer_rows(KeptRows& rows, LayerSaved& layer) {
 // What a GPU copies to leave out idle rows is a twentieth of a backward pass: fewer than a sixteenth stay.
 constexpr std::int64_t least_idle_share = 16;
 
+// Rows that would be left out.
 std::int64_t idle_rows(const Pack& pack, std::span<const double> coefficients) {
   std::int64_t rows = 0;
   std::size_t response = 0;
   for (const PackedQuery& query : pack.queries) {
+    bool all = true;
     for (const Segment& segment : query.responses) {
-      if (coefficients[response++] == 0) rows += segment.size;
+      if (coefficients[response++] == 0) {
+        rows += segment.size;
+      } else {
+        all = false;
+      }
     }
+    if (all) rows += query.prompt.size;
   }
   return rows;
 }
@@ -114,7 +121,7 @@ ActivePart drop_idle_responses(std::span<const PackInput> inputs, const Pack& pa
   const bool parked = saved.parked != nullptr && !saved.parked->empty();  // out of reach
   if (parked && std::ranges::all_of(coefficients, [](double coefficient) { return coefficient == 0; })) {
     saved.parked->clear();
-    return {};
+    return {.pack = make_pack({}, pack.tokens_T.device()), .coefficients = {}};
   }
   if (parked || (!pack.tokens_T.is_cpu() && idle_rows(pack, coefficients) * least_idle_share < pack.token_count())) {
     return {.pack = pack, .coefficients = {coefficients.begin(), coefficients.end()}};

@@ -9,6 +9,7 @@ namespace rrhf::model {
 void ParkedInputs::park(const at::Tensor& x_TD) {
   Parked parked{.host = host_room_like(x_TD), .options = x_TD.options(), .sent = {}};
   parked.sent = streams_.send(x_TD, parked.host);
+  if (parked_.size() > 1 && parked_[parked_.size() - 2].sent) parked_[parked_.size() - 2].sent->synchronize();
   parked_.push_back(std::move(parked));
 }
 
@@ -25,6 +26,7 @@ at::Tensor ParkedInputs::take_back() {
   if (!coming_) fetch_next();
   Coming own = *std::exchange(coming_, std::nullopt);
   streams_.wait(own.arrived);
+  if (own.arrived) own.arrived->synchronize();
   fetch_next();
   return own.x_TD;
 }

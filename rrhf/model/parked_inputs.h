@@ -10,7 +10,9 @@
 
 namespace rrhf::model {
 
-/// Last in, first out. Transfers run beside the computing, the next one to be taken back being fetched ahead.
+/// Last in, first out. Transfers run beside the computing, the next one to be taken back being fetched ahead. The host
+/// waits for the transfers before the last ones, so that few inputs are on the device at a time however far it is
+/// ahead.
 class ParkedInputs {
  public:
   explicit ParkedInputs(at::Device device) : streams_(device) {}

@@ -29,6 +29,15 @@ std::int64_t bytes_of(const at::Tensor& tensor) {
   return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
 }
 
+// The largest |first moment| / root of the second after so many steps, whatever the gradients (Cauchy and Schwarz):
+// (1 - beta1) / sqrt(1 - beta2) times the root of the sum of (beta1^2 / beta2)^i, i < steps.
+double largest_ratio(double beta1, double beta2, double steps) {
+  if (beta2 == 0) return HUGE_VAL;
+  const double r = beta1 * beta1 / beta2;
+  const double sum = r == 1 ? steps : (1 - std::pow(r, steps)) / (1 - r);
+  return (1 - beta1) / std::sqrt(1 - beta2) * std::sqrt(sum);
+}
+
 }  // namespace
 
 AdamW::AdamW(std::vector<at::Tensor> parameters, AdamWOptions options)
@@ -99,18 +108,18 @@ AdamWRule AdamW::rule(double learning_rate, double gradient_factor) const {
   const auto [beta1, beta2] = options_.betas;
   const auto steps = static_cast<double>(steps_);
   const double first_share = 1 - beta1, second_share = 1 - beta2;
-  const double most =
-      options_.moments == Moments::eight_bit ? std::max(1.0, first_share / std::sqrt(second_share)) : HUGE_VAL;
-  const double first_correction = 1 - std::pow(beta1, steps);
+  const double first_correction = 1 - std::pow(beta1, steps), second_correction = 1 - std::pow(beta2, steps);
   return {.keep = static_cast<float>(1 - learning_rate * options_.weight_decay),
           .rate = static_cast<float>(learning_rate / first_correction),
           .first_share = static_cast<float>(first_share),
           .second_keep = static_cast<float>(beta2),
           .second_share = static_cast<float>(second_share),
-          .root_scale = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, steps))),
+          .root_scale = static_cast<float>(1 / std::sqrt(second_correction)),
           .epsilon = static_cast<float>(options_.epsilon),
           .gradient_factor = static_cast<float>(gradient_factor),
-          .most = static_cast<float>(most * first_correction)};
+          .most = static_cast<float>(options_.moments == Moments::eight_bit
+                                         ? largest_ratio(beta1, beta2, steps) * std::sqrt(second_correction)
+                                         : HUGE_VAL)};
 }
 
 void AdamW::step_narrow(const std::vector<at::Tensor>& gradients, AdamWRule rule) {

@@ -75,9 +75,10 @@ class BlockUpdate {
       first_inverse = first_scale > 0 ? 1 / first_scale : 0;
       second_inverse = second_scale > 0 ? 1 / second_scale : 0;
     }
+    const bool rolls = t_.weight_type == Stored::bfloat16 || t_.moment_type != Stored::float32;
     for (std::size_t i = 0; i < size(); ++i) {
       const std::int64_t at = begin_ + static_cast<std::int64_t>(i);
-      const Dice dice(random_bits(rule_.key, t_.first_element + at));
+      const Dice dice(rolls ? random_bits(rule_.key, t_.first_element + at) : 0);
       if (t_.weight_type == Stored::float32) {
         static_cast<float*>(t_.weights)[at] = weights_[i];
       } else {

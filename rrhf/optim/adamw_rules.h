@@ -33,8 +33,8 @@ struct AdamWRule {
   float root_scale;    ///< 1 / sqrt(1 - beta2^t)
   float epsilon;
   float gradient_factor;  ///< of clipping
-  float most;  ///< |first / root of second| of exact moments: beyond it is what 8 bits lost (Kingma and Ba 2015, 2.1)
-  std::uint64_t key;  ///< of the random numbers: seed, step and tensor
+  float most;             ///< |step| that exact moments can give: beyond it is what 8 bits lost
+  std::uint64_t key;      ///< of the random numbers: seed, step and tensor
 };
 
 struct AdamWMoments {
@@ -112,7 +112,9 @@ constexpr std::uint32_t dropped_bits = 20;  // of float32's 23 after the leading
 // The code of a share in [0, 1]: 0, or one more than the number of steps of an eighth of a power of two, from
 // 2^-powers on.
 RRHF_CPU_AND_GPU inline std::uint32_t code_of(float share, std::uint32_t powers, std::uint32_t dice) {
-  const std::uint32_t least = (127 - powers) << 3, code = (bits_of(share) + dice) >> dropped_bits;
+  // Dice are never 0: a share of a float32's last place below an exact one, as dividing by the scale gives, is that
+  // one.
+  const std::uint32_t least = (127 - powers) << 3, code = (bits_of(share) + (dice | 1U)) >> dropped_bits;
   return code < least ? 0 : code - least + 1;
 }
 RRHF_CPU_AND_GPU inline float share_of(std::uint32_t code, std::uint32_t powers) {

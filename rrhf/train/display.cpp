@@ -23,7 +23,7 @@ std::string figure(const Json& metrics, const char* key, const char* format, dou
 }  // namespace
 
 void log_run_header(const config::RunConfig& config, const model::Llama& llama, const EncodedSet& set,
-                    const PartBytes& bytes) {
+                    const PartBytes& bytes, std::optional<std::int64_t> memory_cap) {
   const model::LlamaConfig& shape = llama.config();
   const bool cuda = llama.device().is_cuda();
   log("rrhf {}   LLaMA {} ({} x {}, {} heads)   {} on {}{}   seed {}", RRHF_VERSION,
@@ -36,9 +36,10 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
       counted(set.size(), "query", "queries"), set.mean_responses(),
       short_number(static_cast<double>(set.padded_tokens())), short_number(static_cast<double>(set.packed_tokens())),
       static_cast<double>(set.padded_tokens()) / static_cast<double>(set.packed_tokens()), skipped);
-  log("memory   weights {}  gradients {}  optimizer {}  = {} before activations, of {}", bytes_text(bytes.weights),
-      bytes_text(bytes.gradients), bytes_text(bytes.optimizer),
-      bytes_text(bytes.weights + bytes.gradients + bytes.optimizer), bytes_text(memory_of(llama.device())));
+  const std::int64_t state = bytes.gradients + bytes.optimizer, held = bytes.weights + (bytes.on_host ? 0 : state);
+  log("memory   weights {}  gradients {}  optimizer {}{}  = {} before activations, of {}", bytes_text(bytes.weights),
+      bytes_text(bytes.gradients), bytes_text(bytes.optimizer), bytes.on_host ? " (these two on the host)" : "",
+      bytes_text(held), bytes_text(memory_cap.value_or(memory_of(llama.device()))));
 }
 
 void log_evaluation(const Json& evaluation, std::int64_t step) {

@@ -15,7 +15,7 @@ namespace rrhf::train {
 
 /// The lines before the first step: model, data, memory of this rank.
 void log_run_header(const config::RunConfig& config, const model::Llama& llama, const EncodedSet& set,
-                    const PartBytes& bytes);
+                    const PartBytes& bytes, std::optional<std::int64_t> memory_cap);
 
 /// One line about the finished evaluation.
 void log_evaluation(const Json& evaluation, std::int64_t step);

@@ -16,6 +16,15 @@ std::int64_t ranks_of_a_copy(const config::ParallelConfig& config, std::int64_t 
   return size;
 }
 
+bool state_on_host(const config::RunConfig& config, bool cpu, std::int64_t ranks) {
+  if (cpu || config.optimizer.place == Place::device) return false;
+  if (ranks > 1) {
+    throw_input("config", "optimizer.place host is for one process, not {}; parallel.mode sharded shares their state",
+                ranks);
+  }
+  return true;
+}
+
 Groups make_groups(const config::ParallelConfig& config, const distributed::World& world) {
   const auto size = static_cast<int>(ranks_of_a_copy(config, world.size()));
   return {.shards = world.split(world.rank() / size), .copies = world.split(world.rank() % size)};

@@ -15,6 +15,10 @@ struct Groups {
   distributed::World copies;
 };
 
+/// Whether optimizer.place keeps gradients, masters and moments on the host: on a GPU alone. Throws InputError where
+/// several ranks would.
+bool state_on_host(const config::RunConfig& config, bool cpu, std::int64_t ranks);
+
 /// How many of `ranks` hold one copy of the model among them. A shard_size beyond the number of ranks is that number.
 /// Throws InputError when it does not divide the number of ranks, or is given without sharded mode.
 std::int64_t ranks_of_a_copy(const config::ParallelConfig& config, std::int64_t ranks);

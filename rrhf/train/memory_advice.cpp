@@ -16,7 +16,8 @@ struct Change {
   std::function<void(config::RunConfig&)> make;
 };
 
-std::vector<Change> changes(const config::RunConfig& config, bool cpu) {
+std::vector<Change> changes(const config::RunConfig& config, const Sharing& sharing) {
+  const bool cpu = sharing.cpu;
   std::vector<Change> all;
   if (config.train.recompute == Recompute::none) {
     all.push_back({"train.recompute=mlp", [](auto& c) { c.train.recompute = Recompute::mlp; }});
@@ -40,7 +41,10 @@ std::vector<Change> changes(const config::RunConfig& config, bool cpu) {
   if (config.model.dtype != Dtype::float64 && config.optimizer.moments != Moments::eight_bit) {
     all.push_back({"optimizer.moments=8bit", [](auto& c) { c.optimizer.moments = Moments::eight_bit; }});
   }
-  if (!cpu && config.optimizer.place == Place::device) {
+  if (!cpu && config.train.recompute == Recompute::layer && config.train.layer_inputs == Place::device) {
+    all.push_back({"train.layer_inputs=host", [](auto& c) { c.train.layer_inputs = Place::host; }});
+  }
+  if (!cpu && sharing.devices == 1 && config.optimizer.place == Place::device) {
     all.push_back({"optimizer.place=host", [](auto& c) { c.optimizer.place = Place::host; }});
   }
   if (config.parallel.mode == ParallelMode::replicated) {
@@ -60,7 +64,7 @@ std::vector<Saving> possible_savings(const model::LlamaConfig& model, const conf
   };
   const std::int64_t now = bytes_of(config);
   std::vector<Saving> savings;
-  for (const Change& change : changes(config, sharing.cpu)) {
+  for (const Change& change : changes(config, sharing)) {
     config::RunConfig changed = config;
     change.make(changed);
     if (const std::int64_t saved = now - bytes_of(changed); saved > 0) savings.push_back({change.setting, saved});

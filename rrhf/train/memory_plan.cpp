@@ -3,6 +3,7 @@
 #include <c10/core/ScalarType.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <numeric>
@@ -27,7 +28,8 @@ constexpr std::int64_t pack_granularity = 256;
 // "Memory"); with every block mapped by itself there is none.
 constexpr double heap_share = 0.15;
 
-// Units whose gradients are on a GPU at once when the rest is on the host (host_gradients.h).
+// Units whose gradients are on a GPU at once when the rest is on the host (host_gradients.h); with a tied head one
+// more, which stays open.
 constexpr std::int64_t rooms_for_gradients = 3;
 // Inputs of layers that are on a GPU at once when they wait on the host (model/parked_inputs.h).
 constexpr std::int64_t inputs_on_their_way = 2;
@@ -114,6 +116,15 @@ std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow
   return unit * (2 * narrow + gradients * wide) + unit * wide / parts;
 }
 
+// What LibTorch takes for the units of a model in page-locked memory: powers of two.
+std::int64_t page_locked(const model::LlamaConfig& config, std::int64_t element) {
+  std::int64_t sum = 0;
+  for (const std::int64_t size : unit_sizes(config)) {
+    sum += static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(size * element)));
+  }
+  return sum;
+}
+
 // Masters and moments of so many weights.
 std::int64_t optimizer_bytes(const config::RunConfig& config, std::int64_t weights, c10::ScalarType narrow,
                              c10::ScalarType wide) {
@@ -187,9 +198,10 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
     tokens = std::max(tokens, shape.largest_evaluated->tokens);
   }
   std::int64_t gradients = share * bytes_of(sums), optimizer = optimizer_bytes(config, share, narrow, wide), host = 0;
-  if (config.optimizer.place == Place::host && !sharing.cpu) {
-    host = gradients + optimizer;
-    gradients = rooms_for_gradients * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
+  if (state_on_host(config, sharing.cpu, sharing.devices)) {
+    host = page_locked(model, bytes_of(sums)) + optimizer;
+    const std::int64_t rooms = rooms_for_gradients + (model.tie_word_embeddings ? 1 : 0);
+    gradients = rooms * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
     optimizer = 0;
   }
   if (config.train.layer_inputs == Place::host && !sharing.cpu && !evaluating) {

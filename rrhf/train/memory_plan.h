@@ -38,7 +38,8 @@ struct MemoryPlan {
   std::int64_t activations = 0;
   std::int64_t logits = 0;
   std::int64_t kernels = 0;  ///< compiled for narrow products on the CPU
-  std::int64_t host = 0;     ///< in the host's memory, beside all others: what optimizer.place host keeps there
+  std::int64_t host = 0;     ///< in the host's memory, beside all others: what optimizer.place and
+                             ///< train.layer_inputs keep there
   std::int64_t heap = 0;     ///< what the allocator holds beside them: room between blocks that fit no later one
 
   std::int64_t total() const noexcept {

@@ -26,14 +26,16 @@ PassOptions pass_options(const config::RunConfig& config, bool cpu) {
 Pass::Pass(const model::Llama& llama, const objective::Objective& objective, const distributed::World& world,
            PassOptions options)
     : llama_(&llama), objective_(&objective), world_(&world), options_(options) {
-  if (options.layer_inputs == Place::host) parked_ = std::make_unique<model::ParkedInputs>(llama.device());
+  if (options.layer_inputs == Place::host && llama.device().is_cuda())
+    parked_ = std::make_unique<model::ParkedInputs>(llama.device());
 }
 
 PassPlace Pass::place() const {
   return {.rank = static_cast<std::size_t>(world_->rank()),
           .ranks = static_cast<std::size_t>(world_->size()),
           .tokens_per_pack = options_.tokens_per_pack,
-          .device = llama_->device()};
+          .device = llama_->device(),
+          .label_row_cost = model::label_row_cost(llama_->config())};
 }
 
 std::optional<std::vector<Totals>> Pass::evaluate(const EncodedSet& set, const QueryVisitor& visit,

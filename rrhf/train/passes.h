@@ -49,6 +49,7 @@ struct PassPlace {
   std::size_t ranks = 1;
   std::int64_t tokens_per_pack = 0;
   c10::Device device = c10::kCPU;
+  double label_row_cost = 0;  ///< what the head takes for a label row, in what the layers take for a token
 };
 
 /// When a rank with fewer packs than another has nothing to compute: in a step first, so that all compute while the

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "rrhf/core/error.h"
 #include "rrhf/distributed/gathered_in_turn.h"
 #include "rrhf/optim/clip.h"
 
@@ -39,9 +38,6 @@ TrainedModel::TrainedModel(const model::LlamaConfig& config, at::TensorOptions o
   if (gradient_parts_.front().device() == weight_parts_.front().device()) {
     gradients_ = std::make_unique<ReducedGradients>(model_, groups.shards, groups.copies, gradient_parts_);
     return;
-  }
-  if (groups.shards.size() * groups.copies.size() > 1) {
-    throw_input("config", "optimizer.place host is for one process; parallel.mode sharded shares the state of several");
   }
   auto on_host = std::make_unique<HostGradients>(model_, gradient_parts_, options.device());
   host_gradients_ = on_host.get();
@@ -95,7 +91,10 @@ double TrainedModel::largest_weight() const {
 }
 
 PartBytes TrainedModel::bytes() const {
-  return {.weights = bytes_of(weight_parts_), .gradients = bytes_of(gradient_parts_), .optimizer = optimizer_.bytes()};
+  return {.weights = bytes_of(weight_parts_),
+          .gradients = bytes_of(gradient_parts_),
+          .optimizer = optimizer_.bytes(),
+          .on_host = host_gradients_ != nullptr};
 }
 
 void TrainedModel::zero_gradients() {

@@ -26,6 +26,7 @@ struct PartBytes {
   std::int64_t weights = 0;
   std::int64_t gradients = 0;
   std::int64_t optimizer = 0;  ///< moments, and masters where there are any
+  bool on_host = false;        ///< gradients and optimizer, while weights are on a GPU
 };
 
 /// Every rank makes the same calls.
@@ -33,7 +34,8 @@ class TrainedModel {
  public:
   /// Zero weights of the dtype and device of `options`. Gradients are summed in `gradient_type`, without one in what
   /// sums of the weights' dtype are taken in. With optimizer.on_host and weights on a GPU they are kept in the host's
-  /// memory. `groups` must outlive this. Throws InputError for several ranks that keep them there.
+  /// memory. `groups` must outlive this; for that it must
+  /// be of one rank.
   TrainedModel(const model::LlamaConfig& config, at::TensorOptions options, optim::AdamWOptions optimizer,
                const Groups& groups, std::optional<at::ScalarType> gradient_type = {});
   TrainedModel(const TrainedModel&) = delete;

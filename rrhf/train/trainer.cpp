@@ -47,14 +47,14 @@ class RankWriters : public checkpoint::Writers {
   const distributed::World* world_;
 };
 
-optim::AdamWOptions adamw_options(const config::RunConfig& config, const Groups& groups) {
+optim::AdamWOptions adamw_options(const config::RunConfig& config, const Groups& groups, bool on_host) {
   return {.betas = config.optimizer.betas,
           .epsilon = config.optimizer.epsilon,
           .weight_decay = config.optimizer.weight_decay,
           .masters = config.optimizer.masters,
           .moments = config.optimizer.moments,
           .seed = RandomStream(static_cast<std::uint64_t>(config.train.seed), {rounding_stream}).next(),
-          .on_host = config.optimizer.place == Place::host,
+          .on_host = on_host,
           .rank = groups.shards.rank()};
 }
 
@@ -99,6 +99,7 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
       options_(options),
       world_(&world),
       output_(config_, options.resume, world.rank() == 0) {
+  config::require_fitting_forms(config_);
   if (config_.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
   const at::Device device = choose_device(config_.device, world.place().local_rank);
   if (options.memory_cap) cap_memory(device, *options.memory_cap);
@@ -126,8 +127,9 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
 }
 
 void Trainer::load_model(at::Device device) {
+  const bool on_host = state_on_host(config_, device.is_cpu(), world_->size());
   const auto options = at::TensorOptions().dtype(model::scalar_type(config_.model.dtype)).device(device);
-  model_ = std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_, groups_), groups_,
+  model_ = std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_, groups_, on_host), groups_,
                                           gradient_type(config_));
   if (resumed_from_) {
     resume_model();
@@ -172,7 +174,7 @@ void Trainer::run() {
   world_->barrier();  // every rank has seen the folder as it was
   output_.begin(first_step_, skipped_rows());
   require_shared_output();
-  log_run_header(config_, model_->llama(), train_, model_->bytes());
+  log_run_header(config_, model_->llama(), train_, model_->bytes(), options_.memory_cap);
   if (resumed_from_) log("resumed  from {}, step {} of {}", resumed_from_->string(), first_step_, plan_->steps());
   if (evaluate_first) evaluate_and_log(first_step_);
 

@@ -216,14 +216,32 @@ TEST(Mistakes, RefusesATextThatIsNoObject) {
   EXPECT_EQ(mistakes_of("7"), "[config] run.json: a config is an object {...}; found the number 7");
 }
 
+std::string unfitting(const RunConfig& config) {
+  try {
+    require_fitting_forms(config);
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
+}
+
 TEST(Mistakes, RefusesFormsThatNeedAnotherSetting) {
-  EXPECT_EQ(
-      mistakes_of(R"({"optimizer": {"masters": "none"}, "train": {"gradients": "bfloat16", "layer_inputs": "host"}})"),
-      "[config] run.json: optimizer.masters none needs model.dtype bfloat16; it is float32\n"
-      "run.json: train.gradients bfloat16 needs model.dtype bfloat16; it is float32\n"
-      "run.json: train.layer_inputs host needs train.recompute layer; it is none");
-  EXPECT_EQ(mistakes_of(R"({"model": {"dtype": "float64"}, "optimizer": {"moments": "8bit"}})"),
-            "[config] run.json: optimizer.moments 8bit does not go with model.dtype float64");
+  RunConfig config;
+  EXPECT_EQ(unfitting(config), "");
+  config.optimizer.masters = Masters::none;
+  config.train.gradients = Dtype::bfloat16;
+  config.train.layer_inputs = Place::host;
+  EXPECT_EQ(unfitting(config),
+            "[config] optimizer.masters none needs model.dtype bfloat16; it is float32\n"
+            "train.gradients bfloat16 needs model.dtype bfloat16; it is float32\n"
+            "train.layer_inputs host needs train.recompute layer; it is none");
+  config.model.dtype = Dtype::bfloat16;
+  config.train.recompute = Recompute::layer;
+  EXPECT_EQ(unfitting(config), "");
+  config = {};
+  config.model.dtype = Dtype::float64;
+  config.optimizer.moments = Moments::eight_bit;
+  EXPECT_EQ(unfitting(config), "[config] optimizer.moments 8bit does not go with model.dtype float64");
 }
 
 TEST(Mistakes, RefusesAnOverrideWithoutKeyOrValue) {

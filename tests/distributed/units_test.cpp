@@ -13,12 +13,12 @@ using testing::expect_ranks;
 using testing::require;
 
 TEST(UnitLayout, TensorsBeginAtWholeLinesAndPartsAreEqual) {
-  // 70 elements end at 70, the next begins at 128; 128 + 10 = 138 is filled up to 192: with 2 parts to 256.
+  // 70 elements end at 70, the next begins at 128; 128 + 10 = 138 is filled up to 256: with 2 parts to 512.
   const UnitLayout layout({{7, 10}, {10}}, 2);
-  EXPECT_EQ(layout.size(), 256);
-  EXPECT_EQ(layout.part_size(), 128);
-  EXPECT_EQ(UnitLayout({{7, 10}, {10}}, 1).size(), 192);
-  const at::Tensor whole = at::arange(256);
+  EXPECT_EQ(layout.size(), 512);
+  EXPECT_EQ(layout.part_size(), 256);
+  EXPECT_EQ(UnitLayout({{7, 10}, {10}}, 1).size(), 256);
+  const at::Tensor whole = at::arange(512);
   const std::vector<at::Tensor> views = layout.views(whole);
   EXPECT_EQ(views[0].sizes(), (at::IntArrayRef{7, 10}));
   EXPECT_EQ(views[0][6][9].item<int>(), 69);

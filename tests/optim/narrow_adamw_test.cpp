@@ -182,6 +182,22 @@ TEST(NarrowAdamW, TwoRanksHalvesAreTheWhole) {
   }
 }
 
+TEST(NarrowAdamW, RareGradientsMoveWeightsAsFarAsExactMomentsDo) {
+  // Nothing for long, then the same gradient ten times: m / sqrt(v) comes to 0.651 / sqrt(0.00996) = 6.5.
+  at::Tensor wide = at::zeros({256}), narrow = at::zeros({256});
+  AdamW exact({wide}, {}), coded({narrow}, {.moments = Moments::eight_bit, .seed = 3});
+  const auto step_both = [&](const at::Tensor& gradient) {
+    for (AdamW* optimizer : {&exact, &coded}) {
+      std::vector<at::Tensor> gradients{gradient.clone()};
+      optimizer->step(gradients, 1e-3);
+    }
+  };
+  for (int i = 0; i < 1500; ++i) step_both(at::zeros({256}));
+  for (int i = 0; i < 10; ++i) step_both(at::ones({256}));
+  ASSERT_GT(wide.abs().mean().item<double>(), 0.04);
+  EXPECT_NEAR(narrow.mean().item<double>() / wide.mean().item<double>(), 1, 0.03);
+}
+
 TEST(NarrowAdamW, RefusesFormsThatDoNotExist) {
   EXPECT_THROW(AdamW({at::ones({2}, floats)}, {.masters = Masters::none}), Error);
   EXPECT_THROW(AdamW({at::ones({2}, at::kDouble)}, {.moments = Moments::bfloat16}), Error);

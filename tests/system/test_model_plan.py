@@ -53,7 +53,7 @@ def test_plan_for_gpus_is_made_without_one(rrhf: Program, models: Path) -> None:
     flags = ("--set", f"model.path={models / 'hf'}", "--set", "device=cuda", "--devices", 8)
     out = rrhf("model", "plan", *flags).stdout
     assert "on cuda; 8 devices, replicated" in out and "without the CUDA context" in out
-    assert "the devices work on 8,192 tokens at a time" in out
+    assert "the devices work on 32,768 tokens at a time" in out
 
 
 def test_plan_finds_the_largest_pack(rrhf: Program, models: Path) -> None:

@@ -134,6 +134,21 @@ def half_written(run: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if not path.name.startswith("step-")] if folder.exists() else []
 
 
+@pytest.mark.parametrize("moments", ["8bit", "bfloat16"])
+def test_narrow_forms_resume_to_the_same_bytes(moments: str, rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    """bfloat16 weights without masters, narrow moments and gradients: in one go, and from a checkpoint on."""
+    forms = {"model": {"dtype": "bfloat16"}, "optimizer": {"masters": "none", "moments": moments}}
+    train = {"epochs": 2, "gradients": "bfloat16"}
+    rrhf("train", make_config("whole", **forms, train=train))
+    rrhf("train", make_config("half", **forms, train=train, checkpoint={"every_steps": 5, "keep": 9}))
+    shutil.rmtree(tmp_path / "half" / "model")
+    shutil.rmtree(tmp_path / "half" / "checkpoints" / "step-000010")
+    rrhf("train", tmp_path / "half.json", "--resume")
+    assert weights(tmp_path / "half") == weights(tmp_path / "whole")
+    losses = [line["loss"] for line in metrics(tmp_path / "whole")]
+    assert len(losses) == 12 and losses[-1] < losses[0]
+
+
 def test_what_a_killed_run_was_writing_is_removed(
     rrhf: Program, build_dir: Path, make_config: Config, tmp_path: Path
 ) -> None:

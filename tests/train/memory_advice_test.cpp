@@ -6,6 +6,7 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/train/device.h"
+#include "rrhf/train/groups.h"
 
 namespace rrhf::train {
 namespace {
@@ -51,10 +52,40 @@ TEST(MemoryAdvice, DoesNotAdviseWhatIsTaken) {
   config.model.dtype = Dtype::bfloat16;
   config.optimizer = {.masters = Masters::none, .moments = Moments::eight_bit, .place = Place::host};
   config.train.recompute = Recompute::layer;
+  config.train.layer_inputs = Place::host;
   config.train.gradients = Dtype::bfloat16;
   config.train.tokens_per_pack = 512;
   EXPECT_TRUE(possible_savings(large_model(), config, {.cpu = false}).empty());
   EXPECT_NE(memory_advice(large_model(), config, {.cpu = false}).find("a smaller model"), std::string::npos);
+}
+
+TEST(MemoryAdvice, KeepsStateOnTheHostForOneDeviceOnly) {
+  config::RunConfig config;
+  config.model.dtype = Dtype::bfloat16;
+  EXPECT_EQ(saved_by(possible_savings(large_model(), config, {.devices = 2, .cpu = false}), "optimizer.place=host"), 0);
+  config.optimizer.place = Place::host;
+  EXPECT_TRUE(state_on_host(config, /*cpu=*/false, 1));
+  EXPECT_FALSE(state_on_host(config, /*cpu=*/true, 2));
+  EXPECT_THROW(state_on_host(config, /*cpu=*/false, 2), InputError);
+  EXPECT_THROW(plan_memory(large_model(), config, full_packs(config, false), {.devices = 2, .cpu = false}), InputError);
+}
+
+TEST(MemoryPlan, SaysWhatIsOnTheHost) {
+  config::RunConfig config;
+  config.model.dtype = Dtype::bfloat16;
+  config.optimizer.place = Place::host;
+  config.train.recompute = Recompute::layer;
+  config.train.layer_inputs = Place::host;
+  const model::LlamaConfig model = large_model();
+  const auto plan_of = [&] { return plan_memory(model, config, full_packs(config, false), {.cpu = false}); };
+  const MemoryPlan all = plan_of();
+  EXPECT_EQ(all.optimizer, 0);
+  config.train.layer_inputs = Place::device;
+  const MemoryPlan state = plan_of();
+  EXPECT_EQ(all.host - state.host, 32LL * 4096 * 4096 * 2) << "a row of bfloat16 for each token and layer";
+  EXPECT_EQ(state.activations - all.activations, 30LL * 4096 * 4096 * 2);
+  // Masters and moments of 12 bytes a weight; gradients of 4, in units filled up to a power of two: 1 GiB a layer.
+  EXPECT_EQ(state.host, 12 * model.parameter_count() + (32LL << 30) + (2LL << 29));
 }
 
 TEST(MemoryAdvice, TheSmallFormsOf7BFitSixtyGigabytes) {

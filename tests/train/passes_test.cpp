@@ -40,6 +40,21 @@ TEST(StepPasses, LayOutEachQueryOfTheStepOnce) {
   EXPECT_FALSE(passes.next());
 }
 
+TEST(StepPasses, AreSharedByWhatTheyTakeNotByTheirLength) {
+  // Prompt and answer of 22 tokens together; the logits are of the answers.
+  const EncodedSet set = set_of({query_of(20, {2}), query_of(2, {20}), query_of(20, {2}), query_of(2, {20})});
+  const auto places_of = [&](std::size_t rank, double label_row_cost) {
+    StepPasses passes(set, {0, 1, 2, 3},
+                      {.rank = rank, .ranks = 2, .tokens_per_pack = 100, .label_row_cost = label_row_cost},
+                      IdlePasses::first);
+    return passes.next()->pack->places;
+  };
+  using Places = std::vector<std::size_t>;
+  EXPECT_EQ(places_of(0, 0), (Places{0, 2}));
+  EXPECT_EQ(places_of(0, 1), (Places{0, 1}));
+  EXPECT_EQ(places_of(1, 1), (Places{2, 3}));
+}
+
 TEST(StepPasses, ArePassedAlikeByEveryRank) {
   const EncodedSet set = growing_set(9);
   for (const auto idle : {IdlePasses::first, IdlePasses::last}) {
