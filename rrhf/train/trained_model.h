@@ -34,8 +34,7 @@ class TrainedModel {
  public:
   /// Zero weights of the dtype and device of `options`. Gradients are summed in `gradient_type`, without one in what
   /// sums of the weights' dtype are taken in. With optimizer.on_host and weights on a GPU they are kept in the host's
-  /// memory. `groups` must outlive this; for that it must
-  /// be of one rank.
+  /// memory, and the groups must be of one rank. `groups` must outlive this.
   TrainedModel(const model::LlamaConfig& config, at::TensorOptions options, optim::AdamWOptions optimizer,
                const Groups& groups, std::optional<at::ScalarType> gradient_type = {});
   TrainedModel(const TrainedModel&) = delete;

@@ -38,24 +38,18 @@ std::string train_and_report(const config::RunConfig& config, const train::RunOp
   return trainer.profile();
 }
 
-// A GPU that ran out of memory, with what to change.
-template <class F>
-std::string advising_on_memory(const config::RunConfig& config, const distributed::World& world, F&& train) {
+}  // namespace
+
+std::string train_model(const config::RunConfig& config, const train::RunOptions& options,
+                        const distributed::World& world) {
   try {
-    return train();
+    return train_and_report(config, options, world);
   } catch (const c10::OutOfMemoryError& failure) {
     const train::Sharing sharing{.devices = world.size(), .mode = config.parallel.mode, .cpu = false};
     throw_error("memory", "the GPU has too little memory for this run{}\n{}",
                 train::memory_advice(checkpoint::load_config(config.model.path), config, sharing),
                 failure.what_without_backtrace());
   }
-}
-
-}  // namespace
-
-std::string train_model(const config::RunConfig& config, const train::RunOptions& options,
-                        const distributed::World& world) {
-  return advising_on_memory(config, world, [&] { return train_and_report(config, options, world); });
 }
 
 train::Evaluation evaluate_model(const config::RunConfig& config, const std::filesystem::path& per_response) {

@@ -11,6 +11,7 @@
 #include "rrhf/model/ops.h"
 #include "rrhf/model/plain_attention.h"
 #include "rrhf/model/plain_ops.h"
+#include "tests/model/random_pack.h"
 
 namespace rrhf::model {
 namespace {
@@ -89,30 +90,6 @@ TEST_P(Gpu, SwigluOfHugeInputsIsFinite) {
   EXPECT_EQ(y[0][1].item<double>(), 1000.0);
 }
 
-// Queries with prompts and responses of odd lengths; a response of one label has no row of its own.
-struct SomeQueries {
-  std::vector<std::vector<std::int32_t>> texts;
-  std::vector<PackInput> inputs;
-
-  SomeQueries(std::initializer_list<std::vector<std::size_t>> queries, std::int32_t vocabulary) {
-    std::uint32_t state = 1;
-    for (const auto& lengths : queries) {
-      for (const std::size_t length : lengths) {
-        auto& text = texts.emplace_back();
-        for (std::size_t i = 0; i < length; ++i) {
-          state = state * 1664525U + 1013904223U;
-          text.push_back(static_cast<std::int32_t>(state >> 8) % vocabulary);
-        }
-      }
-    }
-    auto text = texts.begin();
-    for (const auto& lengths : queries) {
-      PackInput& input = inputs.emplace_back(PackInput{*text++, {}});
-      for (std::size_t i = 1; i < lengths.size(); ++i) input.responses.emplace_back(*text++);
-    }
-  }
-};
-
 LlamaConfig gpu_config(std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim) {
   LlamaConfig config;
   config.hidden_size = 96;
@@ -127,7 +104,7 @@ LlamaConfig gpu_config(std::int64_t heads, std::int64_t kv_heads, std::int64_t h
 }
 
 TEST_P(Gpu, AttentionAndRotary) {
-  const SomeQueries some({{1, 1, 2}, {7, 3, 1, 66, 20}, {130, 65}, {3, 200, 17}, {700, 1300, 900}}, 300);
+  const RandomPack some({{1, 1, 2}, {7, 3, 1, 66, 20}, {130, 65}, {3, 200, 17}, {700, 1300, 900}}, 300);
   const Pack pack = make_pack(some.inputs, at::kCPU), gpu_pack = make_pack(some.inputs, at::kCUDA);
   for (const auto& [heads, kv_heads, head_dim] : {std::tuple{6, 2, 32}, {4, 4, 64}, {3, 1, 128}, {2, 2, 16}}) {
     const LlamaConfig config = gpu_config(heads, kv_heads, head_dim);
@@ -178,7 +155,7 @@ Outcome outcome_of(const Weights& weights, const LlamaConfig& config, const std:
 }
 
 TEST_P(Gpu, WholeModelAgainstFloat64OnTheCpu) {
-  const SomeQueries some({{1, 1, 2}, {7, 3, 1, 66, 20}, {130, 65}, {3, 200, 17}, {40, 30, 30, 30}}, 300);
+  const RandomPack some({{1, 1, 2}, {7, 3, 1, 66, 20}, {130, 65}, {3, 200, 17}, {40, 30, 30, 30}}, 300);
   for (const bool tied : {false, true}) {
     LlamaConfig config = gpu_config(6, 2, 16);
     config.tie_word_embeddings = tied;

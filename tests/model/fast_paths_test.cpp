@@ -14,6 +14,7 @@
 #include "rrhf/model/ops.h"
 #include "rrhf/model/plain_attention.h"
 #include "rrhf/model/plain_ops.h"
+#include "tests/model/random_pack.h"
 
 namespace rrhf::model {
 namespace {
@@ -79,23 +80,6 @@ TEST_P(FastPaths, SwigluOfHugeInputsIsFinite) {
   EXPECT_EQ(y[0][1].item<double>(), 1000.0);
   EXPECT_NEAR(y[0][0].item<double>(), 0.0, 1e-30);
 }
-
-// Packs of queries with prompts and responses of odd lengths; a response of one label has no row of its own.
-struct RandomPack {
-  std::vector<std::vector<std::int32_t>> texts;
-  std::vector<PackInput> inputs;
-
-  explicit RandomPack(std::initializer_list<std::vector<std::size_t>> queries) {
-    for (const auto& lengths : queries) {
-      for (const std::size_t length : lengths) texts.emplace_back(length, 3);
-    }
-    auto text = texts.begin();
-    for (const auto& lengths : queries) {
-      PackInput& input = inputs.emplace_back(PackInput{*text++, {}});
-      for (std::size_t i = 1; i < lengths.size(); ++i) input.responses.emplace_back(*text++);
-    }
-  }
-};
 
 LlamaConfig heads_config(std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim) {
   LlamaConfig config;
