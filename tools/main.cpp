@@ -30,6 +30,7 @@
 #include "rrhf/cli/train_command.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
+#include "rrhf/model/products.h"
 
 namespace rrhf::cli {
 
@@ -134,6 +135,7 @@ bool computes(std::string_view command) {
 
 int main(int argc, char** argv) {
   outlive_lost_outputs();
+  rrhf::model::keep_few_kernels();
   if (argc > 1 && computes(argv[1])) wait_without_spinning(argv);
   try {
     return run_and_write(argc, argv);

@@ -271,15 +271,15 @@ at::Tensor with_types(const at::Tensor& x, F&& visit) {
 
 }  // namespace
 
-Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config) {
+Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config, Room room) {
   if constexpr (with_cuda) {
     if (cuda::takes_attention(qkv_TQ, config)) return cuda::attention(qkv_TQ, pack, config);
   }
   if (!runs_by_tiles(qkv_TQ)) return {plain::attention(qkv_TQ, pack, config), {}};
   const auto wide = qkv_TQ.options().dtype(accumulation_type(qkv_TQ.scalar_type()));
-  at::Tensor normalizer_TN = at::empty({qkv_TQ.size(0), config.num_attention_heads}, wide);
+  at::Tensor normalizer_TN = room.empty({qkv_TQ.size(0), config.num_attention_heads}, wide);
   at::Tensor out_TA = with_types(qkv_TQ, [&]<class T, class E>(T, E) {
-    at::Tensor result_TA = at::empty({qkv_TQ.size(0), config.attention_size()}, qkv_TQ.options());
+    at::Tensor result_TA = room.empty({qkv_TQ.size(0), config.attention_size()}, qkv_TQ.options());
     const E* qkv = qkv_TQ.const_data_ptr<E>();
     E* out = result_TA.mutable_data_ptr<E>();
     T* normalizers = normalizer_TN.mutable_data_ptr<T>();
@@ -292,7 +292,7 @@ Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig
 }
 
 at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_TQ, const Attended& attended,
-                              const Pack& pack, const LlamaConfig& config, bool deterministic) {
+                              const Pack& pack, const LlamaConfig& config, bool deterministic, Room room) {
   if constexpr (with_cuda) {
     if (cuda::takes_attention(qkv_TQ, config)) {
       return cuda::attention_backward(dout_TA, qkv_TQ, attended, pack, config, deterministic);
@@ -300,7 +300,7 @@ at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_T
   }
   if (!runs_by_tiles(qkv_TQ)) return plain::attention_backward(dout_TA, qkv_TQ, pack, config);
   return with_types(qkv_TQ, [&]<class T, class E>(T, E) {
-    at::Tensor dqkv_TQ = at::empty_like(qkv_TQ);
+    at::Tensor dqkv_TQ = room.empty(qkv_TQ.sizes(), qkv_TQ.options());
     const E *dout = dout_TA.const_data_ptr<E>(), *qkv = qkv_TQ.const_data_ptr<E>();
     const T* normalizers = attended.normalizer_TN.const_data_ptr<T>();
     E* dqkv = dqkv_TQ.mutable_data_ptr<E>();

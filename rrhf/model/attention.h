@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "rrhf/model/arena.h"
 #include "rrhf/model/llama_config.h"
 #include "rrhf/model/pack.h"
 
@@ -19,12 +20,12 @@ struct Attended {
   at::Tensor normalizer_TN;  ///< log-sum-exp of each row's scores, for the backward pass; undefined where not needed
 };
 
-/// The heads' outputs. `qkv_TQ` is rotated already. Probabilities are not kept.
-Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config);
+/// The heads' outputs, on the CPU in `room`. `qkv_TQ` is rotated already. Probabilities are not kept.
+Attended attention(const at::Tensor& qkv_TQ, const Pack& pack, const LlamaConfig& config, Room room = {});
 
 /// The gradient with respect to qkv_TQ, from that of `attended.out_TA`. Probabilities are computed again.
-/// `deterministic` as in LayerContext.
+/// `deterministic` as in LayerContext; on the CPU in `room`.
 at::Tensor attention_backward(const at::Tensor& dout_TA, const at::Tensor& qkv_TQ, const Attended& attended,
-                              const Pack& pack, const LlamaConfig& config, bool deterministic = true);
+                              const Pack& pack, const LlamaConfig& config, bool deterministic = true, Room room = {});
 
 }  // namespace rrhf::model

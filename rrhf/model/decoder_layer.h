@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "rrhf/core/part_times.h"
+#include "rrhf/model/arena.h"
 #include "rrhf/model/llama_config.h"
 #include "rrhf/model/ops.h"
 #include "rrhf/model/pack.h"
@@ -30,6 +31,10 @@ struct LayerContext {
   const LlamaConfig& config;
   PartTimes* times = nullptr;  ///< read after each part, if given
   bool deterministic = true;   ///< a GPU's sums in the same order each time, else in whatever order its blocks end
+  Room kept;                   ///< for matrices that layer_forward() saves
+  Room output;                 ///< for the layer's output
+  Room work;                   ///< for matrices that are done with when the layer is
+  bool keep_gate_up = true;    ///< else layer_backward() computes them again
 };
 
 /// The layer's output, of the same shape as `x_TD`. With `saved` the backward pass is prepared.

@@ -27,44 +27,56 @@ class KeptRows {
     }
   }
 
-  // Moves the rows that stay to the front of the tensor and cuts off the rest.
+  // Moves the rows that stay to the front of the tensor, which has all or only the first, and cuts off the rest.
   void keep_in(at::Tensor& tensor) {
-    if (!tensor.defined() || count_ == tensor.size(0)) return;
+    if (!tensor.defined()) return;
+    const std::int64_t count = count_within(tensor.size(0));
+    if (count == tensor.size(0)) return;
     if (tensor.is_cpu()) {
       move_to_front(tensor);
-      tensor = tensor.narrow(0, 0, count_);
+      tensor = tensor.narrow(0, 0, count);
     } else {
       if (!index_.defined()) index_ = index();
-      tensor = rows_of(tensor);
+      tensor = rows_of(tensor, index_.narrow(0, 0, count));
     }
   }
 
  private:
+  // How many of the first `rows` rows stay.
+  std::int64_t count_within(std::int64_t rows) const {
+    std::int64_t count = 0;
+    for (const Segment& run : runs_) count += std::clamp<std::int64_t>(rows - run.begin, 0, run.size);
+    return count;
+  }
+
   void move_to_front(at::Tensor& tensor) const {
     const auto row_bytes = static_cast<std::size_t>(tensor.stride(0) * tensor.element_size());
     auto* data = static_cast<std::byte*>(tensor.mutable_data_ptr());
     std::size_t at = 0;
     for (const Segment& run : runs_) {
+      const std::int64_t rows = std::min(run.size, tensor.size(0) - run.begin);
+      if (rows <= 0) break;
       const std::size_t begin = static_cast<std::size_t>(run.begin) * row_bytes;
       // The last row of a matrix whose rows stand apart ends with its columns.
-      const std::size_t bytes = static_cast<std::size_t>(run.size - 1) * row_bytes +
+      const std::size_t bytes = static_cast<std::size_t>(rows - 1) * row_bytes +
                                 static_cast<std::size_t>(tensor[0].numel() * tensor.element_size());
       if (at != begin) std::memmove(data + at, data + begin, bytes);
-      at += static_cast<std::size_t>(run.size) * row_bytes;
+      at += static_cast<std::size_t>(rows) * row_bytes;
     }
   }
 
-  at::Tensor rows_of(const at::Tensor& tensor) const {
+  static at::Tensor rows_of(const at::Tensor& tensor, const at::Tensor& index) {
     if constexpr (with_cuda) {
       if (tensor.is_cuda() && tensor[0].is_contiguous()) {
         std::vector<std::int64_t> sizes = tensor.sizes().vec();
-        sizes[0] = count_;
-        at::Tensor kept = at::empty({count_ * tensor.stride(0)}, tensor.options()).as_strided(sizes, tensor.strides());
-        cuda::gather_rows(tensor, index_, kept);
+        sizes[0] = index.size(0);
+        at::Tensor kept =
+            at::empty({sizes[0] * tensor.stride(0)}, tensor.options()).as_strided(sizes, tensor.strides());
+        cuda::gather_rows(tensor, index, kept);
         return kept;
       }
     }
-    return tensor.index_select(0, index_);
+    return tensor.index_select(0, index);
   }
 
   at::Tensor index() const {
@@ -157,7 +169,7 @@ ActivePart drop_idle_responses(std::span<const PackInput> inputs, const Pack& pa
   rows.keep_in(saved.rotary.sin_T1H);
   for (LayerSaved& layer : saved.layers) keep_layer_rows(rows, layer);
   for (at::Tensor* tensor :
-       {&saved.last_RD, &saved.last_inverse_rms_R1, &saved.head.log_normalizer_R1, &saved.head.probabilities_RV}) {
+       {&saved.last_RD, &saved.last_inverse_rms_R1, &saved.head.log_normalizer_R1, &saved.head.probabilities_KV}) {
     label_rows.keep_in(*tensor);
   }
   return part;

@@ -9,8 +9,8 @@
 #include "rrhf/model/cpu_dispatch.h"
 #include "rrhf/model/cpu_kernels.h"
 #include "rrhf/model/cuda_ops.h"
-#include "rrhf/model/few_shapes.h"
 #include "rrhf/model/ops.h"
+#include "rrhf/model/products.h"
 #include "rrhf/model/upload.h"
 
 namespace rrhf::model {
@@ -22,14 +22,14 @@ struct Chunk {
   Segment labels;
 };
 
-std::vector<Chunk> chunks_of(const Pack& pack, const at::Tensor& head_VD, std::int64_t element_bytes,
+// The first `kept` rows and the others are cut by themselves: a chunk is kept or not.
+std::vector<Chunk> chunks_of(const Pack& pack, const at::Tensor& head_VD, std::int64_t kept, std::int64_t element_bytes,
                              const HeadBudget& budget) {
   const std::int64_t row_count = pack.rows_R.size(0);
-  std::int64_t most = std::max<std::int64_t>(1, budget.chunk_bytes / (head_VD.size(0) * element_bytes));
-  if (few_shapes::wanted(head_VD)) most = few_shapes::whole_within(most);
+  const std::int64_t most = std::max<std::int64_t>(1, budget.chunk_bytes / (head_VD.size(0) * element_bytes));
   std::vector<Chunk> chunks;
-  for (std::int64_t begin = 0; begin < row_count; begin += most) {
-    const std::int64_t end = std::min(row_count, begin + most);
+  for (std::int64_t begin = 0, end = 0; begin < row_count; begin = end) {
+    end = std::min(begin < kept ? kept : row_count, begin + most);
     const std::int64_t first = pack.label_begin_R[static_cast<std::size_t>(begin)];
     const std::int64_t last = pack.label_begin_R[static_cast<std::size_t>(end)];
     chunks.push_back({{begin, end - begin}, {first, last - first}});
@@ -39,7 +39,8 @@ std::vector<Chunk> chunks_of(const Pack& pack, const at::Tensor& head_VD, std::i
 
 at::Tensor rows_of(const at::Tensor& tensor, Segment segment) { return tensor.narrow(0, segment.begin, segment.size); }
 
-// Logits are laid out in rows of whole cache lines: products into rows of, say, 32001 elements take half as long again.
+// Logits are laid out in rows of whole cache lines: MKL's products into rows of, say, 32001 elements take half as long
+// again. oneDNN copies a matrix whose rows stand apart.
 constexpr std::int64_t row_alignment = 16;
 
 // Positions of a chunk's labels in the storage of its logits.
@@ -53,10 +54,34 @@ at::Tensor flat(const at::Tensor& logits_CV) {
   return logits_CV.as_strided({(logits_CV.size(0) - 1) * logits_CV.stride(0) + logits_CV.size(1)}, {1});
 }
 
-at::Tensor empty_logits(std::int64_t rows, const at::Tensor& head_VD, at::ScalarType dtype) {
-  const std::int64_t v = head_VD.size(0), stride = (v + row_alignment - 1) / row_alignment * row_alignment;
-  return at::empty({rows, stride}, head_VD.options().dtype(dtype)).narrow(1, 0, v);
+at::Tensor empty_logits(std::int64_t rows, const at::Tensor& head_VD, at::ScalarType dtype, Room room = {}) {
+  const std::int64_t v = head_VD.size(0);
+  return room.empty({rows, logits_stride(v)}, head_VD.options().dtype(dtype)).narrow(1, 0, v);
 }
+
+// Where the chunks' logits are made: among those kept, or one chunk after the other in the same place. That place is
+// among the kept ones as well, which come last in the forward pass and first in the backward pass.
+class ChunkRooms {
+ public:
+  ChunkRooms(const at::Tensor& head_VD, at::ScalarType dtype, at::Tensor kept_KV)
+      : head_VD_(head_VD), dtype_(dtype), kept_KV_(std::move(kept_KV)) {}
+
+  std::int64_t kept() const { return kept_KV_.defined() ? kept_KV_.size(0) : 0; }
+  bool keeps(const Chunk& chunk) const { return chunk.rows.begin < kept(); }
+
+  at::Tensor of(const Chunk& chunk) {
+    if (keeps(chunk)) return rows_of(kept_KV_, chunk.rows);
+    const Segment first{0, chunk.rows.size};
+    if (kept() >= first.size) return rows_of(kept_KV_, first);
+    if (!passing_CV_.defined()) passing_CV_ = empty_logits(first.size, head_VD_, dtype_);  // none later is larger
+    return rows_of(passing_CV_, first);
+  }
+
+ private:
+  const at::Tensor& head_VD_;
+  at::ScalarType dtype_;
+  at::Tensor kept_KV_, passing_CV_;
+};
 
 // On a GPU, products over a vocabulary of, say, 32001 take eight times as long as over 32000: the columns of a matrix
 // come in multiples of 64, and the few at the end by themselves.
@@ -78,14 +103,10 @@ at::Tensor columns_of(const at::Tensor& tensor, Segment segment) {
 // Writes the logits of a chunk's rows, in the accumulation dtype.
 void chunk_logits(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Chunk& chunk, at::Tensor& logits_CV) {
   const at::Tensor hidden_CD = rows_of(hidden_RD, chunk.rows);
-  if (few_shapes::wanted(head_VD)) {
-    few_shapes::product(hidden_CD, head_VD.t(), logits_CV);
-    return;
-  }
   for_vocabulary(head_VD, [&](Segment words) {
     at::Tensor out = columns_of(logits_CV, words);
     if (out.scalar_type() == head_VD.scalar_type()) {
-      at::mm_out(out, hidden_CD, rows_of(head_VD, words).t());
+      product_into(hidden_CD, rows_of(head_VD, words).t(), out);
     } else if (head_VD.is_cuda()) {
       at::mm_out(out, hidden_CD, rows_of(head_VD, words).t(), out.scalar_type());
     } else {
@@ -190,39 +211,47 @@ at::Tensor logit_gradients(at::Tensor& x_CV, const at::Tensor* normalizer_C1, co
 // From the gradient of a chunk's logits: writes that of its rows, adds that of the head.
 void head_backward(const at::Tensor& dlogits_CV, const at::Tensor& hidden_CD, const at::Tensor& head_VD,
                    at::Tensor& gradient_CD, at::Tensor& head_gradient_VD) {
-  if (few_shapes::wanted(hidden_CD)) {
-    // Narrowed and filled up at once: a chunk of logits is the widest matrix there is.
-    const at::Tensor narrow_PV = few_shapes::filled_rows(dlogits_CV, hidden_CD.scalar_type());
-    add_weight_gradient(narrow_PV, few_shapes::filled_rows(hidden_CD, hidden_CD.scalar_type()), head_gradient_VD);
-    gradient_CD.copy_(project_backward(narrow_PV, head_VD).narrow(0, 0, gradient_CD.size(0)));
-  } else {
-    const at::Tensor narrow_CV = dlogits_CV.to(hidden_CD.scalar_type());
-    for_vocabulary(head_VD, [&](Segment words) {
-      const at::Tensor own_CW = columns_of(narrow_CV, words);
-      at::Tensor slopes_WD = rows_of(head_gradient_VD, words);
-      add_weight_gradient(own_CW, hidden_CD, slopes_WD);
-      gradient_CD.addmm_(own_CW, rows_of(head_VD, words), /*beta=*/words.begin == 0 ? 0 : 1);
-    });
-  }
+  const at::Tensor narrow_CV = dlogits_CV.to(hidden_CD.scalar_type());
+  for_vocabulary(head_VD, [&](Segment words) {
+    const at::Tensor own_CW = columns_of(narrow_CV, words);
+    at::Tensor slopes_WD = rows_of(head_gradient_VD, words);
+    add_weight_gradient(own_CW, hidden_CD, slopes_WD);
+    if (words.begin == 0) {
+      product_into(own_CW, rows_of(head_VD, words), gradient_CD);
+    } else {
+      add_product(own_CW, rows_of(head_VD, words), gradient_CD);
+    }
+  });
 }
 
 }  // namespace
 
+std::int64_t logits_stride(std::int64_t vocabulary) {
+  return prefers_onednn() ? vocabulary : (vocabulary + row_alignment - 1) / row_alignment * row_alignment;
+}
+
+std::int64_t kept_rows(std::int64_t rows, std::int64_t row_bytes, const HeadBudget& budget) {
+  return std::min(rows, budget.kept_bytes / row_bytes);
+}
+
 std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Pack& pack,
-                                   const HeadBudget& budget, HeadSaved* saved) {
+                                   const HeadBudget& budget, HeadSaved* saved, Room room) {
   const std::int64_t vocabulary = head_VD.size(0);
   const at::ScalarType wide = accumulation_type(head_VD.scalar_type());
   const auto element_bytes = static_cast<std::int64_t>(at::elementSize(wide));
-  const bool keep = saved != nullptr && pack.rows_R.size(0) * vocabulary * element_bytes <= budget.kept_bytes;
+  const std::int64_t row_count = pack.rows_R.size(0);
+  const std::int64_t kept = saved == nullptr ? 0 : kept_rows(row_count, vocabulary * element_bytes, budget);
   at::Tensor logprobs_N = at::empty({pack.label_count()}, hidden_RD.options().dtype(wide));
-  at::Tensor normalizer_R1 = at::empty({pack.rows_R.size(0), 1}, hidden_RD.options().dtype(wide));
-  if (keep) saved->probabilities_RV = empty_logits(pack.rows_R.size(0), head_VD, wide);
-  for (const Chunk& chunk : chunks_of(pack, head_VD, element_bytes, budget)) {
-    at::Tensor logits_CV =
-        keep ? rows_of(saved->probabilities_RV, chunk.rows) : empty_logits(chunk.rows.size, head_VD, wide);
+  at::Tensor normalizer_R1 = at::empty({row_count, 1}, hidden_RD.options().dtype(wide));
+  if (kept > 0) saved->probabilities_KV = empty_logits(kept, head_VD, wide, room);
+  ChunkRooms rooms(head_VD, wide, kept > 0 ? saved->probabilities_KV : at::Tensor());
+  std::vector<Chunk> chunks = chunks_of(pack, head_VD, kept, element_bytes, budget);
+  std::ranges::stable_partition(chunks, [&](const Chunk& chunk) { return !rooms.keeps(chunk); });
+  for (const Chunk& chunk : chunks) {
+    at::Tensor logits_CV = rooms.of(chunk);
     chunk_logits(hidden_RD, head_VD, chunk, logits_CV);
     const at::Tensor label_logits = flat(logits_CV).index_select(0, label_positions(pack, chunk, logits_CV.stride(0)));
-    normalize(logits_CV, rows_of(normalizer_R1, chunk.rows), keep);
+    normalize(logits_CV, rows_of(normalizer_R1, chunk.rows), rooms.keeps(chunk));
     const at::Tensor label_normalizers =
         normalizer_R1.view({-1}).index_select(0, rows_of(pack.label_row_N, chunk.labels));
     rows_of(logprobs_N, chunk.labels).copy_(label_logits - label_normalizers);
@@ -242,10 +271,11 @@ at::Tensor label_logprobs_backward(std::span<const double> coefficients, const a
   const at::ScalarType wide = normalizer_R1.scalar_type();
   const Pull pull = pull_of(coefficients, pack, normalizer_R1.options());
   at::Tensor gradient_RD = at::empty_like(hidden_RD);
-  const bool kept = saved.probabilities_RV.defined();
+  ChunkRooms rooms(head_VD, wide, saved.probabilities_KV);
   const auto element_bytes = static_cast<std::int64_t>(at::elementSize(wide));
-  for (const Chunk& chunk : chunks_of(pack, head_VD, element_bytes, budget)) {
-    at::Tensor x_CV = kept ? rows_of(saved.probabilities_RV, chunk.rows) : empty_logits(chunk.rows.size, head_VD, wide);
+  for (const Chunk& chunk : chunks_of(pack, head_VD, rooms.kept(), element_bytes, budget)) {
+    const bool kept = rooms.keeps(chunk);
+    at::Tensor x_CV = rooms.of(chunk);
     if (!kept) chunk_logits(hidden_RD, head_VD, chunk, x_CV);
     const at::Tensor normalizer_C1 = rows_of(normalizer_R1, chunk.rows);
     const at::Tensor dlogits_CV =

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "rrhf/core/error.h"
+#include "rrhf/model/memory.h"
 
 namespace rrhf::model {
 
@@ -37,10 +38,16 @@ const Weights& Llama::need(std::size_t unit, std::optional<std::size_t> next, Pa
   return parameters_->weights();
 }
 
-at::Tensor Llama::hidden_states(const LayerContext& context, Activations* saved) const {
-  if (saved != nullptr) saved->layers.resize(units_.layers());
-  at::Tensor x_TD =
-      need(Units::embedding(), Units::layer(0), context.times).embedding_VD.index_select(0, context.pack.tokens_T);
+at::Tensor Llama::hidden_states(LayerContext context, Activations* saved) const {
+  if (saved != nullptr) {
+    saved->layers.resize(units_.layers());
+    context.kept = context.output = Room(saved->arena);
+    context.work = Room(saved->arena, Arena::End::back);
+    context.keep_gate_up = saved->recompute != Recompute::mlp;
+  }
+  const at::Tensor& embedding_VD = need(Units::embedding(), Units::layer(0), context.times).embedding_VD;
+  at::Tensor x_TD = context.output.empty({context.pack.token_count(), config_.hidden_size}, embedding_VD.options());
+  at::index_select_out(x_TD, embedding_VD, 0, context.pack.tokens_T);
   end_of(Part::embedding, context.times);
   for (std::size_t i = 0; i < units_.layers(); ++i) {
     const Weights& weights = need(Units::layer(i), units_.after_layer(i), context.times);
@@ -51,14 +58,22 @@ at::Tensor Llama::hidden_states(const LayerContext& context, Activations* saved)
     } else if (again) {
       kept->input_TD = x_TD;
     }
+    if (i + 1 == units_.layers()) context.output = context.work;  // no layer keeps it as its input
     x_TD = layer_forward(std::move(x_TD), weights.layers[i], context, again ? nullptr : kept);
-    if (kept != nullptr && saved->recompute == Recompute::mlp) kept->gate_up_T2F.reset();
+    if (kept != nullptr && saved->arena != nullptr) {
+      saved->taken.push_back(saved->arena->used());
+      saved->arena->clear_back();  // what was last taken is written over after it was read
+    }
   }
   return x_TD;
 }
 
 std::vector<double> Llama::forward(const Pack& pack, Activations* saved, PartTimes* times) const {
   RotaryTable rotary = rotary_table(pack, config_, dtype());
+  if (saved != nullptr && saved->arena != nullptr) {
+    saved->arena->begin(kept_memory(config_, dtype(), {pack.token_count(), pack.rows_R.size(0)},
+                                    {.recompute = saved->recompute, .head = budget_}));
+  }
   at::Tensor last_RD = hidden_states({pack, rotary, config_, times}, saved).index_select(0, pack.rows_R);
   const Weights& weights = need(units_.head(), std::nullopt, times);
   RmsNormed normed = rms_norm(last_RD, weights.final_norm_D, config_.rms_norm_eps);
@@ -68,7 +83,8 @@ std::vector<double> Llama::forward(const Pack& pack, Activations* saved, PartTim
     saved->last_inverse_rms_R1 = normed.inverse_rms_T1;
   }
   std::vector<double> logprobs =
-      label_logprobs(normed.y_TD, weights.head(), pack, budget_, saved == nullptr ? nullptr : &saved->head);
+      saved == nullptr ? label_logprobs(normed.y_TD, weights.head(), pack, budget_, nullptr)
+                       : label_logprobs(normed.y_TD, weights.head(), pack, budget_, &saved->head, Room(saved->arena));
   end_of(Part::head, times);
   return logprobs;
 }
@@ -96,12 +112,17 @@ void Llama::backward(const Pack& pack, std::span<const double> coefficients, Act
   at::Tensor dx_TD = at::zeros({pack.token_count(), config_.hidden_size}, dlast_RD.options());
   dx_TD.index_copy_(0, pack.rows_R, dlast_RD);
   end_of(Part::head, times);
-  const LayerContext context{pack, saved.rotary, config_, times, saved.deterministic};
+  const Room work(saved.arena, Arena::End::back);
+  const LayerContext context{pack, saved.rotary, config_, times, saved.deterministic, /*kept=*/work, {}, work};
   for (std::size_t i = units_.layers(); i-- > 0;) {
     const std::size_t unit = Units::layer(i);
     const LayerWeights& weights = need(unit, i > 0 ? std::optional(unit - 1) : std::nullopt, times).layers[i];
     gradients.need(unit);
     LayerSaved kept = std::exchange(saved.layers[i], {});
+    if (saved.arena != nullptr) {
+      saved.arena->rewind(saved.taken[i]);  // of the layers behind and the head
+      saved.arena->clear_back();
+    }
     if (saved.recompute == Recompute::layer) {
       at::Tensor input_TD = saved.parked != nullptr ? saved.parked->take_back() : std::move(kept.input_TD);
       kept = layer_recompute(std::move(input_TD), weights, context);

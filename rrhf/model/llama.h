@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "rrhf/core/choices.h"
+#include "rrhf/model/arena.h"
 #include "rrhf/model/decoder_layer.h"
 #include "rrhf/model/label_logprobs.h"
 #include "rrhf/model/llama_config.h"
@@ -29,9 +30,11 @@ struct Activations {
   Recompute recompute = Recompute::none;  ///< what is computed again instead of kept: set before the forward pass
   bool deterministic = true;              ///< sums of the backward pass in an order of their own (LayerContext)
   ParkedInputs* parked = nullptr;         ///< with Recompute::layer: where inputs wait, if not here
+  Arena* arena = nullptr;                 ///< on the CPU: where matrices lie, if not each by itself
   RotaryTable rotary;
   std::vector<LayerSaved> layers;
-  at::Tensor last_RD;  ///< the last layer's output at the label rows
+  std::vector<std::int64_t> taken;  ///< of the arena, up to each layer
+  at::Tensor last_RD;               ///< the last layer's output at the label rows
   at::Tensor last_inverse_rms_R1;
   HeadSaved head;
 };
@@ -68,7 +71,7 @@ class Llama {
   at::Tensor logits(const Pack& pack) const;
 
  private:
-  at::Tensor hidden_states(const LayerContext& context, Activations* saved) const;
+  at::Tensor hidden_states(LayerContext context, Activations* saved) const;
   at::Tensor head_backward(const Pack& pack, std::span<const double> coefficients, Activations& saved,
                            Gradients& gradients) const;
   const Weights& need(std::size_t unit, std::optional<std::size_t> next, PartTimes* times) const;

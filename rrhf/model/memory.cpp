@@ -4,8 +4,9 @@
 
 #include <algorithm>
 
-#include "rrhf/model/few_shapes.h"
+#include "rrhf/model/arena.h"
 #include "rrhf/model/ops.h"
+#include "rrhf/model/products.h"
 
 namespace rrhf::model {
 namespace {
@@ -27,71 +28,95 @@ std::int64_t kept_by_layer(const Widths& w, std::int64_t element, std::int64_t w
   return (w.d + w.q + w.a + w.d + 2 * w.f) * element + (2 + w.heads) * wide;
 }
 
-// Elements of the rows that a product of narrow matrices fills up on the CPU (few_shapes.h).
-std::int64_t filled_work(std::int64_t rows, std::int64_t in, std::int64_t out) {
-  const std::int64_t last = rows % few_shapes::most_rows, filled = few_shapes::filled(last);
-  return last > 0 && filled > last ? filled * (in + out) : 0;
+// Bytes a token that a layer leaves for its backward pass, and those that are computed again there.
+struct Kept {
+  std::int64_t waiting = 0, again = 0;
+
+  Kept(const Widths& w, std::int64_t element, std::int64_t wide, Recompute recompute) {
+    const std::int64_t layer = kept_by_layer(w, element, wide);
+    waiting = layer;
+    if (recompute == Recompute::layer) {
+      waiting = w.d * element;
+      again = layer;
+    } else if (recompute == Recompute::mlp) {
+      again = 2 * w.f * element;
+      waiting = layer - again;
+    }
+  }
+};
+
+// Elements a token beside what is kept, in a layer's backward pass: the gradient that comes in and the wider of the
+// MLP's activation and, once the MLP's own matrix is gone, attention's gradients.
+std::int64_t layer_work(const Widths& w) { return std::max(w.d + w.f, 4 * w.d + w.a + w.q - 2 * w.f); }
+
+// The same where nothing is given back before the layer is done: LayerContext::work.
+std::int64_t layer_work_in_arena(const Widths& w, Recompute recompute) {
+  return 5 * w.d + w.f + w.a + w.q + (recompute == Recompute::none ? 0 : w.d);
 }
 
-// The same of a weight's gradient, and the gradient before it is added in float32.
-std::int64_t product_work(std::int64_t tokens, std::int64_t in, std::int64_t out) {
-  return in * out + filled_work(tokens, in, out);
-}
-
-// Bytes beside what is kept, in a layer's backward pass: the gradient that comes in and the wider of the MLP's
-// activation and, once the MLP's own matrix is gone, attention's gradients. Narrow, each with its product.
-std::int64_t layer_work(const Widths& w, std::int64_t tokens, std::int64_t element, bool narrow) {
-  const std::int64_t mlp = tokens * (w.d + w.f), attention = tokens * (4 * w.d + w.a + w.q - 2 * w.f);
-  if (!narrow) return std::max(mlp, attention) * element;
-  return std::max({mlp + product_work(tokens, w.d, w.f), tokens * w.d + product_work(tokens, w.d, 2 * w.f),
-                   attention + product_work(tokens, w.d, w.q)}) *
-         element;
-}
+// Elements of a weight's gradient in a narrow dtype, before it is added in float32.
+std::int64_t narrow_product(const Widths& w) { return w.d * std::max(2 * w.f, w.q); }
 
 // Rows of logits that are made at once.
-std::int64_t head_chunk(const LlamaConfig& config, std::int64_t rows, std::int64_t wide, bool narrow,
-                        const HeadBudget& budget) {
-  const std::int64_t most = std::max<std::int64_t>(1, budget.chunk_bytes / (config.vocab_size * wide));
-  return std::min(rows, narrow ? few_shapes::whole_within(most) : most);
+std::int64_t head_chunk(const LlamaConfig& config, std::int64_t rows, std::int64_t wide, const HeadBudget& budget) {
+  return std::min(rows, std::max<std::int64_t>(1, budget.chunk_bytes / (config.vocab_size * wide)));
 }
 
-std::int64_t head_memory(const LlamaConfig& config, std::int64_t rows, std::int64_t element, std::int64_t wide,
-                         const HeadBudget& budget) {
-  const std::int64_t row = config.vocab_size * wide, all = rows * row;
+// Probabilities, in rows of their own length.
+std::int64_t kept_by_head(const LlamaConfig& config, std::int64_t rows, std::int64_t wide, const HeadBudget& budget) {
+  return kept_rows(rows, config.vocab_size * wide, budget) * logits_stride(config.vocab_size) * wide;
+}
+
+// Beside those.
+std::int64_t head_work(const LlamaConfig& config, std::int64_t rows, std::int64_t element, std::int64_t wide,
+                       const HeadBudget& budget) {
   const std::int64_t states = 3 * rows * config.hidden_size * element;  // normed, its gradient, the last layer's
-  const std::int64_t chunk = head_chunk(config, rows, wide, element != wide, budget);
-  std::int64_t narrow = 0;
-  if (element != wide) {
-    const std::int64_t filled = few_shapes::filled(chunk);  // a chunk's logits and states, and the head's product
-    narrow = (filled * (config.vocab_size + config.hidden_size) + config.vocab_size * config.hidden_size) * element;
-  }
-  return (all <= budget.kept_bytes ? all : chunk * row) + narrow + states;
+  const std::int64_t chunk = head_chunk(config, rows, wide, budget);
+  const std::int64_t kept = kept_rows(rows, config.vocab_size * wide, budget), passing = std::min(chunk, rows - kept);
+  // A chunk of logits, narrowed, and the head's product.
+  const std::int64_t narrow = element == wide ? 0 : (chunk + config.hidden_size) * config.vocab_size * element;
+  // The rows that are not kept pass through the room of those that are, if they fit.
+  return states + narrow + (kept < passing ? passing * config.vocab_size * wide : 0);
 }
 
 }  // namespace
 
-PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, Recompute recompute,
-                           const HeadBudget& budget) {
+PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form) {
   const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   const auto wide = static_cast<std::int64_t>(c10::elementSize(accumulation_type(dtype)));
   const Widths widths(config);
-  const std::int64_t angles = config.head_dim * wide;
-  const std::int64_t layer = kept_by_layer(widths, element, wide), input = widths.d * element;
-  // What waits of a layer, and what is beside it once the layer's turn has come: of one that is computed again only the
-  // input waits.
-  std::int64_t waiting = layer, again = 0;
-  if (recompute == Recompute::layer) {
-    waiting = input;
-    again = layer;
-  } else if (recompute == Recompute::mlp) {
-    again = 2 * widths.f * element;
-    waiting = layer - again;
-  }
-  const std::int64_t kept = pack.tokens * (config.num_hidden_layers * waiting + angles + input);
-  const std::int64_t head = head_memory(config, pack.label_rows, element, wide, budget);
+  const std::int64_t angles = config.head_dim * wide, gradient = widths.d * element;
+  const Kept layer(widths, element, wide, form.recompute);
+  const std::int64_t kept = pack.tokens * (config.num_hidden_layers * layer.waiting + angles + gradient);
+  const std::int64_t kept_head = kept_by_head(config, pack.label_rows, wide, form.head);
+  const std::int64_t head = head_work(config, pack.label_rows, element, wide, form.head);
   // The head is done with before the layers' backward begins: the larger of the two stands beside what is kept.
-  const std::int64_t work = layer_work(widths, pack.tokens, element, element != wide) + pack.tokens * again;
-  return {.activations = kept + std::max<std::int64_t>(0, work - head), .logits = head};
+  const std::int64_t product = element == wide ? 0 : narrow_product(widths) * element;
+  std::int64_t layers = 0;
+  if (form.in_arena) {  // which has room for either's matrices
+    const std::int64_t room =
+        kept_memory(config, dtype, pack, form) - kept_head - pack.tokens * config.num_hidden_layers * layer.waiting;
+    // Beside it the gradient that goes out; of narrow matrices those that ATen makes.
+    const std::int64_t made = element == wide ? widths.d : 2 * widths.d + widths.f;
+    const std::int64_t beside = pack.tokens * made * element + product;
+    layers = room + std::max<std::int64_t>(0, beside - head);
+  } else {
+    const std::int64_t work = pack.tokens * (layer_work(widths) * element + layer.again) + product;
+    layers = std::max<std::int64_t>(0, work - head - kept_head);
+  }
+  return {.activations = kept + layers, .logits = kept_head + head};
+}
+
+std::int64_t kept_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form) {
+  const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
+  const auto wide = static_cast<std::int64_t>(c10::elementSize(accumulation_type(dtype)));
+  const Widths widths(config);
+  const Kept layer(widths, element, wide, form.recompute);
+  const std::int64_t head = kept_by_head(config, pack.label_rows, wide, form.head);
+  const std::int64_t work = pack.tokens * (layer_work_in_arena(widths, form.recompute) * element + layer.again);
+  constexpr std::int64_t tensors = 8;  // of LayerSaved, and as many of its backward pass
+  return config.num_hidden_layers * (pack.tokens * layer.waiting + tensors * Arena::alignment) +
+         std::max(head, work + tensors * Arena::alignment);
 }
 
 PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
@@ -103,26 +128,20 @@ PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, P
   // Attention: what came in, q/k/v and what was attended; the MLP: the sum in the middle, gate and up, and beside them
   // their input, normed, or the activation, and at last the output.
   const std::int64_t attention = pack.tokens * ((w.d + w.q + std::max(w.a, w.d)) * element + w.heads * wide);
-  const std::int64_t filled = narrow ? filled_work(pack.tokens, w.d, 2 * w.f) : 0;
-  const std::int64_t gate_up = pack.tokens * 2 * (w.d + w.f) + filled, activation = pack.tokens * (w.d + 3 * w.f);
+  const std::int64_t gate_up = pack.tokens * 2 * (w.d + w.f), activation = pack.tokens * (w.d + 3 * w.f);
   const std::int64_t layer = std::max(attention, std::max(gate_up, activation) * element);
-  const std::int64_t chunk = head_chunk(config, pack.label_rows, wide, narrow, budget);
-  const std::int64_t product =
-      narrow ? std::min(few_shapes::filled(chunk), few_shapes::most_rows) * (w.d + config.vocab_size) * element : 0;
+  const std::int64_t chunk = head_chunk(config, pack.label_rows, wide, budget);
+  const std::int64_t product = narrow ? chunk * config.vocab_size * element : 0;
   const std::int64_t states = 2 * pack.label_rows * config.hidden_size * element;  // the last layer's, and normed
   const std::int64_t head = states + chunk * config.vocab_size * wide + product;
   return {.activations = pack.tokens * config.head_dim * wide + std::max<std::int64_t>(0, layer - head),
           .logits = head};
 }
 
-std::int64_t kernel_memory(c10::ScalarType dtype, std::int64_t tokens, std::int64_t packs) {
-  if (accumulation_type(dtype) == dtype) return 0;
-  // A pack's last rows come in one number; those before, if there are any, in one that all packs share.
-  const std::int64_t shared = tokens > few_shapes::most_rows ? 1 : 0;
-  const std::int64_t numbers = std::min(few_shapes::count_within(tokens), packs + shared);
-  // Five weights: a layer's four and the head; each forward, backward and for its own gradient.
-  constexpr std::int64_t products = 5 * 3, bytes_a_shape = 700'000;  // docs/performance.md, "Memory"
-  return numbers * products * bytes_a_shape;
+std::int64_t kernel_memory(c10::ScalarType dtype) {
+  constexpr std::int64_t bytes_a_shape = 700'000;  // docs/performance.md, "Memory"
+  const bool compiled = accumulation_type(dtype) != dtype || (dtype == c10::ScalarType::Float && prefers_onednn());
+  return compiled ? kernels_kept * bytes_a_shape : 0;
 }
 
 }  // namespace rrhf::model

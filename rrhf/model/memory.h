@@ -29,16 +29,30 @@ struct PassMemory {
   std::int64_t total() const noexcept { return activations + logits; }
 };
 
+/// How a pass goes about its memory.
+struct PassForm {
+  Recompute recompute = Recompute::none;
+  HeadBudget head = {};
+  bool in_arena = false;  ///< what is kept lies in an Arena, which gets nothing back before the pass is done
+};
+
+/// That of a run on a CPU or a GPU.
+constexpr PassForm pass_form(Recompute recompute, bool cpu) {
+  return {.recompute = recompute, .head = head_budget(cpu), .in_arena = cpu};
+}
+
 /// For weights and activations in `dtype`.
-PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
-                           Recompute recompute = Recompute::none, const HeadBudget& budget = {});
+PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form = {});
+
+/// Of that, what an Arena needs room for: what a forward pass leaves for its backward pass, and the larger of the
+/// head's probabilities and a layer's backward pass.
+std::int64_t kept_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form);
 
 /// The same where nothing is kept for a backward pass: the larger of a layer and the head.
 PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
                              const HeadBudget& budget = {});
 
-/// Bytes of the kernels that the library compiles for products of `dtype` on the CPU and keeps, in a run of `packs`
-/// packs of up to `tokens` tokens (few_shapes.h): none but for narrow dtypes.
-std::int64_t kernel_memory(c10::ScalarType dtype, std::int64_t tokens, std::int64_t packs);
+/// Bytes of the kernels that oneDNN compiles for products of `dtype` on the CPU and keeps (products.h).
+std::int64_t kernel_memory(c10::ScalarType dtype);
 
 }  // namespace rrhf::model

@@ -10,8 +10,8 @@
 #include "rrhf/model/cpu_dispatch.h"
 #include "rrhf/model/cpu_kernels.h"
 #include "rrhf/model/cuda_ops.h"
-#include "rrhf/model/few_shapes.h"
 #include "rrhf/model/plain_ops.h"
+#include "rrhf/model/products.h"
 #include "rrhf/model/upload.h"
 
 namespace rrhf::model {
@@ -32,8 +32,8 @@ void for_rows(std::int64_t rows, F&& visit) {
 
 // RMSNorm of x, or of x + residual, which then replaces x.
 RmsNormed rms_norm_by_rows(const at::Tensor& x_TD, const at::Tensor& residual_TD, const at::Tensor& weight_D,
-                           double epsilon) {
-  RmsNormed normed{at::empty_like(x_TD), at::empty({x_TD.size(0), 1}, x_TD.options())};
+                           double epsilon, Room room, Room inverse_room) {
+  RmsNormed normed{room.empty(x_TD.sizes(), x_TD.options()), inverse_room.empty({x_TD.size(0), 1}, x_TD.options())};
   with_element(x_TD, [&]<class T>(T) {
     const std::int64_t width = x_TD.size(1);
     T* x = x_TD.mutable_data_ptr<T>();
@@ -57,24 +57,25 @@ at::ScalarType accumulation_type(at::ScalarType dtype) {
 
 namespace {
 
-at::Tensor product(const at::Tensor& a_TI, const at::Tensor& b_IO) {
-  if (!few_shapes::wanted(a_TI)) return at::mm(a_TI, b_IO);
-  at::Tensor out_TO = at::empty({a_TI.size(0), b_IO.size(1)}, a_TI.options());
-  few_shapes::product(a_TI, b_IO, out_TO);
+at::Tensor product(const at::Tensor& a_TI, const at::Tensor& b_IO, Room room) {
+  at::Tensor out_TO = room.empty({a_TI.size(0), b_IO.size(1)}, a_TI.options());
+  product_into(a_TI, b_IO, out_TO);
   return out_TO;
 }
 
 }  // namespace
 
-at::Tensor project(const at::Tensor& x_TI, const at::Tensor& weight_OI) { return product(x_TI, weight_OI.t()); }
+at::Tensor project(const at::Tensor& x_TI, const at::Tensor& weight_OI, Room room) {
+  return product(x_TI, weight_OI.t(), room);
+}
 
-at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& weight_OI) { return product(dy_TO, weight_OI); }
+at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& weight_OI, Room room) {
+  return product(dy_TO, weight_OI, room);
+}
 
 void add_weight_gradient(const at::Tensor& dy_TO, const at::Tensor& x_TI, at::Tensor& weight_gradient_OI) {
-  if (few_shapes::wanted(dy_TO)) {
-    few_shapes::add_product_over_rows(dy_TO, x_TI, weight_gradient_OI);
-  } else if (weight_gradient_OI.scalar_type() == dy_TO.scalar_type()) {
-    weight_gradient_OI.addmm_(dy_TO.t(), x_TI);
+  if (weight_gradient_OI.scalar_type() == dy_TO.scalar_type()) {
+    add_product(dy_TO.t(), x_TI, weight_gradient_OI);
   } else if (dy_TO.is_cuda()) {  // narrow matrices, summed and added in the gradient's float32
     at::addmm_out(weight_gradient_OI, weight_gradient_OI, dy_TO.t(), x_TI, weight_gradient_OI.scalar_type(), 1, 1);
   } else {
@@ -82,28 +83,30 @@ void add_weight_gradient(const at::Tensor& dy_TO, const at::Tensor& x_TI, at::Te
   }
 }
 
-RmsNormed rms_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, double epsilon) {
+RmsNormed rms_norm(const at::Tensor& x_TD, const at::Tensor& weight_D, double epsilon, Room room, Room inverse_room) {
   if constexpr (with_cuda) {
     if (cuda::takes_norm(x_TD)) return cuda::rms_norm(x_TD, {}, weight_D, epsilon);
   }
   if (!runs_by_rows(x_TD)) return plain::rms_norm(x_TD, weight_D, epsilon);
-  return rms_norm_by_rows(x_TD, {}, weight_D, epsilon);
+  return rms_norm_by_rows(x_TD, {}, weight_D, epsilon, room, inverse_room);
 }
 
-RmsNormed add_rms_norm(at::Tensor& x_TD, const at::Tensor& residual_TD, const at::Tensor& weight_D, double epsilon) {
+RmsNormed add_rms_norm(at::Tensor& x_TD, const at::Tensor& residual_TD, const at::Tensor& weight_D, double epsilon,
+                       Room room, Room inverse_room) {
   if constexpr (with_cuda) {
     if (cuda::takes_norm(x_TD)) return cuda::rms_norm(x_TD, residual_TD, weight_D, epsilon);
   }
   if (!runs_by_rows(x_TD)) return plain::add_rms_norm(x_TD, residual_TD, weight_D, epsilon);
-  return rms_norm_by_rows(x_TD, residual_TD, weight_D, epsilon);
+  return rms_norm_by_rows(x_TD, residual_TD, weight_D, epsilon, room, inverse_room);
 }
 
-at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1, const at::Tensor& weight_D) {
+at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1, const at::Tensor& weight_D,
+                          Room room) {
   if constexpr (with_cuda) {
     if (cuda::takes_norm(x_TD)) return cuda::rms_norm_again(x_TD, inverse_rms_T1, weight_D);
   }
   if (!runs_by_rows(x_TD)) return plain::rms_norm_again(x_TD, inverse_rms_T1, weight_D);
-  at::Tensor y_TD = at::empty_like(x_TD);
+  at::Tensor y_TD = room.empty(x_TD.sizes(), x_TD.options());
   with_element(x_TD, [&]<class T>(T) {
     const std::int64_t width = x_TD.size(1);
     const T *x = x_TD.const_data_ptr<T>(), *inverse = inverse_rms_T1.const_data_ptr<T>();
@@ -117,7 +120,8 @@ at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_
 }
 
 at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1,
-                             const at::Tensor& weight_D, const at::Tensor& residual_TD, at::Tensor& weight_gradient_D) {
+                             const at::Tensor& weight_D, const at::Tensor& residual_TD, at::Tensor& weight_gradient_D,
+                             Room room) {
   if constexpr (with_cuda) {
     if (cuda::takes_norm(x_TD)) {
       return cuda::rms_norm_backward(dy_TD, x_TD, inverse_rms_T1, weight_D, residual_TD, weight_gradient_D);
@@ -127,7 +131,7 @@ at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, co
     return plain::rms_norm_backward(dy_TD, x_TD, inverse_rms_T1, weight_D, residual_TD, weight_gradient_D);
   }
   const std::int64_t rows = x_TD.size(0), width = x_TD.size(1), parts = (rows + norm_rows - 1) / norm_rows;
-  at::Tensor dx_TD = at::empty_like(x_TD);
+  at::Tensor dx_TD = room.empty(x_TD.sizes(), x_TD.options());
   const at::Tensor partial_PD = at::zeros({parts, width}, x_TD.options());
   with_element(x_TD, [&]<class T>(T) {
     const T *dy = dy_TD.const_data_ptr<T>(), *x = x_TD.const_data_ptr<T>();
@@ -225,13 +229,13 @@ void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfi
   });
 }
 
-at::Tensor swiglu(const at::Tensor& gate_up_T2F) {
+at::Tensor swiglu(const at::Tensor& gate_up_T2F, Room room) {
   if constexpr (with_cuda) {
     if (cuda::takes_swiglu(gate_up_T2F)) return cuda::swiglu(gate_up_T2F);
   }
   if (!runs_by_rows(gate_up_T2F)) return plain::swiglu(gate_up_T2F);
   const std::int64_t f = gate_up_T2F.size(1) / 2;
-  at::Tensor y_TF = at::empty({gate_up_T2F.size(0), f}, gate_up_T2F.options());
+  at::Tensor y_TF = room.empty({gate_up_T2F.size(0), f}, gate_up_T2F.options());
   with_element(gate_up_T2F, [&]<class T>(T) {
     const T* gate_up = gate_up_T2F.const_data_ptr<T>();
     T* y = y_TF.mutable_data_ptr<T>();

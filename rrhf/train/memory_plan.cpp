@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <functional>
 #include <numeric>
 #include <vector>
@@ -144,7 +143,7 @@ StepShape step_shape(const Split& data, const model::LlamaConfig& model, const c
   const std::int64_t counted = std::min(std::max<std::int64_t>(1, plan.steps() / config.train.epochs), plan.steps());
   StepShape shape{.queries = std::min(config.train.queries_per_step, data.train.size())};
   LargestPack trained([&](model::PackSize pack) {
-    return model::training_memory(model, dtype, pack, config.train.recompute, model::head_budget(cpu)).total();
+    return model::training_memory(model, dtype, pack, model::pass_form(config.train.recompute, cpu)).total();
   });
   for (std::int64_t k = 0; k < counted; ++k) {
     for (const model::PackSize& pack : packs_of(data.train, plan.queries(k), budget)) {
@@ -154,7 +153,6 @@ StepShape step_shape(const Split& data, const model::LlamaConfig& model, const c
     }
   }
   shape.largest_pack = trained.pack();
-  shape.run_packs = std::llround(shape.packs * static_cast<double>(plan.steps()));
   if (data.held_out.size() > 0) {
     LargestPack evaluated([&](model::PackSize pack) {
       return model::evaluation_memory(model, dtype, pack, model::head_budget(cpu)).total();
@@ -187,15 +185,13 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   const std::int64_t parts =
       ranks_of_a_copy({.mode = sharing.mode, .shard_size = config.parallel.shard_size}, sharing.devices);
   const std::int64_t share = (parameters + parts - 1) / parts;
-  const model::HeadBudget head = model::head_budget(sharing.cpu);
-  model::PassMemory pass = model::training_memory(model, narrow, shape.largest_pack, config.train.recompute, head);
-  std::int64_t tokens = shape.largest_pack.tokens;
+  const model::PassForm form = model::pass_form(config.train.recompute, sharing.cpu);
+  model::PassMemory pass = model::training_memory(model, narrow, shape.largest_pack, form);
   bool evaluating = false;
   if (shape.largest_evaluated) {
-    const model::PassMemory evaluation = model::evaluation_memory(model, narrow, *shape.largest_evaluated, head);
+    const model::PassMemory evaluation = model::evaluation_memory(model, narrow, *shape.largest_evaluated, form.head);
     evaluating = evaluation.total() > pass.total();
     if (evaluating) pass = evaluation;
-    tokens = std::max(tokens, shape.largest_evaluated->tokens);
   }
   std::int64_t gradients = share * bytes_of(sums), optimizer = optimizer_bytes(config, share, narrow, wide), host = 0;
   if (state_on_host(config, sharing.cpu, sharing.devices)) {
@@ -216,7 +212,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
           .evaluating = evaluating,
           .activations = pass.activations,
           .logits = pass.logits,
-          .kernels = sharing.cpu ? model::kernel_memory(narrow, tokens, shape.run_packs) : 0,
+          .kernels = sharing.cpu ? model::kernel_memory(narrow) : 0,
           .host = host,
           .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};
 }

@@ -17,9 +17,6 @@ struct StepShape {
   std::int64_t queries = 0;                          ///< a step
   double tokens = 0;                                 ///< a step, packed, on average
   double packs = 0;                                  ///< a step, on average
-  std::int64_t run_packs = many_packs;               ///< of all steps
-
-  static constexpr std::int64_t many_packs = std::int64_t{1} << 40;
 };
 
 /// Over the steps of the first epoch and an evaluation of what is held out, packed as a run on one device packs them.
@@ -37,7 +34,7 @@ struct MemoryPlan {
   bool evaluating = false;     ///< an evaluation holds more than a step: the next two are its
   std::int64_t activations = 0;
   std::int64_t logits = 0;
-  std::int64_t kernels = 0;  ///< compiled for narrow products on the CPU
+  std::int64_t kernels = 0;  ///< compiled for products on the CPU
   std::int64_t host = 0;     ///< in the host's memory, beside all others: what optimizer.place and
                              ///< train.layer_inputs keep there
   std::int64_t heap = 0;     ///< what the allocator holds beside them: room between blocks that fit no later one

@@ -28,6 +28,7 @@ Pass::Pass(const model::Llama& llama, const objective::Objective& objective, con
     : llama_(&llama), objective_(&objective), world_(&world), options_(options) {
   if (options.layer_inputs == Place::host && llama.device().is_cuda())
     parked_ = std::make_unique<model::ParkedInputs>(llama.device());
+  if (llama.device().is_cpu()) arena_ = std::make_unique<model::Arena>();
 }
 
 PassPlace Pass::place() const {
@@ -42,6 +43,7 @@ std::optional<std::vector<Totals>> Pass::evaluate(const EncodedSet& set, const Q
                                                   const std::function<void(double)>& progress) const {
   std::vector<std::int64_t> all(static_cast<std::size_t>(set.size()));
   std::iota(all.begin(), all.end(), 0);
+  if (arena_) arena_->release();
   StepPasses passes(set, std::move(all), place(), IdlePasses::last);
   const std::size_t count = passes.layout().passes;
   std::vector<Totals> by_query(passes.layout().queries.size());
@@ -107,8 +109,10 @@ std::vector<double> Pass::coefficients(const PreparedPack& pack, std::span<const
 void Pass::train_on_pack(const PreparedPack& prepared, std::span<Totals> by_query, model::Gradients& gradients,
                          StepWork& work) const {
   const model::Pack& pack = prepared.pack;
-  model::Activations saved{
-      .recompute = options_.recompute, .deterministic = options_.deterministic, .parked = parked_.get()};
+  model::Activations saved{.recompute = options_.recompute,
+                           .deterministic = options_.deterministic,
+                           .parked = parked_.get(),
+                           .arena = arena_.get()};
   const std::vector<double> logprobs = llama_->forward(pack, &saved, &work.times);
   const std::vector<double> pulls = coefficients(prepared, logprobs, by_query, {});
   const model::ActivePart active = model::drop_idle_responses(prepared.inputs, pack, pulls, saved);

@@ -73,6 +73,7 @@ class Pass {
   const distributed::World* world_;
   PassOptions options_;
   std::unique_ptr<model::ParkedInputs> parked_;  // where layers' inputs wait on the host
+  std::unique_ptr<model::Arena> arena_;          // on the CPU: for what a forward pass keeps
 };
 
 }  // namespace rrhf::train

@@ -5,15 +5,14 @@
 
 #include <cmath>
 #include <random>
-#include <set>
 
 #include "rrhf/model/attention.h"
 #include "rrhf/model/cpu_kernels.h"
-#include "rrhf/model/few_shapes.h"
 #include "rrhf/model/idle_responses.h"
 #include "rrhf/model/ops.h"
 #include "rrhf/model/plain_attention.h"
 #include "rrhf/model/plain_ops.h"
+#include "rrhf/model/products.h"
 #include "tests/model/random_pack.h"
 
 namespace rrhf::model {
@@ -79,19 +78,6 @@ TEST_P(FastPaths, SwigluOfHugeInputsIsFinite) {
   EXPECT_TRUE(at::isfinite(y).all().item<bool>());
   EXPECT_EQ(y[0][1].item<double>(), 1000.0);
   EXPECT_NEAR(y[0][0].item<double>(), 0.0, 1e-30);
-}
-
-LlamaConfig heads_config(std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim) {
-  LlamaConfig config;
-  config.hidden_size = 24;
-  config.intermediate_size = 40;
-  config.num_hidden_layers = 2;
-  config.vocab_size = 37;
-  config.num_attention_heads = heads;
-  config.num_key_value_heads = kv_heads;
-  config.head_dim = head_dim;
-  config.initializer_range = 0.3;
-  return config;
 }
 
 TEST_P(FastPaths, Attention) {
@@ -170,19 +156,27 @@ TEST_P(NarrowPaths, Products) {
 INSTANTIATE_TEST_SUITE_P(Dtypes, NarrowPaths, testing::Values(at::kBFloat16, at::kHalf),
                          [](const auto& info) { return std::string(at::toString(info.param)); });
 
-// The library keeps what it compiled for every shape.
-TEST(FewShapes, FillRowsUpToFewNumbers) {
-  std::set<std::int64_t> numbers;
-  for (std::int64_t rows = 1; rows <= few_shapes::most_rows; ++rows) {
-    const std::int64_t filled = few_shapes::filled(rows);
-    EXPECT_GE(filled, rows);
-    EXPECT_LE(filled, rows < 128 ? 2 * rows : rows + 127);
-    EXPECT_LE(few_shapes::whole_within(rows), rows);
-    EXPECT_EQ(few_shapes::filled(few_shapes::whole_within(rows)), few_shapes::whole_within(rows));
-    numbers.insert(filled);
+// Products that go to oneDNN on some CPUs, at sizes that fill none of its blocks, into rows that stand apart.
+TEST(OneDnn, TakesProductsInFloat32) {
+  if (!onednn::is_available()) GTEST_SKIP() << "needs AVX-512, and a LibTorch that exports its products";
+  at::manual_seed(7);
+  for (const auto& [t, i, o] : {std::tuple{1, 24, 40}, {37, 1, 65}, {131, 770, 513}, {1000, 768, 31}}) {
+    const at::Tensor x = at::randn({t, i}), weight = at::randn({o, i}), before = at::randn({o, i});
+    const at::Tensor wide = x.to(at::kDouble), exact = at::mm(wide, weight.to(at::kDouble).t());
+    const auto error = [](const at::Tensor& got, const at::Tensor& want) {
+      return (got.to(at::kDouble) - want).abs().max().item<double>() / want.abs().max().item<double>();
+    };
+    const at::Tensor room = at::full({t, o + 3}, 7.0F), y = room.narrow(1, 0, o);
+    onednn::product(x, weight.t(), y, 0);
+    EXPECT_LE(error(y, exact), 1e-6);
+    EXPECT_TRUE(room.narrow(1, o, 3).eq(7).all().item<bool>());
+    at::Tensor sum = before.clone();
+    onednn::product(y.t(), x, sum, 1);
+    EXPECT_LE(error(sum, before + at::mm(y.to(at::kDouble).t(), wide)), 1e-6);
   }
-  EXPECT_EQ(numbers, (std::set<std::int64_t>{1, 2, 4, 8, 16, 32, 64, 128, 256, 384, 512, 640, 768, 896, 1024}));
 }
+
+TEST(OneDnn, IsPreferredOnlyWhereItIsAvailable) { EXPECT_TRUE(!prefers_onednn() || onednn::is_available()); }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, FastPaths, testing::Values(at::kFloat, at::kDouble),
                          [](const auto& info) { return std::string(at::toString(info.param)); });
@@ -278,7 +272,8 @@ BothGradients gradients_of(const RandomPack& random, const std::vector<double>& 
 TEST(IdleResponses, LeaveTheGradientAsItIs) {
   const RandomPack random({{5, 4, 9, 1}, {3, 2, 6}, {8, 30, 2}});
   for (const HeadBudget budget :
-       {HeadBudget{}, HeadBudget{.chunk_bytes = 5 * 37 * 8, .kept_bytes = 0}, HeadBudget{.chunk_bytes = 5 * 37 * 8}}) {
+       {HeadBudget{}, HeadBudget{.chunk_bytes = 5 * 37 * 8, .kept_bytes = 0}, HeadBudget{.chunk_bytes = 5 * 37 * 8},
+        HeadBudget{.chunk_bytes = 5 * 37 * 8, .kept_bytes = 23 * 37 * 8}}) {
     for (const std::vector<double>& coefficients :
          {std::vector<double>{0.5, 0, -1, 0, 0, 0, 2}, {0, 1, 0, 1, 1, 1, 0}, {0, 0, 0, 0, 0, 0, -3}}) {
       const auto [dense, active] = gradients_of(random, coefficients, budget);

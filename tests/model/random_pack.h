@@ -1,4 +1,4 @@
-// Queries by their lengths, for packs of any shape.
+// Queries by their lengths, for packs of any shape, and a small model with heads of any shape.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "rrhf/model/llama_config.h"
 #include "rrhf/model/pack.h"
 
 namespace rrhf::model {
@@ -16,7 +17,10 @@ struct RandomPack {
   std::vector<std::vector<std::int32_t>> texts;
   std::vector<PackInput> inputs;
 
-  explicit RandomPack(std::initializer_list<std::vector<std::size_t>> queries, std::uint32_t vocabulary = 37) {
+  explicit RandomPack(std::initializer_list<std::vector<std::size_t>> queries, std::uint32_t vocabulary = 37)
+      : RandomPack(std::vector(queries), vocabulary) {}
+
+  explicit RandomPack(const std::vector<std::vector<std::size_t>>& queries, std::uint32_t vocabulary = 37) {
     std::uint32_t state = 1;
     for (const auto& lengths : queries) {
       for (const std::size_t length : lengths) {
@@ -34,5 +38,19 @@ struct RandomPack {
     }
   }
 };
+
+/// Two layers over the vocabulary of RandomPack.
+inline LlamaConfig heads_config(std::int64_t heads, std::int64_t kv_heads, std::int64_t head_dim) {
+  LlamaConfig config;
+  config.hidden_size = 24;
+  config.intermediate_size = 40;
+  config.num_hidden_layers = 2;
+  config.vocab_size = 37;
+  config.num_attention_heads = heads;
+  config.num_key_value_heads = kv_heads;
+  config.head_dim = head_dim;
+  config.initializer_range = 0.3;
+  return config;
+}
 
 }  // namespace rrhf::model
