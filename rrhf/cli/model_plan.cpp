@@ -87,7 +87,7 @@ void print_memory(const train::MemoryPlan& plan, std::optional<std::int64_t> pro
   print_line("activations", plan.activations, plan.evaluating ? "of an evaluation, which takes more than a step" : "");
   print_line("logits", plan.logits);
   if (plan.host > 0) print_line("host", plan.host, "in the machine's own memory, not in the sum");
-  if (plan.kernels > 0) print_line("kernels", plan.kernels, "compiled by the library for products of these shapes");
+  if (plan.kernels > 0) print_line("kernels", plan.kernels, "of the library's matrix products");
   print_line("heap", plan.heap, "between the blocks of activations and logits");
   if (program) print_line("program", *program, "libraries, data");
   print_line("sum", plan.total() + program.value_or(0), program ? "" : "without the CUDA context and its libraries");

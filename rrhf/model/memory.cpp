@@ -138,10 +138,13 @@ PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, P
           .logits = head};
 }
 
-std::int64_t kernel_memory(c10::ScalarType dtype) {
+std::int64_t kernel_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const HeadBudget& budget) {
   constexpr std::int64_t bytes_a_shape = 700'000;  // docs/performance.md, "Memory"
-  const bool compiled = accumulation_type(dtype) != dtype || (dtype == c10::ScalarType::Float && prefers_onednn());
-  return compiled ? kernels_kept * bytes_a_shape : 0;
+  const c10::ScalarType wide = accumulation_type(dtype);
+  if (wide == dtype) return dtype == c10::ScalarType::Float && prefers_onednn() ? kernels_kept * bytes_a_shape : 0;
+  const auto bytes = [](c10::ScalarType type) { return static_cast<std::int64_t>(c10::elementSize(type)); };
+  const std::int64_t chunk = head_chunk(config, pack.label_rows, bytes(wide), budget) * config.vocab_size;
+  return kernels_kept * bytes_a_shape + 2 * chunk * bytes(dtype);
 }
 
 }  // namespace rrhf::model

@@ -52,7 +52,9 @@ std::int64_t kept_memory(const LlamaConfig& config, c10::ScalarType dtype, PackS
 PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
                              const HeadBudget& budget = {});
 
-/// Bytes of the kernels that oneDNN compiles for products of `dtype` on the CPU and keeps (products.h).
-std::int64_t kernel_memory(c10::ScalarType dtype);
+/// Bytes of the kernels that oneDNN compiles for products of `dtype` on the CPU and keeps (products.h), and of the
+/// copies that it makes of narrow logits, which it reads by columns.
+std::int64_t kernel_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,
+                           const HeadBudget& budget = {});
 
 }  // namespace rrhf::model

@@ -23,9 +23,9 @@ namespace rrhf::train {
 namespace {
 
 constexpr std::int64_t pack_granularity = 256;
-// The share of activations and logits that glibc's heap was seen to hold on top: 0.13 to 0.20 (docs/performance.md,
-// "Memory"); with every block mapped by itself there is none.
-constexpr double heap_share = 0.15;
+// The share of activations and logits that an allocator holds on top: glibc's heap beside an arena
+// (docs/performance.md, "Memory"), LibTorch's on a GPU.
+constexpr double heap_share(bool cpu) { return cpu ? 0.05 : 0.15; }
 
 // Units whose gradients are on a GPU at once when the rest is on the host (host_gradients.h); with a tied head one
 // more, which stays open.
@@ -212,9 +212,9 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
           .evaluating = evaluating,
           .activations = pass.activations,
           .logits = pass.logits,
-          .kernels = sharing.cpu ? model::kernel_memory(narrow) : 0,
+          .kernels = sharing.cpu ? model::kernel_memory(model, narrow, shape.largest_pack, form.head) : 0,
           .host = host,
-          .heap = static_cast<std::int64_t>(heap_share * static_cast<double>(pass.total()))};
+          .heap = static_cast<std::int64_t>(heap_share(sharing.cpu) * static_cast<double>(pass.total()))};
 }
 
 std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, const config::RunConfig& config,

@@ -113,10 +113,13 @@ TEST(TrainingMemory, OfBfloat16HasItsLogitsInFloat32) {
             50 * 4096 * 4 + 50 * 4096 * 2 + 4096 * 24 * 2 + 3 * 50 * 24 * 2);
 }
 
-TEST(KernelMemory, IsOfTheKernelsThatAreKept) {
-  EXPECT_EQ(kernel_memory(at::kDouble), 0);
-  EXPECT_GT(kernel_memory(at::kBFloat16), 0);
-  EXPECT_EQ(kernel_memory(at::kFloat), prefers_onednn() ? kernel_memory(at::kBFloat16) : 0);
+TEST(KernelMemory, IsOfTheKernelsThatAreKeptAndTheirCopies) {
+  const LlamaConfig config = config_of(4096);
+  EXPECT_EQ(kernel_memory(config, at::kDouble, {100, 50}), 0);
+  const std::int64_t kernels = kernel_memory(config, at::kBFloat16, {100, 0});
+  EXPECT_GT(kernels, 0);
+  EXPECT_EQ(kernel_memory(config, at::kBFloat16, {100, 50}), kernels + 2 * 50 * 4096 * 2);
+  EXPECT_EQ(kernel_memory(config, at::kFloat, {100, 50}), prefers_onednn() ? kernels : 0);
 }
 
 // The allocator of all tensors while it lives, which counts.
