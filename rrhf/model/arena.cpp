@@ -23,7 +23,7 @@ at::Tensor Arena::take(c10::IntArrayRef sizes, const at::TensorOptions& options,
   auto bytes = static_cast<std::int64_t>(c10::elementSize(dtype));
   for (const std::int64_t size : sizes) bytes *= size;
   const std::int64_t aligned = (bytes + alignment - 1) / alignment * alignment;
-  if (front_ + aligned + back_ > size_of(room_)) return at::empty(sizes, options);
+  if (bytes == 0 || front_ + aligned + back_ > size_of(room_)) return at::empty(sizes, options);
   std::int64_t& used = end == End::front ? front_ : back_;
   const std::int64_t begin = end == End::front ? front_ : size_of(room_) - back_ - aligned;
   used += aligned;

@@ -19,7 +19,6 @@ class KeptRows {
 
   void add(Segment rows) {
     if (rows.size == 0) return;
-    count_ += rows.size;
     if (!runs_.empty() && runs_.back().end() == rows.begin) {
       runs_.back().size += rows.size;
     } else {
@@ -93,7 +92,6 @@ class KeptRows {
 
   at::Device device_;
   std::vector<Segment> runs_;
-  std::int64_t count_ = 0;
   at::Tensor index_;  // of the rows, on the device: where tensors are not moved in place
 };
 
@@ -172,6 +170,7 @@ ActivePart drop_idle_responses(std::span<const PackInput> inputs, const Pack& pa
        {&saved.last_RD, &saved.last_inverse_rms_R1, &saved.head.log_normalizer_R1, &saved.head.probabilities_KV}) {
     label_rows.keep_in(*tensor);
   }
+  if (!pack.tokens_T.is_cpu()) saved.head.passing_KV.reset();  // the rows that stay are elsewhere
   return part;
 }
 

@@ -22,11 +22,15 @@ struct Chunk {
   Segment labels;
 };
 
+std::int64_t rows_at_once(std::int64_t row_bytes, const HeadBudget& budget) {
+  return std::max<std::int64_t>(1, budget.chunk_bytes / row_bytes);
+}
+
 // The first `kept` rows and the others are cut by themselves: a chunk is kept or not.
 std::vector<Chunk> chunks_of(const Pack& pack, const at::Tensor& head_VD, std::int64_t kept, std::int64_t element_bytes,
                              const HeadBudget& budget) {
   const std::int64_t row_count = pack.rows_R.size(0);
-  const std::int64_t most = std::max<std::int64_t>(1, budget.chunk_bytes / (head_VD.size(0) * element_bytes));
+  const std::int64_t most = rows_at_once(head_VD.size(0) * element_bytes, budget);
   std::vector<Chunk> chunks;
   for (std::int64_t begin = 0, end = 0; begin < row_count; begin = end) {
     end = std::min(begin < kept ? kept : row_count, begin + most);
@@ -56,15 +60,20 @@ at::Tensor flat(const at::Tensor& logits_CV) {
 
 at::Tensor empty_logits(std::int64_t rows, const at::Tensor& head_VD, at::ScalarType dtype, Room room = {}) {
   const std::int64_t v = head_VD.size(0);
-  return room.empty({rows, logits_stride(v)}, head_VD.options().dtype(dtype)).narrow(1, 0, v);
+  const bool dense = head_VD.is_cpu() && dtype == at::kFloat && prefers_onednn();
+  return room.empty({rows, dense ? v : most_logits_stride(v)}, head_VD.options().dtype(dtype)).narrow(1, 0, v);
 }
 
 // Where the chunks' logits are made: among those kept, or one chunk after the other in the same place. That place is
 // among the kept ones as well, which come last in the forward pass and first in the backward pass.
 class ChunkRooms {
  public:
-  ChunkRooms(const at::Tensor& head_VD, at::ScalarType dtype, at::Tensor kept_KV)
-      : head_VD_(head_VD), dtype_(dtype), kept_KV_(std::move(kept_KV)) {}
+  ChunkRooms(const at::Tensor& head_VD, at::ScalarType dtype, const HeadSaved* saved)
+      : head_VD_(head_VD), dtype_(dtype) {
+    if (saved == nullptr) return;
+    kept_KV_ = saved->probabilities_KV;
+    passing_CV_ = saved->passing_KV;
+  }
 
   std::int64_t kept() const { return kept_KV_.defined() ? kept_KV_.size(0) : 0; }
   bool keeps(const Chunk& chunk) const { return chunk.rows.begin < kept(); }
@@ -72,8 +81,9 @@ class ChunkRooms {
   at::Tensor of(const Chunk& chunk) {
     if (keeps(chunk)) return rows_of(kept_KV_, chunk.rows);
     const Segment first{0, chunk.rows.size};
-    if (kept() >= first.size) return rows_of(kept_KV_, first);
-    if (!passing_CV_.defined()) passing_CV_ = empty_logits(first.size, head_VD_, dtype_);  // none later is larger
+    if (!passing_CV_.defined() || passing_CV_.size(0) < first.size) {
+      passing_CV_ = empty_logits(first.size, head_VD_, dtype_);  // none later is larger
+    }
     return rows_of(passing_CV_, first);
   }
 
@@ -226,12 +236,14 @@ void head_backward(const at::Tensor& dlogits_CV, const at::Tensor& hidden_CD, co
 
 }  // namespace
 
-std::int64_t logits_stride(std::int64_t vocabulary) {
-  return prefers_onednn() ? vocabulary : (vocabulary + row_alignment - 1) / row_alignment * row_alignment;
+std::int64_t most_logits_stride(std::int64_t vocabulary) {
+  return (vocabulary + row_alignment - 1) / row_alignment * row_alignment;
 }
 
 std::int64_t kept_rows(std::int64_t rows, std::int64_t row_bytes, const HeadBudget& budget) {
-  return std::min(rows, budget.kept_bytes / row_bytes);
+  const std::int64_t most = budget.kept_bytes / row_bytes, chunk = rows_at_once(row_bytes, budget);
+  if (rows <= most) return rows;
+  return most < chunk ? most : most / chunk * chunk;
 }
 
 std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Pack& pack,
@@ -243,10 +255,12 @@ std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor
   const std::int64_t kept = saved == nullptr ? 0 : kept_rows(row_count, vocabulary * element_bytes, budget);
   at::Tensor logprobs_N = at::empty({pack.label_count()}, hidden_RD.options().dtype(wide));
   at::Tensor normalizer_R1 = at::empty({row_count, 1}, hidden_RD.options().dtype(wide));
-  if (kept > 0) saved->probabilities_KV = empty_logits(kept, head_VD, wide, room);
-  ChunkRooms rooms(head_VD, wide, kept > 0 ? saved->probabilities_KV : at::Tensor());
+  if (saved != nullptr) {
+    saved->probabilities_KV = saved->passing_KV = kept > 0 ? empty_logits(kept, head_VD, wide, room) : at::Tensor();
+  }
+  ChunkRooms rooms(head_VD, wide, saved);
   std::vector<Chunk> chunks = chunks_of(pack, head_VD, kept, element_bytes, budget);
-  std::ranges::stable_partition(chunks, [&](const Chunk& chunk) { return !rooms.keeps(chunk); });
+  std::ranges::rotate(chunks, std::ranges::find_if_not(chunks, [&](const Chunk& chunk) { return rooms.keeps(chunk); }));
   for (const Chunk& chunk : chunks) {
     at::Tensor logits_CV = rooms.of(chunk);
     chunk_logits(hidden_RD, head_VD, chunk, logits_CV);
@@ -271,7 +285,7 @@ at::Tensor label_logprobs_backward(std::span<const double> coefficients, const a
   const at::ScalarType wide = normalizer_R1.scalar_type();
   const Pull pull = pull_of(coefficients, pack, normalizer_R1.options());
   at::Tensor gradient_RD = at::empty_like(hidden_RD);
-  ChunkRooms rooms(head_VD, wide, saved.probabilities_KV);
+  ChunkRooms rooms(head_VD, wide, &saved);
   const auto element_bytes = static_cast<std::int64_t>(at::elementSize(wide));
   for (const Chunk& chunk : chunks_of(pack, head_VD, rooms.kept(), element_bytes, budget)) {
     const bool kept = rooms.keeps(chunk);

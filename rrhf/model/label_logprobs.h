@@ -29,6 +29,7 @@ constexpr HeadBudget head_budget(bool cpu) {
 struct HeadSaved {
   at::Tensor log_normalizer_R1;  ///< log-sum-exp of each row's logits, in the accumulation dtype
   at::Tensor probabilities_KV;   ///< of the first K rows, which may stand apart; undefined where none is kept
+  at::Tensor passing_KV;         ///< their room, through which the other rows pass before and after them
 };
 
 /// The summed log-prob of each response of the pack, in double on the CPU. `hidden_RD`: normed states of the label
@@ -36,10 +37,10 @@ struct HeadSaved {
 std::vector<double> label_logprobs(const at::Tensor& hidden_RD, const at::Tensor& head_VD, const Pack& pack,
                                    const HeadBudget& budget, HeadSaved* saved, Room room = {});
 
-/// Elements from one row of logits to the next.
-std::int64_t logits_stride(std::int64_t vocabulary);
+/// The most elements from one row of logits to the next.
+std::int64_t most_logits_stride(std::int64_t vocabulary);
 
-/// How many of `rows` rows have their probabilities kept, each of `row_bytes`.
+/// How many of `rows` rows have their probabilities kept, each of `row_bytes`: all, or whole chunks.
 std::int64_t kept_rows(std::int64_t rows, std::int64_t row_bytes, const HeadBudget& budget);
 
 /// The gradient with respect to hidden_RD of sum over responses of coefficient * summed log-prob;

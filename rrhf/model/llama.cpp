@@ -41,6 +41,7 @@ const Weights& Llama::need(std::size_t unit, std::optional<std::size_t> next, Pa
 at::Tensor Llama::hidden_states(LayerContext context, Activations* saved) const {
   if (saved != nullptr) {
     saved->layers.resize(units_.layers());
+    saved->taken.resize(units_.layers());
     context.kept = context.output = Room(saved->arena);
     context.work = Room(saved->arena, Arena::End::back);
     context.keep_gate_up = saved->recompute != Recompute::mlp;
@@ -58,23 +59,23 @@ at::Tensor Llama::hidden_states(LayerContext context, Activations* saved) const 
     } else if (again) {
       kept->input_TD = x_TD;
     }
-    if (i + 1 == units_.layers()) context.output = context.work;  // no layer keeps it as its input
+    if (saved != nullptr && saved->arena != nullptr) saved->arena->clear_back();  // of the layer before
+    if (i + 1 == units_.layers()) context.output = context.work;                  // no layer keeps it as its input
     x_TD = layer_forward(std::move(x_TD), weights.layers[i], context, again ? nullptr : kept);
-    if (kept != nullptr && saved->arena != nullptr) {
-      saved->taken.push_back(saved->arena->used());
-      saved->arena->clear_back();  // what was last taken is written over after it was read
-    }
+    if (kept != nullptr && saved->arena != nullptr) saved->taken[i] = saved->arena->used();
   }
   return x_TD;
 }
 
 std::vector<double> Llama::forward(const Pack& pack, Activations* saved, PartTimes* times) const {
   RotaryTable rotary = rotary_table(pack, config_, dtype());
-  if (saved != nullptr && saved->arena != nullptr) {
-    saved->arena->begin(kept_memory(config_, dtype(), {pack.token_count(), pack.rows_R.size(0)},
-                                    {.recompute = saved->recompute, .head = budget_}));
+  Arena* arena = saved == nullptr ? nullptr : saved->arena;
+  if (arena != nullptr) {
+    arena->begin(arena_memory(config_, dtype(), {pack.token_count(), pack.rows_R.size(0)},
+                              {.recompute = saved->recompute, .head = budget_}));
   }
   at::Tensor last_RD = hidden_states({pack, rotary, config_, times}, saved).index_select(0, pack.rows_R);
+  if (arena != nullptr) arena->clear_back();  // of the last layer, its output too
   const Weights& weights = need(units_.head(), std::nullopt, times);
   RmsNormed normed = rms_norm(last_RD, weights.final_norm_D, config_.rms_norm_eps);
   if (saved != nullptr) {
@@ -82,9 +83,8 @@ std::vector<double> Llama::forward(const Pack& pack, Activations* saved, PartTim
     saved->last_RD = std::move(last_RD);
     saved->last_inverse_rms_R1 = normed.inverse_rms_T1;
   }
-  std::vector<double> logprobs =
-      saved == nullptr ? label_logprobs(normed.y_TD, weights.head(), pack, budget_, nullptr)
-                       : label_logprobs(normed.y_TD, weights.head(), pack, budget_, &saved->head, Room(saved->arena));
+  std::vector<double> logprobs = label_logprobs(normed.y_TD, weights.head(), pack, budget_,
+                                                saved == nullptr ? nullptr : &saved->head, Room(arena));
   end_of(Part::head, times);
   return logprobs;
 }

@@ -64,7 +64,7 @@ std::int64_t head_chunk(const LlamaConfig& config, std::int64_t rows, std::int64
 
 // Probabilities, in rows of their own length.
 std::int64_t kept_by_head(const LlamaConfig& config, std::int64_t rows, std::int64_t wide, const HeadBudget& budget) {
-  return kept_rows(rows, config.vocab_size * wide, budget) * logits_stride(config.vocab_size) * wide;
+  return kept_rows(rows, config.vocab_size * wide, budget) * most_logits_stride(config.vocab_size) * wide;
 }
 
 // Beside those.
@@ -76,7 +76,7 @@ std::int64_t head_work(const LlamaConfig& config, std::int64_t rows, std::int64_
   // A chunk of logits, narrowed, and the head's product.
   const std::int64_t narrow = element == wide ? 0 : (chunk + config.hidden_size) * config.vocab_size * element;
   // The rows that are not kept pass through the room of those that are, if they fit.
-  return states + narrow + (kept < passing ? passing * config.vocab_size * wide : 0);
+  return states + narrow + (kept < passing ? passing * most_logits_stride(config.vocab_size) * wide : 0);
 }
 
 }  // namespace
@@ -95,7 +95,7 @@ PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, Pac
   std::int64_t layers = 0;
   if (form.in_arena) {  // which has room for either's matrices
     const std::int64_t room =
-        kept_memory(config, dtype, pack, form) - kept_head - pack.tokens * config.num_hidden_layers * layer.waiting;
+        arena_memory(config, dtype, pack, form) - kept_head - pack.tokens * config.num_hidden_layers * layer.waiting;
     // Beside it the gradient that goes out; of narrow matrices those that ATen makes.
     const std::int64_t made = element == wide ? widths.d : 2 * widths.d + widths.f;
     const std::int64_t beside = pack.tokens * made * element + product;
@@ -107,16 +107,16 @@ PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, Pac
   return {.activations = kept + layers, .logits = kept_head + head};
 }
 
-std::int64_t kept_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form) {
+std::int64_t arena_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form) {
   const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   const auto wide = static_cast<std::int64_t>(c10::elementSize(accumulation_type(dtype)));
   const Widths widths(config);
   const Kept layer(widths, element, wide, form.recompute);
   const std::int64_t head = kept_by_head(config, pack.label_rows, wide, form.head);
   const std::int64_t work = pack.tokens * (layer_work_in_arena(widths, form.recompute) * element + layer.again);
-  constexpr std::int64_t tensors = 8;  // of LayerSaved, and as many of its backward pass
-  return config.num_hidden_layers * (pack.tokens * layer.waiting + tensors * Arena::alignment) +
-         std::max(head, work + tensors * Arena::alignment);
+  // A gap behind each tensor: LayerSaved, and no more than three times as many in a layer's backward pass.
+  constexpr std::int64_t gaps = 8 * Arena::alignment;
+  return config.num_hidden_layers * (pack.tokens * layer.waiting + gaps) + std::max(head, work + 3 * gaps);
 }
 
 PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,

@@ -44,9 +44,9 @@ constexpr PassForm pass_form(Recompute recompute, bool cpu) {
 /// For weights and activations in `dtype`.
 PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form = {});
 
-/// Of that, what an Arena needs room for: what a forward pass leaves for its backward pass, and the larger of the
-/// head's probabilities and a layer's backward pass.
-std::int64_t kept_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form);
+/// Of that, what lies in an Arena: what a forward pass leaves for its backward pass, and the larger of the head's
+/// probabilities and a layer's backward pass.
+std::int64_t arena_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form);
 
 /// The same where nothing is kept for a backward pass: the larger of a layer and the head.
 PassMemory evaluation_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack,

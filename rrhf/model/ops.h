@@ -2,7 +2,7 @@
 //
 // Nothing here builds an autograd graph: the decoder's structure is fixed, and a backward pass by hand writes gradients
 // in place and keeps only what it needs. Sums and squares of bfloat16 inputs are taken in float32.
-// A room given is where what is returned lies; a GPU has none.
+// A room given is where products and the loops of our own put what is returned.
 // float32 and float64 on the CPU go through loops of our own (cpu_kernels.h), all but float64 on a GPU through kernels
 // of our own (cuda_ops.h), all else through ATen (plain_ops.h).
 #pragma once
@@ -31,7 +31,7 @@ at::Tensor project_backward(const at::Tensor& dy_TO, const at::Tensor& weight_OI
 /// `weight_gradient_OI` += dy^T x, in its own dtype.
 void add_weight_gradient(const at::Tensor& dy_TO, const at::Tensor& x_TI, at::Tensor& weight_gradient_OI);
 
-/// RMSNorm (Zhang and Sennrich 2019), y and the other in a room each: y = weight * x / sqrt(mean(x^2) + eps).
+/// RMSNorm (Zhang and Sennrich 2019): y = weight * x / sqrt(mean(x^2) + eps).
 struct RmsNormed {
   at::Tensor y_TD;
   at::Tensor inverse_rms_T1;  ///< in the accumulation dtype; what the backward pass needs besides x

@@ -1,7 +1,9 @@
 #include "rrhf/model/products.h"
 
 #include <ATen/ATen.h>
+#ifdef __x86_64__
 #include <cpuid.h>
+#endif
 
 #include <array>
 #include <cstdlib>
@@ -23,6 +25,7 @@ namespace {
 // Below so many multiplications the compiling of a kernel for the shape, some 0.7 ms, is not won back.
 constexpr std::int64_t least_worth_compiling = std::int64_t{1} << 26;
 
+#ifdef __x86_64__
 struct Registers {
   unsigned a = 0, b = 0, c = 0, d = 0;
 };
@@ -44,6 +47,9 @@ bool is_zen5_or_later() {
   const unsigned family = base == 0xf ? base + ((signature >> 20) & 0xff) : base;
   return std::string_view(name.data(), name.size()) == "AuthenticAMD" && family >= 0x1a;
 }
+#else
+bool is_zen5_or_later() { return false; }
+#endif
 
 bool goes_to_onednn(const at::Tensor& a_TI, const at::Tensor& b_IO) {
   return prefers_onednn() && a_TI.is_cpu() && a_TI.scalar_type() == at::kFloat &&
@@ -55,7 +61,7 @@ bool goes_to_onednn(const at::Tensor& a_TI, const at::Tensor& b_IO) {
 namespace onednn {
 
 bool is_available() {
-#ifdef RRHF_ONEDNN
+#if defined(RRHF_ONEDNN) && defined(__x86_64__)
   static const bool has_instructions = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   return has_instructions;

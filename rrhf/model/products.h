@@ -18,7 +18,7 @@ void add_product(const at::Tensor& a_TI, const at::Tensor& b_IO, const at::Tenso
 bool prefers_onednn();
 
 /// oneDNN compiles kernels for each shape of a product, most of a megabyte, and keeps a thousand of them; LibTorch
-/// keeps as many again. A pass uses a dozen shapes and the next pass others, so that few need be kept. To be called
+/// keeps as many again. A layer uses a dozen shapes and the next pass others, so that few need be kept. To be called
 /// before the first product; where the environment says how many (LRU_CACHE_CAPACITY, ONEDNN_PRIMITIVE_CACHE_CAPACITY),
 /// that holds.
 inline constexpr int kernels_kept = 16;

@@ -23,9 +23,9 @@ namespace rrhf::train {
 namespace {
 
 constexpr std::int64_t pack_granularity = 256;
-// The share of activations and logits that an allocator holds on top: glibc's heap beside an arena
-// (docs/performance.md, "Memory"), LibTorch's on a GPU.
-constexpr double heap_share(bool cpu) { return cpu ? 0.05 : 0.15; }
+// The share of activations and logits that an allocator holds on top of them, and beside an arena (docs/performance.md,
+// "Memory").
+constexpr double heap_share(bool in_arena) { return in_arena ? 0.05 : 0.15; }
 
 // Units whose gradients are on a GPU at once when the rest is on the host (host_gradients.h); with a tied head one
 // more, which stays open.
@@ -205,6 +205,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
     host += model.num_hidden_layers * input;
     pass.activations -= std::max<std::int64_t>(0, model.num_hidden_layers - inputs_on_their_way) * input;
   }
+  const double heap = heap_share(sharing.cpu && !evaluating) * static_cast<double>(pass.total());
   return {.weights = share * bytes_of(narrow),
           .gradients = gradients,
           .optimizer = optimizer,
@@ -214,7 +215,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
           .logits = pass.logits,
           .kernels = sharing.cpu ? model::kernel_memory(model, narrow, shape.largest_pack, form.head) : 0,
           .host = host,
-          .heap = static_cast<std::int64_t>(heap_share(sharing.cpu) * static_cast<double>(pass.total()))};
+          .heap = static_cast<std::int64_t>(heap)};
 }
 
 std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, const config::RunConfig& config,

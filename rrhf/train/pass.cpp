@@ -43,7 +43,7 @@ std::optional<std::vector<Totals>> Pass::evaluate(const EncodedSet& set, const Q
                                                   const std::function<void(double)>& progress) const {
   std::vector<std::int64_t> all(static_cast<std::size_t>(set.size()));
   std::iota(all.begin(), all.end(), 0);
-  if (arena_) arena_->release();
+  if (arena_) arena_->release();  // an evaluation keeps nothing, and has a peak of its own
   StepPasses passes(set, std::move(all), place(), IdlePasses::last);
   const std::size_t count = passes.layout().passes;
   std::vector<Totals> by_query(passes.layout().queries.size());

@@ -3,8 +3,11 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "rrhf/model/idle_responses.h"
 #include "rrhf/model/llama.h"
+#include "rrhf/model/ops.h"
 #include "tests/model/random_pack.h"
 
 namespace rrhf::model {
@@ -69,40 +72,48 @@ TEST(Arena, AReleasedOneHasNoRoomAndWhatWasTakenLives) {
 }
 
 // The gradients of packs, some larger and some smaller than the one before, one after the other, with the idle
-// responses left out.
-std::vector<at::Tensor> gradients_through(Arena* arena, Recompute recompute, HeadBudget budget) {
-  const LlamaConfig config = heads_config(4, 2, 6);
-  const auto options = at::TensorOptions().dtype(at::kDouble);
-  Weights weights = empty_weights(config, options);
+// responses left out. Between them the arena gives its memory back once, as for an evaluation.
+std::vector<at::Tensor> gradients_through(Arena* arena, at::ScalarType dtype, bool tied, Recompute recompute,
+                                          HeadBudget budget) {
+  LlamaConfig config = heads_config(4, 2, 6);
+  config.tie_word_embeddings = tied;
+  Weights weights = empty_weights(config, dtype);
   initialize(weights, config, 3);
   const Llama llama(config, std::move(weights), budget);
-  Gradients gradients(zero_weights(config, options));
+  Gradients gradients(zero_weights(config, accumulation_type(dtype)));
+  Activations saved{.recompute = recompute, .arena = arena};
   const std::vector<std::vector<std::vector<std::size_t>>> packs{
       {{3, 2, 6}}, {{5, 4, 9, 1}, {8, 30, 2}}, {{4, 3, 3}}, {{40, 20, 30}}};
   for (const auto& lengths : packs) {
     const RandomPack random(lengths);
     const Pack pack = make_pack(random.inputs, at::kCPU);
-    Activations saved{.recompute = recompute, .arena = arena};
     llama.forward(pack, &saved);
     std::vector<double> coefficients(static_cast<std::size_t>(pack.responses), 0.5);
     coefficients.front() = 0;
     const ActivePart part = drop_idle_responses(random.inputs, pack, coefficients, saved);
     llama.backward(part.pack, part.coefficients, saved, gradients);
+    if (arena != nullptr && lengths.size() == 2) arena->release();
   }
   return gradients.weights().tensors();
 }
 
-TEST(Arena, ChangesNoGradient) {
-  for (const Recompute recompute : {Recompute::none, Recompute::mlp, Recompute::layer}) {
-    for (const std::int64_t kept : {0, 7, 1000}) {  // rows of probabilities
-      const HeadBudget budget{.chunk_bytes = 5 * 37 * 8, .kept_bytes = kept * 37 * 8};
-      Arena arena;
-      const auto plain = gradients_through(nullptr, recompute, budget);
-      const auto own = gradients_through(&arena, recompute, budget);
-      for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_TRUE(plain[i].equal(own[i])) << i << ", " << kept;
-    }
+class ArenaGradients : public testing::TestWithParam<std::tuple<at::ScalarType, bool, Recompute>> {};
+
+TEST_P(ArenaGradients, AreThoseWithoutIt) {
+  const auto [dtype, tied, recompute] = GetParam();
+  const auto row = static_cast<std::int64_t>(37 * at::elementSize(accumulation_type(dtype)));
+  for (const std::int64_t kept : {0, 3, 12, 1000}) {  // rows of probabilities
+    const HeadBudget budget{.chunk_bytes = 5 * row, .kept_bytes = kept * row};
+    Arena arena;
+    const auto plain = gradients_through(nullptr, dtype, tied, recompute, budget);
+    const auto own = gradients_through(&arena, dtype, tied, recompute, budget);
+    for (std::size_t i = 0; i < plain.size(); ++i) EXPECT_TRUE(plain[i].equal(own[i])) << i << ", " << kept;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Kinds, ArenaGradients,
+                         testing::Combine(testing::Values(at::kFloat, at::kDouble, at::kBFloat16), testing::Bool(),
+                                          testing::Values(Recompute::none, Recompute::mlp, Recompute::layer)));
 
 TEST(Arena, HasRoomForAllThatAForwardPassKeeps) {
   const LlamaConfig config = heads_config(4, 2, 6);

@@ -171,7 +171,8 @@ TEST_P(Gpu, WholeModelAgainstFloat64OnTheCpu) {
     const auto wide = at::TensorOptions().dtype(at::kDouble);
     const Outcome expected = outcome_of(converted(wide), config, some.inputs, wide, Recompute::none, {});
     for (const Recompute recompute : {Recompute::none, Recompute::mlp, Recompute::layer}) {
-      for (const HeadBudget budget : {HeadBudget{}, HeadBudget{.chunk_bytes = 1 << 16, .kept_bytes = 0}}) {
+      for (const HeadBudget budget : {HeadBudget{}, HeadBudget{.chunk_bytes = 1 << 16, .kept_bytes = 0},
+                                      HeadBudget{.chunk_bytes = 1 << 16, .kept_bytes = 3 << 16}}) {
         const Outcome got = outcome_of(converted(options), config, some.inputs, options, recompute, budget);
         const double own = GetParam() == at::kFloat ? 1e-5 : 8 * limit();
         for (std::size_t i = 0; i < got.logprobs.size(); ++i) {

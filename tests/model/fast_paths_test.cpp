@@ -176,6 +176,30 @@ TEST(OneDnn, TakesProductsInFloat32) {
   }
 }
 
+// Large enough to go where this CPU's large products go. Sums of 600 products in float32: some 24 units of rounding.
+TEST(Products, OfLargeMatricesAreThoseOfFloat64) {
+  at::manual_seed(9);
+  const std::int64_t t = 301, i = 515, o = 613;
+  const at::Tensor x = at::randn({t, i}), dy = at::randn({t, o}), weight = at::randn({o, i});
+  const at::Tensor wide_x = x.to(at::kDouble), wide_dy = dy.to(at::kDouble), wide = weight.to(at::kDouble);
+  const auto expect_near = [](const at::Tensor& got, const at::Tensor& exact) {
+    EXPECT_LE((got.to(at::kDouble) - exact).abs().max().item<double>(), 3e-6 * exact.abs().max().item<double>());
+  };
+  expect_near(project(x, weight), at::mm(wide_x, wide.t()));
+  expect_near(project_backward(dy, weight), at::mm(wide_dy, wide));
+  at::Tensor gradient = weight.clone();
+  add_weight_gradient(dy, x, gradient);
+  expect_near(gradient, wide + at::mm(wide_dy.t(), wide_x));
+}
+
+TEST(Products, FewKernelsAreKeptUnlessTheEnvironmentSaysHowMany) {
+  ::setenv("LRU_CACHE_CAPACITY", "7", 1);
+  ::unsetenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY");
+  keep_few_kernels();
+  EXPECT_STREQ(std::getenv("LRU_CACHE_CAPACITY"), "7");
+  EXPECT_STREQ(std::getenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY"), std::to_string(kernels_kept).c_str());
+}
+
 TEST(OneDnn, IsPreferredOnlyWhereItIsAvailable) { EXPECT_TRUE(!prefers_onednn() || onednn::is_available()); }
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, FastPaths, testing::Values(at::kFloat, at::kDouble),

@@ -88,6 +88,12 @@ TEST(Llama, GradientsEqualNumericalSlopesWithRecomputedProbabilitiesInSmallChunk
   expect_numerical_gradients(small_config(false, 3), {.chunk_bytes = 3 * 13 * 8, .kept_bytes = 0});
 }
 
+TEST(Llama, GradientsEqualNumericalSlopesWithSomeProbabilitiesKept) {
+  for (const std::int64_t kept : {2, 4}) {  // fewer than a chunk, and more
+    expect_numerical_gradients(small_config(false, 3), {.chunk_bytes = 3 * 13 * 8, .kept_bytes = kept * 13 * 8});
+  }
+}
+
 TEST(Llama, AResponseSeesItsPromptAndItselfAlone) {
   // Each response on its own has the log-prob it has among the others.
   const Queries queries;

@@ -114,7 +114,7 @@ def test_plan_of_a_run_that_evaluates_is_what_it_uses(rrhf: Program, models: Pat
 
 
 def test_plan_of_bfloat16_is_what_a_run_uses(rrhf: Program, models: Path, shared: Path, tmp_path: Path) -> None:
-    """Packs of a hundred lengths: the library compiles kernels for few of them, and the plan counts these."""
+    """Packs of many lengths: the library compiles kernels for each and keeps few, which the plan counts."""
     if "avx512bw" not in Path("/proc/cpuinfo").read_text().split():
         pytest.skip("bfloat16 products are compiled where there is AVX-512")
     rows = tmp_path / "rows.jsonl"

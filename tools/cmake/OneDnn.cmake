@@ -5,6 +5,7 @@
 include(CheckCXXSourceCompiles)
 set(CMAKE_REQUIRED_LIBRARIES ${TORCH_INSTALL_PREFIX}/lib/libtorch_cpu.so)
 set(CMAKE_REQUIRED_LINK_OPTIONS -Wl,--unresolved-symbols=ignore-in-shared-libs)
+unset(RRHF_ONEDNN CACHE)  # LibTorch may have changed
 check_cxx_source_compiles("
   namespace at {
   class Tensor;
