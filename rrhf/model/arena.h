@@ -17,7 +17,7 @@ class Arena {
  public:
   static constexpr std::int64_t alignment = 64;  ///< bytes; LibTorch's own for tensors on the CPU
 
-  /// Room for a pass that keeps `bytes`. Tensors taken before are written over by those taken from now on.
+  /// Room of `bytes` for a pass. Tensors taken before are written over by those taken from now on.
   void begin(std::int64_t bytes);
 
   enum class End { front, back };

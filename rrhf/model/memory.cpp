@@ -85,26 +85,23 @@ PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, Pac
   const auto element = static_cast<std::int64_t>(c10::elementSize(dtype));
   const auto wide = static_cast<std::int64_t>(c10::elementSize(accumulation_type(dtype)));
   const Widths widths(config);
-  const std::int64_t angles = config.head_dim * wide, gradient = widths.d * element;
   const Kept layer(widths, element, wide, form.recompute);
-  const std::int64_t kept = pack.tokens * (config.num_hidden_layers * layer.waiting + angles + gradient);
   const std::int64_t kept_head = kept_by_head(config, pack.label_rows, wide, form.head);
   const std::int64_t head = head_work(config, pack.label_rows, element, wide, form.head);
-  // The head is done with before the layers' backward begins: the larger of the two stands beside what is kept.
   const std::int64_t product = element == wide ? 0 : narrow_product(widths) * element;
-  std::int64_t layers = 0;
-  if (form.in_arena) {  // which has room for either's matrices
-    const std::int64_t room =
-        arena_memory(config, dtype, pack, form) - kept_head - pack.tokens * config.num_hidden_layers * layer.waiting;
-    // Beside it the gradient that goes out; of narrow matrices those that ATen makes.
+  // Angles, and the gradient that comes in. The head is done with before the layers' backward begins: the larger of the
+  // two stands beside what is kept.
+  std::int64_t activations = pack.tokens * (config.head_dim * wide + widths.d * element);
+  if (form.in_arena) {  // which has room for either's matrices, but for the gradient that goes out and what ATen makes
     const std::int64_t made = element == wide ? widths.d : 2 * widths.d + widths.f;
     const std::int64_t beside = pack.tokens * made * element + product;
-    layers = room + std::max<std::int64_t>(0, beside - head);
+    activations += arena_memory(config, dtype, pack, form) - kept_head + std::max<std::int64_t>(0, beside - head);
   } else {
     const std::int64_t work = pack.tokens * (layer_work(widths) * element + layer.again) + product;
-    layers = std::max<std::int64_t>(0, work - head - kept_head);
+    activations +=
+        pack.tokens * config.num_hidden_layers * layer.waiting + std::max<std::int64_t>(0, work - head - kept_head);
   }
-  return {.activations = kept + layers, .logits = kept_head + head};
+  return {.activations = activations, .logits = kept_head + head};
 }
 
 std::int64_t arena_memory(const LlamaConfig& config, c10::ScalarType dtype, PackSize pack, const PassForm& form) {

@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
+#include <fstream>
 #include <random>
+#include <string>
 
 #include "rrhf/model/attention.h"
 #include "rrhf/model/cpu_kernels.h"
@@ -200,7 +203,17 @@ TEST(Products, FewKernelsAreKeptUnlessTheEnvironmentSaysHowMany) {
   EXPECT_STREQ(std::getenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY"), std::to_string(kernels_kept).c_str());
 }
 
-TEST(OneDnn, IsPreferredOnlyWhereItIsAvailable) { EXPECT_TRUE(!prefers_onednn() || onednn::is_available()); }
+// By the kernel's word instead of the CPU's.
+TEST(OneDnn, IsPreferredFromZen5On) {
+  std::ifstream file("/proc/cpuinfo");
+  bool amd = false;
+  int family = 0;
+  for (std::string line; std::getline(file, line);) {
+    amd = amd || line.ends_with(": AuthenticAMD");
+    if (line.starts_with("cpu family")) family = std::stoi(line.substr(line.find(':') + 1));
+  }
+  EXPECT_EQ(prefers_onednn(), onednn::is_available() && amd && family >= 26);
+}
 
 INSTANTIATE_TEST_SUITE_P(Dtypes, FastPaths, testing::Values(at::kFloat, at::kDouble),
                          [](const auto& info) { return std::string(at::toString(info.param)); });
