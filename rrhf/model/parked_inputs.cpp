@@ -25,7 +25,6 @@ void ParkedInputs::fetch_next() {
 at::Tensor ParkedInputs::take_back() {
   if (!coming_) fetch_next();
   Coming own = *std::exchange(coming_, std::nullopt);
-  streams_.wait(own.arrived);
   if (own.arrived) own.arrived->synchronize();
   fetch_next();
   return own.x_TD;

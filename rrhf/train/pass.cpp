@@ -26,7 +26,7 @@ PassOptions pass_options(const config::RunConfig& config, bool cpu) {
 Pass::Pass(const model::Llama& llama, const objective::Objective& objective, const distributed::World& world,
            PassOptions options)
     : llama_(&llama), objective_(&objective), world_(&world), options_(options) {
-  if (options.layer_inputs == Place::host && llama.device().is_cuda())
+  if (options.layer_inputs == Place::host && !llama.device().is_cpu())
     parked_ = std::make_unique<model::ParkedInputs>(llama.device());
   if (llama.device().is_cpu()) arena_ = std::make_unique<model::Arena>();
 }

@@ -21,7 +21,8 @@ std::int64_t bytes_of(const std::vector<at::Tensor>& tensors) {
 at::TensorOptions gradient_options(const at::TensorOptions& weights, const optim::AdamWOptions& optimizer,
                                    std::optional<at::ScalarType> type) {
   const auto own = weights.dtype(type.value_or(model::accumulation_type(weights.dtype().toScalarType())));
-  return optimizer.on_host && weights.device().is_cuda() ? own.device(at::kCPU).pinned_memory(true) : own;
+  if (!optimizer.on_host || weights.device().is_cpu()) return own;
+  return own.device(at::kCPU).pinned_memory(weights.device().is_cuda());
 }
 
 }  // namespace

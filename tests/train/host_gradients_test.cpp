@@ -5,6 +5,7 @@
 
 #include "rrhf/core/with_cuda.h"
 #include "rrhf/train/trained_model.h"
+#include "tests/emulated/gpu.h"
 #include "tests/train/small_model.h"
 
 namespace rrhf::train {
@@ -13,7 +14,7 @@ namespace {
 using testing::small_config;
 
 std::vector<at::Device> devices() {
-  std::vector<at::Device> all{at::kCPU};
+  std::vector<at::Device> all{at::kCPU, emulated::gpu()};
   if (with_cuda && at::hasCUDA()) all.emplace_back(at::kCUDA);
   return all;
 }
@@ -52,6 +53,7 @@ TEST(HostGradients, PassesAddUpAndStepsBeginAnew) {
         for (const double share : {0.5, 0.3, 0.2}) add_everywhere(gradients, model.units(), tied, expected * share);
         gradients.finish();
         for (std::size_t unit = 0; unit < parts.size(); ++unit) {
+          emulated::host_reads(parts[unit]);
           for (const Slice& slice : model.slices(unit, parts[unit])) {
             const at::Tensor apart = (slice.values - expected * static_cast<double>(unit + 1)).abs();
             EXPECT_LE(apart.max().item<double>(), 1e-4) << device << (tied ? " tied" : "") << " unit " << unit;
@@ -61,6 +63,7 @@ TEST(HostGradients, PassesAddUpAndStepsBeginAnew) {
       gradients.begin_step();
       gradients.finish();
       for (const at::Tensor& part : parts) EXPECT_EQ(part.abs().max().item<double>(), 0) << "nothing was added";
+      EXPECT_EQ(emulated::races(), std::vector<std::string>());
     }
   }
 }

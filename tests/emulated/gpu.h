@@ -1,0 +1,29 @@
+// A GPU made of the CPU, for tests of what the host asks a GPU to do and in which order.
+//
+// Linked into a test program it stands behind torch's device type PrivateUse1, with streams, events and an allocator
+// that hands memory out again as CUDA's does: at once to the stream that it was made for, to others once the streams it
+// was recorded on have passed. Operations are computed when they are asked for, by the CPU's kernels, so that results
+// are right whatever the order; the order is held against a Timeline. Memory counts as touched whole, tensor storage
+// by tensor storage.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace rrhf::emulated {
+
+at::Device gpu();
+
+/// Operations on the same memory that were not ordered since the last call, a line each.
+std::vector<std::string> races();
+
+/// The host uses the elements of a tensor in its own memory, now.
+void host_reads(const at::Tensor& tensor);
+
+/// Bytes in use on the emulated GPU at most, since the last call or the start.
+std::int64_t take_peak();
+
+}  // namespace rrhf::emulated
