@@ -144,6 +144,11 @@ Options optimizer_options(OptimizerConfig& c) {
        "own "
        "memory, where the update is computed too; the GPU then holds weights, activations and a few layers' gradients.",
        "cpu_offload offload"},
+      {"optimizer.update", choice(c.update),
+       "When weights are updated: at the end of a `step`, or, with `layer`, in its backward pass, each layer's weights "
+       "as soon as their gradients are there, which then are not kept. One process; a step must be one pack, and its "
+       "gradient is not clipped.",
+       "optimizer_in_backward lomo"},
   };
 }
 

@@ -209,6 +209,15 @@ void require_fitting_forms(const RunConfig& config) {
     mistakes.push_back(
         fmt::format("train.layer_inputs host needs train.recompute layer; it is {}", name_of(config.train.recompute)));
   }
+  if (config.optimizer.update == Update::layer && config.optimizer.max_grad_norm > 0) {
+    mistakes.push_back(
+        fmt::format("optimizer.update layer needs optimizer.max_grad_norm 0; it is {}: weights move before the norm of "
+                    "all gradients is known",
+                    config.optimizer.max_grad_norm));
+  }
+  if (config.optimizer.update == Update::layer && config.optimizer.place == Place::host) {
+    mistakes.push_back("optimizer.update layer needs optimizer.place device; it is host");
+  }
   if (config.optimizer.moments != Moments::float32 && config.model.dtype == Dtype::float64) {
     mistakes.push_back(
         fmt::format("optimizer.moments {} does not go with model.dtype float64", name_of(config.optimizer.moments)));

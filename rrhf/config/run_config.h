@@ -80,6 +80,7 @@ struct OptimizerConfig {
   Masters masters = Masters::float32;
   Moments moments = Moments::float32;
   Place place = Place::device;
+  Update update = Update::step;
 
   bool operator==(const OptimizerConfig&) const = default;
 };

@@ -44,6 +44,8 @@ enum class Recompute { none, mlp, layer };
 enum class Masters { float32, none };
 /// Where gradients, masters and moments are kept.
 enum class Place { device, host };
+/// When weights follow their gradients: at the end of a step, or each layer's as soon as the backward pass has them.
+enum class Update { step, layer };
 /// How an optimizer's moments are kept; float32: as wide as the masters.
 enum class Moments { float32, bfloat16, eight_bit };
 /// How answers are decoded.
@@ -141,6 +143,10 @@ struct Choices<Masters> {
 template <>
 struct Choices<Place> {
   static constexpr std::array names{std::pair{"device", Place::device}, std::pair{"host", Place::host}};
+};
+template <>
+struct Choices<Update> {
+  static constexpr std::array names{std::pair{"step", Update::step}, std::pair{"layer", Update::layer}};
 };
 template <>
 struct Choices<Moments> {

@@ -108,7 +108,7 @@ void Llama::backward(const Pack& pack, std::span<const double> coefficients, Act
   const at::Tensor dlast_RD = head_backward(pack, coefficients, saved, gradients);
   end_of(Part::head, times);
   if (!config_.tie_word_embeddings) gradients.done(units_.head());
-  end_of(Part::communication, times);
+  end_of(gradients.part(), times);
   at::Tensor dx_TD = at::zeros({pack.token_count(), config_.hidden_size}, dlast_RD.options());
   dx_TD.index_copy_(0, pack.rows_R, dlast_RD);
   end_of(Part::head, times);
@@ -129,14 +129,14 @@ void Llama::backward(const Pack& pack, std::span<const double> coefficients, Act
     }
     dx_TD = layer_backward(dx_TD, std::move(kept), weights, context, gradients.weights().layers[i]);
     gradients.done(unit);
-    end_of(Part::communication, times);
+    end_of(gradients.part(), times);
   }
   gradients.need(Units::embedding());
   at::Tensor& embedding_gradient_VD = gradients.weights().embedding_VD;
   add_rows(dx_TD, pack.tokens_T, embedding_gradient_VD);
   end_of(Part::embedding, times);
   gradients.done(Units::embedding());
-  end_of(Part::communication, times);
+  end_of(gradients.part(), times);
 }
 
 void Llama::idle_forward(PartTimes* times) const {
@@ -156,7 +156,7 @@ void Llama::idle_backward(Gradients& gradients, PartTimes* times) const {
   }
   gradients.need(Units::embedding());
   gradients.done(Units::embedding());
-  end_of(Part::communication, times);
+  end_of(gradients.part(), times);
 }
 
 at::Tensor Llama::states(const Pack& pack) const {

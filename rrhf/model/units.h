@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "rrhf/core/part_times.h"
 #include "rrhf/model/llama_config.h"
 #include "rrhf/model/weights.h"
 
@@ -84,6 +85,9 @@ class Gradients {
   virtual void begin_last_pass() {}
   /// Returns once they are complete.
   virtual void finish() {}
+
+  /// What need() and done() spend their time on.
+  virtual Part part() const noexcept { return Part::communication; }
 
  protected:
   Gradients() = default;

@@ -79,29 +79,25 @@ void AdamW::step(std::vector<at::Tensor>& gradients, double learning_rate, doubl
   if (gradients.size() != parameters_.size()) {
     throw_error("adamw", "{} gradients for {} parameters", gradients.size(), parameters_.size());
   }
-  ++steps_;
-  if (is_plain(gradients.front())) {
-    step_plainly(gradients, learning_rate, gradient_factor);
-  } else {
-    step_narrow(gradients, rule(learning_rate, gradient_factor));
-  }
-  round_masters();
+  begin_step();
+  for (std::size_t i = 0; i < gradients.size(); ++i) update(i, gradients[i], learning_rate, gradient_factor);
 }
 
-void AdamW::step_plainly(std::vector<at::Tensor>& gradients, double learning_rate, double gradient_factor) {
-  if (gradient_factor != 1) {
-    for (at::Tensor& gradient : gradients) gradient.mul_(gradient_factor);
+void AdamW::update(std::size_t i, at::Tensor& gradient, double learning_rate, double gradient_factor) {
+  if (is_plain(gradient)) {
+    update_plainly(i, gradient, learning_rate, gradient_factor);
+  } else {
+    update_narrow(i, gradient, rule(learning_rate, gradient_factor));
   }
-  std::vector<at::Tensor> first, second;
-  for (const Kept& moments : moments_) {
-    first.push_back(moments.first);
-    second.push_back(moments.second);
-  }
-  const auto count_options = at::TensorOptions().dtype(at::kFloat).device(masters_.front().device());
-  const std::vector<at::Tensor> counts(parameters_.size(), at::full({}, static_cast<double>(steps_), count_options));
-  at::_fused_adamw_(masters_, gradients, first, second, /*max_exp_avg_sqs=*/{}, counts, learning_rate,
-                    options_.betas[0], options_.betas[1], options_.weight_decay, options_.epsilon, /*amsgrad=*/false,
-                    /*maximize=*/false);
+  round_master(i);
+}
+
+void AdamW::update_plainly(std::size_t i, at::Tensor& gradient, double learning_rate, double gradient_factor) {
+  if (gradient_factor != 1) gradient.mul_(gradient_factor);
+  const auto count_options = at::TensorOptions().dtype(at::kFloat).device(masters_[i].device());
+  at::_fused_adamw_(masters_[i], gradient, moments_[i].first, moments_[i].second, /*max_exp_avg_sqs=*/{},
+                    at::full({}, static_cast<double>(steps_), count_options), learning_rate, options_.betas[0],
+                    options_.betas[1], options_.weight_decay, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
 }
 
 AdamWRule AdamW::rule(double learning_rate, double gradient_factor) const {
@@ -122,31 +118,26 @@ AdamWRule AdamW::rule(double learning_rate, double gradient_factor) const {
                                          : HUGE_VAL)};
 }
 
-void AdamW::step_narrow(const std::vector<at::Tensor>& gradients, AdamWRule rule) {
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    const at::Tensor& master = masters_[i];
-    Kept& kept = moments_[i];
-    rule.key = RandomStream(options_.seed, {static_cast<std::uint64_t>(steps_), i}).next();
-    const AdamWTensors tensors{
-        .count = master.numel(),
-        .first_element = master.numel() * options_.rank,
-        .weight_type = stored_as(master),
-        .gradient_type = stored_as(gradients[i]),
-        .moment_type = stored_as(kept.first),
-        .weights = master.mutable_data_ptr(),
-        .gradients = gradients[i].const_data_ptr(),
-        .first = kept.first.mutable_data_ptr(),
-        .second = kept.second.mutable_data_ptr(),
-        .first_scales = kept.first_scales.defined() ? kept.first_scales.mutable_data_ptr<float>() : nullptr,
-        .second_scales = kept.second_scales.defined() ? kept.second_scales.mutable_data_ptr<float>() : nullptr};
-    if constexpr (with_cuda) {
-      if (master.is_cuda()) {
-        cuda::adamw(rule, tensors, cuda::current_stream(master.device()));
-        continue;
-      }
-    }
-    adamw_on_cpu(rule, tensors);
+void AdamW::update_narrow(std::size_t i, const at::Tensor& gradient, AdamWRule rule) {
+  const at::Tensor& master = masters_[i];
+  Kept& kept = moments_[i];
+  rule.key = RandomStream(options_.seed, {static_cast<std::uint64_t>(steps_), i}).next();
+  const AdamWTensors tensors{
+      .count = master.numel(),
+      .first_element = master.numel() * options_.rank,
+      .weight_type = stored_as(master),
+      .gradient_type = stored_as(gradient),
+      .moment_type = stored_as(kept.first),
+      .weights = master.mutable_data_ptr(),
+      .gradients = gradient.const_data_ptr(),
+      .first = kept.first.mutable_data_ptr(),
+      .second = kept.second.mutable_data_ptr(),
+      .first_scales = kept.first_scales.defined() ? kept.first_scales.mutable_data_ptr<float>() : nullptr,
+      .second_scales = kept.second_scales.defined() ? kept.second_scales.mutable_data_ptr<float>() : nullptr};
+  if constexpr (with_cuda) {
+    if (master.is_cuda()) return cuda::adamw(rule, tensors, cuda::current_stream(master.device()));
   }
+  adamw_on_cpu(rule, tensors);
 }
 
 // The master in the parameter's dtype, in page-locked memory.
@@ -160,13 +151,15 @@ at::Tensor AdamW::staged(const at::Tensor& master, at::ScalarType type) {
 }
 
 void AdamW::round_masters() {
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    at::Tensor& parameter = parameters_[i];
-    const at::Tensor& master = masters_[i];
-    if (parameter.is_same(master)) continue;
-    const bool to_gpu = parameter.is_cuda() && master.is_cpu();
-    parameter.copy_(to_gpu ? staged(master, parameter.scalar_type()) : master);
-  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i) round_master(i);
+}
+
+void AdamW::round_master(std::size_t i) {
+  at::Tensor& parameter = parameters_[i];
+  const at::Tensor& master = masters_[i];
+  if (parameter.is_same(master)) return;
+  const bool to_gpu = parameter.is_cuda() && master.is_cpu();
+  parameter.copy_(to_gpu ? staged(master, parameter.scalar_type()) : master);
 }
 
 at::Tensor AdamW::first_moment(std::size_t i) const {

@@ -40,6 +40,10 @@ class AdamW {
   /// Throws Error when the number of gradients differs.
   void step(std::vector<at::Tensor>& gradients, double learning_rate, double gradient_factor = 1);
 
+  /// The same by parts: begin_step(), then each parameter once, in any order.
+  void begin_step() noexcept { ++steps_; }
+  void update(std::size_t i, at::Tensor& gradient, double learning_rate, double gradient_factor = 1);
+
   /// Rounds the masters into the parameters, after masters() were written to.
   void round_masters();
 
@@ -71,8 +75,9 @@ class AdamW {
   at::ScalarType wide_type() const;
   bool is_plain(const at::Tensor& gradient) const;
   AdamWRule rule(double learning_rate, double gradient_factor) const;
-  void step_plainly(std::vector<at::Tensor>& gradients, double learning_rate, double gradient_factor);
-  void step_narrow(const std::vector<at::Tensor>& gradients, AdamWRule rule);
+  void update_plainly(std::size_t i, at::Tensor& gradient, double learning_rate, double gradient_factor);
+  void update_narrow(std::size_t i, const at::Tensor& gradient, AdamWRule rule);
+  void round_master(std::size_t i);
 
   at::Tensor staged(const at::Tensor& master, at::ScalarType type);
 

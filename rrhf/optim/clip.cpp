@@ -24,13 +24,22 @@ at::Tensor squares(const at::Tensor& tensor) {
 
 }  // namespace
 
+at::Tensor squares_of(const at::Tensor& tensor) {
+  const at::Tensor flat = tensor.view({-1});
+  const std::int64_t rows = flat.numel() / row_size, rest = flat.numel() - rows * row_size;
+  at::Tensor sum;
+  if (rows > 0) sum = squares(flat.narrow(0, 0, rows * row_size).view({rows, row_size}));
+  if (rest > 0) {
+    const at::Tensor last = squares(flat.narrow(0, rows * row_size, rest));
+    sum = sum.defined() ? sum + last : last;
+  }
+  return sum;
+}
+
 double sum_of_squares(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> sums;  // where the tensors are: a GPU is waited for once
   for (const at::Tensor& tensor : tensors) {
-    const at::Tensor flat = tensor.view({-1});
-    const std::int64_t rows = flat.numel() / row_size, rest = flat.numel() - rows * row_size;
-    if (rows > 0) sums.push_back(squares(flat.narrow(0, 0, rows * row_size).view({rows, row_size})));
-    if (rest > 0) sums.push_back(squares(flat.narrow(0, rows * row_size, rest)));
+    if (tensor.numel() > 0) sums.push_back(squares_of(tensor));
   }
   return sums.empty() ? 0 : at::stack(sums).sum().item<double>();
 }

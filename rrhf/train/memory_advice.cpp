@@ -47,6 +47,10 @@ std::vector<Change> changes(const config::RunConfig& config, const Sharing& shar
   if (!cpu && sharing.devices == 1 && config.optimizer.place == Place::device) {
     all.push_back({"optimizer.place=host", [](auto& c) { c.optimizer.place = Place::host; }});
   }
+  if (sharing.devices == 1 && config.optimizer.update == Update::step && config.optimizer.max_grad_norm == 0 &&
+      config.optimizer.place == Place::device) {
+    all.push_back({"optimizer.update=layer", [](auto& c) { c.optimizer.update = Update::layer; }});
+  }
   if (config.parallel.mode == ParallelMode::replicated) {
     all.push_back({"parallel.mode=sharded", [](auto& c) { c.parallel.mode = ParallelMode::sharded; }});
   }

@@ -16,6 +16,7 @@
 #include "rrhf/model/weights.h"
 #include "rrhf/optim/moment_codes.h"
 #include "rrhf/train/groups.h"
+#include "rrhf/train/layer_updates.h"
 #include "rrhf/train/pass.h"
 #include "rrhf/train/trainer.h"
 
@@ -140,6 +141,7 @@ StepShape step_shape(const Split& data, const model::LlamaConfig& model, const c
   const std::int64_t budget = pass_options(config, cpu).tokens_per_pack;
   const c10::ScalarType dtype = model::scalar_type(config.model.dtype);
   data::StepPlan plan = plan_steps(config, data.train.size());
+  if (config.optimizer.update == Update::layer) require_steps_of_one_pack(data.train, plan, budget);
   const std::int64_t counted = std::min(std::max<std::int64_t>(1, plan.steps() / config.train.epochs), plan.steps());
   StepShape shape{.queries = std::min(config.train.queries_per_step, data.train.size())};
   LargestPack trained([&](model::PackSize pack) {
@@ -199,6 +201,8 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
     const std::int64_t rooms = rooms_for_gradients + (model.tie_word_embeddings ? 1 : 0);
     gradients = rooms * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
     optimizer = 0;
+  } else if (updates_by_layer(config, sharing.devices)) {
+    gradients = (model.tie_word_embeddings ? 2 : 1) * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
   }
   if (config.train.layer_inputs == Place::host && !sharing.cpu && !evaluating) {
     const std::int64_t input = shape.largest_pack.tokens * model.hidden_size * bytes_of(narrow);

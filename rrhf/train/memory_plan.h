@@ -20,6 +20,7 @@ struct StepShape {
 };
 
 /// Over the steps of the first epoch and an evaluation of what is held out, packed as a run on one device packs them.
+/// Throws InputError as require_steps_of_one_pack() does where the config asks for such steps.
 StepShape step_shape(const Split& data, const model::LlamaConfig& model, const config::RunConfig& config, bool cpu);
 
 /// Where no data is at hand: packs filled to train.tokens_per_pack, every token of them a label row.

@@ -28,14 +28,21 @@ at::TensorOptions gradient_options(const at::TensorOptions& weights, const optim
 }  // namespace
 
 TrainedModel::TrainedModel(const model::LlamaConfig& config, at::TensorOptions options, optim::AdamWOptions optimizer,
-                           const Groups& groups, std::optional<at::ScalarType> gradient_type)
+                           const Groups& groups, const GradientForm& gradients)
     : groups_(&groups),
       model_(config, groups.shards.size(), groups.shards.rank()),
       weight_parts_(model_.zeros(options)),
-      gradient_parts_(model_.zeros(gradient_options(options, optimizer, gradient_type))),
       optimizer_(weight_parts_, optimizer),
       parameters_(std::make_shared<GatheredParameters>(model_, groups.shards, weight_parts_)),
       llama_(config, parameters_) {
+  const at::TensorOptions kept = gradient_options(options, optimizer, gradients.type);
+  if (gradients.update == Update::layer) {
+    auto by_layer = std::make_unique<LayerUpdates>(model_, optimizer_, kept);
+    layer_updates_ = by_layer.get();
+    gradients_ = std::move(by_layer);
+    return;
+  }
+  gradient_parts_ = model_.zeros(kept);
   if (gradient_parts_.front().device() == weight_parts_.front().device()) {
     gradients_ = std::make_unique<ReducedGradients>(model_, groups.shards, groups.copies, gradient_parts_);
     return;
@@ -93,18 +100,22 @@ double TrainedModel::largest_weight() const {
 
 PartBytes TrainedModel::bytes() const {
   return {.weights = bytes_of(weight_parts_),
-          .gradients = bytes_of(gradient_parts_),
+          .gradients = layer_updates_ != nullptr ? layer_updates_->bytes() : bytes_of(gradient_parts_),
           .optimizer = optimizer_.bytes(),
           .on_host = host_gradients_ != nullptr};
 }
 
-void TrainedModel::zero_gradients() {
+void TrainedModel::begin_step(double learning_rate) {
+  learning_rate_ = learning_rate;
+  if (layer_updates_ != nullptr) return layer_updates_->begin_step(learning_rate);
   if (host_gradients_ != nullptr) return host_gradients_->begin_step();
   for (at::Tensor& part : gradient_parts_) part.zero_();
 }
 
 double TrainedModel::gradient_norm() const {
-  at::Tensor sum = at::full({1}, optim::sum_of_squares(gradient_parts_), at::kDouble).to(llama_.device());
+  const double own =
+      layer_updates_ != nullptr ? layer_updates_->sum_of_squares() : optim::sum_of_squares(gradient_parts_);
+  at::Tensor sum = at::full({1}, own, at::kDouble).to(llama_.device());
   groups_->shards.all_reduce(sum).wait();
   // Copies hold the same gradients, but where threads or instructions differ they add the squares up in another order.
   // They would be scaled by norms that differ in the last digits, and drift apart.
@@ -112,9 +123,10 @@ double TrainedModel::gradient_norm() const {
   return std::sqrt(sum.item<double>());
 }
 
-void TrainedModel::update(double norm, double max_norm, double learning_rate) {
+void TrainedModel::update(double norm, double max_norm) {
+  if (layer_updates_ != nullptr) return;
   parameters_->drop();
-  optimizer_.step(gradient_parts_, learning_rate, optim::clip_factor(norm, max_norm));
+  optimizer_.step(gradient_parts_, learning_rate_, optim::clip_factor(norm, max_norm));
 }
 
 checkpoint::TrainingTensors TrainedModel::tensors() const {

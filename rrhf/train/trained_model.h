@@ -17,6 +17,7 @@
 #include "rrhf/optim/adamw.h"
 #include "rrhf/train/groups.h"
 #include "rrhf/train/host_gradients.h"
+#include "rrhf/train/layer_updates.h"
 #include "rrhf/train/model_parts.h"
 
 namespace rrhf::train {
@@ -29,14 +30,19 @@ struct PartBytes {
   bool on_host = false;        ///< gradients and optimizer, while weights are on a GPU
 };
 
+/// What becomes of gradients.
+struct GradientForm {
+  std::optional<at::ScalarType> type;  ///< what they are summed in; without one as sums of the weights' dtype are
+  Update update = Update::step;        ///< layer: weights are updated in the pass, by one rank that holds the whole
+};
+
 /// Every rank makes the same calls.
 class TrainedModel {
  public:
-  /// Zero weights of the dtype and device of `options`. Gradients are summed in `gradient_type`, without one in what
-  /// sums of the weights' dtype are taken in. With optimizer.on_host and weights on a GPU they are kept in the host's
-  /// memory, and the groups must be of one rank. `groups` must outlive this.
+  /// Zero weights of the dtype and device of `options`. With optimizer.on_host and weights on a GPU gradients are kept
+  /// in the host's memory, and the groups must be of one rank. `groups` must outlive this.
   TrainedModel(const model::LlamaConfig& config, at::TensorOptions options, optim::AdamWOptions optimizer,
-               const Groups& groups, std::optional<at::ScalarType> gradient_type = {});
+               const Groups& groups, const GradientForm& gradients = {});
   TrainedModel(const TrainedModel&) = delete;
   TrainedModel& operator=(const TrainedModel&) = delete;
 
@@ -55,15 +61,16 @@ class TrainedModel {
   const model::Llama& llama() const noexcept { return llama_; }
   PartBytes bytes() const;
 
-  /// Where the passes of a step add their gradients.
+  /// What follows is a step: gradients are zero.
+  void begin_step(double learning_rate);
+  /// Where the passes of a step add their gradients; with Update::layer one pass, which updates the weights.
   model::Gradients& gradients() noexcept { return *gradients_; }
-  void zero_gradients();
 
   /// The norm over all gradients, once they are complete: the same bits on every rank.
   double gradient_norm() const;
 
-  /// Clips the gradients, whose norm is given, and updates the weights with them.
-  void update(double norm, double max_norm, double learning_rate);
+  /// Clips the gradients, whose norm is given, and updates the weights with them, where they are not updated yet.
+  void update(double norm, double max_norm);
 
   /// For checkpoints: the masters, or the weights where these are their own, and the moments. What is handed out whole
   /// of one kind is valid until the next of any kind is asked for.
@@ -80,6 +87,8 @@ class TrainedModel {
   std::shared_ptr<GatheredParameters> parameters_;
   std::unique_ptr<model::Gradients> gradients_;
   HostGradients* host_gradients_ = nullptr;  // the same, where they are on the host
+  LayerUpdates* layer_updates_ = nullptr;    // the same, where none are kept
+  double learning_rate_ = 0;
   model::Llama llama_;
 };
 

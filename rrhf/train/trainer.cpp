@@ -114,6 +114,10 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
     require_queries(*eval_, config_, "held-out rows");
   }
 
+  if (updates_by_layer(config_, world.size())) {
+    const std::int64_t tokens = pass_options(config_, device.is_cpu()).tokens_per_pack;
+    require_steps_of_one_pack(train_, plan_steps(config_, train_.size()), tokens);
+  }
   train_fingerprint_ = fingerprint(train_);
   require_same_run(world, config_, *folder_, train_, eval_ ? &*eval_ : nullptr);
   if (options.resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
@@ -130,7 +134,7 @@ void Trainer::load_model(at::Device device) {
   const bool on_host = state_on_host(config_, device.is_cpu(), world_->size());
   const auto options = at::TensorOptions().dtype(model::scalar_type(config_.model.dtype)).device(device);
   model_ = std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_, groups_, on_host), groups_,
-                                          gradient_type(config_));
+                                          GradientForm{gradient_type(config_), config_.optimizer.update});
   if (resumed_from_) {
     resume_model();
   } else if (config_.model.random_init) {
@@ -203,7 +207,8 @@ Json Trainer::train_step(std::int64_t k, PassesAhead& passes) {
   StepWork work;
   if (options_.exact_times && device.is_cuda()) work.times.wait_with([device] { wait_for(device); });
   work.times.start();
-  model_->zero_gradients();
+  const double learning_rate = config_.optimizer.learning_rate * schedule_->factor(k);
+  model_->begin_step(learning_rate);
   work.times.end_of(Part::optimizer);
   const Totals totals = sum_of(pass_->accumulate_gradients([&] { return passes.next(); }, model_->gradients(), work));
   const double norm = model_->gradient_norm();
@@ -213,9 +218,7 @@ Json Trainer::train_step(std::int64_t k, PassesAhead& passes) {
                 "longer schedule.warmup_ratio may help; checkpoints of earlier steps are kept",
                 k + 1, totals.mean(totals.loss), norm);
   }
-  const double learning_rate = config_.optimizer.learning_rate * schedule_->factor(k);
-  model_->update(norm, config_.optimizer.max_grad_norm, learning_rate);
-
+  model_->update(norm, config_.optimizer.max_grad_norm);
   wait_for(device);
   work.times.end_of(Part::optimizer);
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();

@@ -202,7 +202,7 @@ TEST(Mistakes, FindsEveryOneAtOnceWithItsLine) {
       "run.json:7: device must be auto | cpu | cuda; found \"tpu\"\n"
       "--set: train.seed must be a whole number, at least 0; found the number -1\n"
       "--set: optimizer.learning_rat is not a setting; nearest: optimizer.learning_rate. Settings of optimizer: name, "
-      "learning_rate, betas, epsilon, weight_decay, max_grad_norm, masters, moments, place");
+      "learning_rate, betas, epsilon, weight_decay, max_grad_norm, masters, moments, place, update");
 }
 
 TEST(Mistakes, SaysWhereATextIsNotJson) {
@@ -242,6 +242,13 @@ TEST(Mistakes, RefusesFormsThatNeedAnotherSetting) {
   config.model.dtype = Dtype::float64;
   config.optimizer.moments = Moments::eight_bit;
   EXPECT_EQ(unfitting(config), "[config] optimizer.moments 8bit does not go with model.dtype float64");
+  config = {};
+  config.optimizer.update = Update::layer;
+  config.optimizer.place = Place::host;
+  EXPECT_EQ(unfitting(config),
+            "[config] optimizer.update layer needs optimizer.max_grad_norm 0; it is 1: weights move before the norm of "
+            "all gradients is known\n"
+            "optimizer.update layer needs optimizer.place device; it is host");
 }
 
 TEST(Mistakes, RefusesAnOverrideWithoutKeyOrValue) {

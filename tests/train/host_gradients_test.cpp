@@ -77,15 +77,15 @@ TEST(HostGradients, AModelOnAGpuLearnsTheSame) {
   const auto trained = [&](bool on_host, Masters masters, Moments moments) {
     const auto options = at::TensorOptions().dtype(at::kBFloat16).device(at::kCUDA);
     TrainedModel model(small_config(false), options, {.masters = masters, .moments = moments, .on_host = on_host},
-                       groups, at::kBFloat16);
+                       groups, {.type = at::kBFloat16});
     model.initialize(1);
     for (int step = 0; step < 3; ++step) {
-      model.zero_gradients();
+      model.begin_step(1e-2);
       for (int pass = 0; pass < 2; ++pass) {
         add_everywhere(model.gradients(), model::Units(small_config(false)), false, step == 1 ? -0.25 : 0.5);
       }
       model.gradients().finish();
-      model.update(model.gradient_norm(), 1, 1e-2);
+      model.update(model.gradient_norm(), 1);
     }
     std::vector<at::Tensor> all;
     for (std::size_t unit = 0; unit < 4; ++unit) {

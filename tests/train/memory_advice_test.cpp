@@ -88,6 +88,21 @@ TEST(MemoryPlan, SaysWhatIsOnTheHost) {
   EXPECT_EQ(state.host, 12 * model.parameter_count() + (32LL << 30) + (2LL << 29));
 }
 
+TEST(MemoryAdvice, OffersUpdatesByLayerToWhoDoesNotClip) {
+  config::RunConfig config;
+  config.model.dtype = Dtype::bfloat16;
+  const model::LlamaConfig model = large_model();
+  const auto saved = [&] {
+    return saved_by(possible_savings(model, config, {.cpu = false}), "optimizer.update=layer");
+  };
+  EXPECT_EQ(saved(), 0);
+  config.optimizer.max_grad_norm = 0;
+  // Gradients of 4 bytes, of which a layer's stay: four matrices of 4096 x 4096, three of 4096 x 11008, two norms.
+  EXPECT_EQ(saved(), 4 * (model.parameter_count() - (4LL * 4096 * 4096 + 3LL * 4096 * 11008 + 2 * 4096)));
+  config.optimizer.update = Update::layer;
+  EXPECT_EQ(saved(), 0);
+}
+
 TEST(MemoryAdvice, TheSmallFormsOf7BFitSixtyGigabytes) {
   config::RunConfig config;
   config.model.dtype = Dtype::bfloat16;

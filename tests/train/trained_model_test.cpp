@@ -38,11 +38,12 @@ TEST(TrainedModel, WholeTensorsOfAllKindsPassThroughOneRoom) {
     const Groups groups = make_groups({.mode = ParallelMode::sharded, .shard_size = {}}, world);
     TrainedModel model(small_config(false), at::kFloat, {}, groups);
     model.initialize(1);
+    model.begin_step(1e-3);
     model.gradients().need(0);
     model.gradients().weights().embedding_VD.fill_(1);
     model.gradients().done(0);
     model.gradients().finish();
-    model.update(1, 0, 1e-3);  // each of 2 ranks added 1: moments of 0.1 * 2 and 0.001 * 2^2
+    model.update(1, 0);  // each of 2 ranks added 1: moments of 0.1 * 2 and 0.001 * 2^2
     const checkpoint::TrainingTensors tensors = model.tensors();
     require(tensors.masters.units.size() == 4 && tensors.second_moments.units.size() == 4, "units");
     const at::Tensor embedding = tensors.masters.whole(0).front();

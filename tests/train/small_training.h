@@ -1,0 +1,74 @@
+// A few steps of a small model in any form.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <vector>
+
+#include "rrhf/train/pass.h"
+#include "rrhf/train/trained_model.h"
+#include "tests/train/small_model.h"
+#include "tests/train/support.h"
+
+namespace rrhf::train::testing {
+
+struct Form {
+  bool tied = false;
+  at::ScalarType type = at::kDouble;
+  optim::AdamWOptions optimizer = {.on_host = true};
+  Place layer_inputs = Place::host;
+  Update update = Update::step;
+  std::int64_t tokens_per_pack = 12;  // three passes a step
+  double max_grad_norm = 1;
+};
+
+struct Outcome {
+  std::vector<double> losses;
+  std::vector<double> norms;
+  at::Tensor masters;          // all, as float64 of the CPU
+  std::int64_t gradients = 0;  // bytes
+};
+
+// Three steps.
+inline Outcome trained(at::Device device, const Form& form) {
+  const EncodedSet set = set_of(
+      {query_of(2, {2, 1, 3}), query_of(1, {1, 2}), query_of(3, {2, 2}), query_of(2, {1, 1, 1}), query_of(4, {1, 2})});
+  const distributed::World world;
+  const Groups groups = make_groups({}, world);
+  model::LlamaConfig config = small_config(form.tied);
+  config.num_hidden_layers = 5;
+  config.initializer_range = 0.3;
+  TrainedModel model(
+      config, at::TensorOptions().dtype(form.type).device(device), form.optimizer, groups,
+      {.type = form.type == at::kBFloat16 ? std::optional(at::kBFloat16) : std::nullopt, .update = form.update});
+  model.initialize(1);
+  const objective::Objective objective({});
+  const Pass pass(
+      model.llama(), objective, world,
+      {.tokens_per_pack = form.tokens_per_pack, .recompute = Recompute::layer, .layer_inputs = form.layer_inputs});
+  Outcome outcome;
+  for (int step = 0; step < 3; ++step) {
+    StepPasses passes(set, {0, 1, 2, 3, 4}, pass.place(), IdlePasses::first);
+    model.begin_step(1e-2);
+    StepWork work;
+    double loss = 0;
+    for (const Totals& query :
+         pass.accumulate_gradients([&] { return passes.next().value(); }, model.gradients(), work))
+      loss += query.loss;
+    outcome.losses.push_back(loss);
+    outcome.norms.push_back(model.gradient_norm());
+    model.update(outcome.norms.back(), form.max_grad_norm);
+  }
+  outcome.gradients = model.bytes().gradients;
+  const checkpoint::TrainingTensors tensors = model.tensors();
+  std::vector<at::Tensor> masters;
+  for (std::size_t unit = 0; unit < tensors.masters.units.size(); ++unit) {
+    for (const at::Tensor& tensor : tensors.masters.whole(unit))
+      masters.push_back(tensor.to(at::kCPU, at::kDouble).flatten().clone());
+  }
+  outcome.masters = at::cat(masters);
+  return outcome;
+}
+
+}  // namespace rrhf::train::testing
