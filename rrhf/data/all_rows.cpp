@@ -25,11 +25,12 @@ void require_files(const std::vector<std::filesystem::path>& files) {
 }
 
 void note_warning(RowFacts& facts, const Problem& warning) {
-  if (facts.warnings++ > 0) return;
-  facts.first_warning_file = facts.files.size() - 1;
-  facts.first_warning = warning.where;
-  facts.first_warning.file.clear();
-  facts.first_warning_message = warning.message;
+  RowFacts::Notes& notes = warning.of_pairs ? facts.pair_notes : facts.notes;
+  if (notes.count++ > 0) return;
+  notes.file = facts.files.size() - 1;
+  notes.where = warning.where;
+  notes.where.file.clear();
+  notes.message = warning.message;
 }
 
 void visit_row(ReadRow& row, const RowChecks& checks, RowFacts& facts, RowErrors& errors,

@@ -22,11 +22,17 @@ struct RowFacts {
 
     bool operator==(const File&) const = default;
   };
+  /// Warnings of a kind: how many, and the first.
+  struct Notes {
+    std::int64_t count = 0;
+    std::size_t file = 0;
+    RowLocation where;  ///< `file` is left empty
+    std::string message;
+  };
+
   std::vector<File> files;
-  std::int64_t warnings = 0;
-  std::size_t first_warning_file = 0;
-  RowLocation first_warning;  ///< `file` is left empty
-  std::string first_warning_message;
+  Notes notes;
+  Notes pair_notes;  ///< RowWarning::of_pairs
 
   std::int64_t rows() const;
 };

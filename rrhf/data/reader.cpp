@@ -107,7 +107,9 @@ void RowReader::State::parse_into(const Frame& frame, ReadRow& row) const {
   layout->parse(fields, example);
   for (std::string& mistake : std::move(fields).mistakes()) add(Severity::error, std::move(mistake));
   if (!row.problems.empty()) return;
-  for (std::string& warning : row_warnings(example)) add(Severity::warning, std::move(warning));
+  for (RowWarning& warning : row_warnings(example)) {
+    row.problems.push_back({Severity::warning, frame.where, std::move(warning.text), warning.of_pairs});
+  }
   example.where = frame.where;
   row.example = std::move(example);
 }

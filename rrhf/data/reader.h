@@ -24,6 +24,7 @@ struct Problem {
   Severity severity = Severity::error;
   RowLocation where;
   std::string message;
+  bool of_pairs = false;  ///< RowWarning::of_pairs
 };
 
 /// A row of a file: the example (when the row is usable), and what is to be said of it.

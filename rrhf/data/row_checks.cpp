@@ -20,18 +20,18 @@ IndexGroups equal_groups(const std::vector<T>& values) {
   return groups;
 }
 
-void append_pair_warnings(const RankedExample& row, std::vector<std::string>& warnings) {
+void append_pair_warnings(const RankedExample& row, std::vector<RowWarning>& warnings) {
   constexpr const char* consequence = "no pair to rank, only the SFT loss counts";
   if (row.scores.size() == 1) {
-    warnings.push_back(fmt::format("one response: {}", consequence));
+    warnings.push_back({fmt::format("one response: {}", consequence), /*of_pairs=*/true});
     return;
   }
   for (const auto& group : tied_responses(row)) {
     const bool all = group.size() == row.scores.size();
-    warnings.push_back(fmt::format("scores of responses {} tie ({}): {}", list_indices(group), row.scores[group[0]],
-                                   all                ? consequence
-                                   : group.size() > 2 ? "no pairs among them"
-                                                      : "no pair between them"));
+    const char* missing = group.size() > 2 ? "no pairs among them" : "no pair between them";
+    warnings.push_back({fmt::format("scores of responses {} tie ({}): {}", list_indices(group), row.scores[group[0]],
+                                    all ? consequence : missing),
+                        /*of_pairs=*/true});
   }
 }
 
@@ -58,13 +58,13 @@ std::string list_indices(const std::vector<std::size_t>& indices) {
   return list;
 }
 
-std::vector<std::string> row_warnings(const RankedExample& row) {
-  std::vector<std::string> warnings;
+std::vector<RowWarning> row_warnings(const RankedExample& row) {
+  std::vector<RowWarning> warnings;
   const auto empty = empty_responses(row);
-  if (empty.size() == 1) warnings.push_back(fmt::format("response {} is empty", empty[0]));
-  if (empty.size() > 1) warnings.push_back(fmt::format("responses {} are empty", list_indices(empty)));
+  if (empty.size() == 1) warnings.push_back({fmt::format("response {} is empty", empty[0])});
+  if (empty.size() > 1) warnings.push_back({fmt::format("responses {} are empty", list_indices(empty))});
   for (const auto& group : duplicate_responses(row)) {
-    warnings.push_back(fmt::format("responses {} are the same text", list_indices(group)));
+    warnings.push_back({fmt::format("responses {} are the same text", list_indices(group))});
   }
   append_pair_warnings(row, warnings);
   return warnings;

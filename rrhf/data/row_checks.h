@@ -16,8 +16,14 @@ IndexGroups tied_responses(const RankedExample& row);
 IndexGroups duplicate_responses(const RankedExample& row);
 std::vector<std::size_t> empty_responses(const RankedExample& row);
 
-/// One line for each oddity, as `rrhf data validate` prints it.
-std::vector<std::string> row_warnings(const RankedExample& row);
+/// An oddity in one line, as `rrhf data validate` prints it.
+struct RowWarning {
+  std::string text;
+  bool of_pairs = false;  ///< it says that pairs are missing: nothing to one who does not rank
+};
+
+/// One for each oddity, those of pairs last.
+std::vector<RowWarning> row_warnings(const RankedExample& row);
 
 /// "0", "0 and 1", "0, 1 and 3".
 std::string list_indices(const std::vector<std::size_t>& indices);

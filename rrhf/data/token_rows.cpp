@@ -22,6 +22,16 @@ constexpr std::int64_t least_touched = std::int64_t{64} << 10;
 
 std::string text_of(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
+RowFacts::Notes notes_of(const Json& json) {
+  return {.count = json.at("count").get<std::int64_t>(),
+          .file = json.at("file").get<std::size_t>(),
+          .where = {{},
+                    json.at("row").get<std::int64_t>(),
+                    json.at("line").get<std::int64_t>(),
+                    json.at("byte").get<std::size_t>()},
+          .message = json.at("message").get<std::string>()};
+}
+
 RowFacts facts_of(const std::string& text, const std::string& name) {
   try {
     const Json json = parse_json_row(text);
@@ -29,15 +39,10 @@ RowFacts facts_of(const std::string& text, const std::string& name) {
     for (const Json& file : json.at("files")) {
       facts.files.push_back({file.at("rows").get<std::int64_t>(), file.at("pairs").get<bool>()});
     }
-    facts.warnings = json.at("warnings").get<std::int64_t>();
-    const Json& first = json.at("first_warning");
-    facts.first_warning_file = first.at("file").get<std::size_t>();
-    facts.first_warning = {{},
-                           first.at("row").get<std::int64_t>(),
-                           first.at("line").get<std::int64_t>(),
-                           first.at("byte").get<std::size_t>()};
-    facts.first_warning_message = first.at("message").get<std::string>();
-    if (facts.warnings > 0 && facts.first_warning_file >= facts.files.size()) {
+    facts.notes = notes_of(json.at("notes"));
+    facts.pair_notes = notes_of(json.at("pair_notes"));
+    for (const RowFacts::Notes* notes : {&facts.notes, &facts.pair_notes}) {
+      if (notes->count == 0 || notes->file < facts.files.size()) continue;
       throw_input("data", "{}: is damaged: a warning of no file", name);
     }
     return facts;

@@ -21,14 +21,11 @@ std::uint32_t narrow(std::int64_t count) {
 Json to_json(const RowFacts& facts) {
   Json files = Json::array();
   for (const RowFacts::File& file : facts.files) files.push_back({{"rows", file.rows}, {"pairs", file.pairs}});
-  return {{"files", files},
-          {"warnings", facts.warnings},
-          {"first_warning",
-           {{"file", facts.first_warning_file},
-            {"row", facts.first_warning.row},
-            {"line", facts.first_warning.line},
-            {"byte", facts.first_warning.byte},
-            {"message", facts.first_warning_message}}}};
+  const auto json_of = [](const RowFacts::Notes& notes) {
+    return Json{{"count", notes.count},     {"file", notes.file},       {"row", notes.where.row},
+                {"line", notes.where.line}, {"byte", notes.where.byte}, {"message", notes.message}};
+  };
+  return {{"files", files}, {"notes", json_of(facts.notes)}, {"pair_notes", json_of(facts.pair_notes)}};
 }
 
 }  // namespace

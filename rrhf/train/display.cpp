@@ -29,7 +29,7 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
   log("rrhf {}   LLaMA {} ({} x {}, {} heads)   {} on {}{}   seed {}", RRHF_VERSION,
       short_number(static_cast<double>(shape.parameter_count())), shape.num_hidden_layers, shape.hidden_size,
       shape.num_attention_heads, name_of(config.model.dtype), cuda ? "cuda" : "cpu",
-      cuda ? "" : fmt::format(", {} threads", at::get_num_threads()), config.train.seed);
+      cuda ? "" : ", " + counted(at::get_num_threads(), "thread", "threads"), config.train.seed);
   const std::string skipped =
       set.skipped_count() == 0 ? "" : fmt::format("; {} skipped: {}/skipped.txt", set.skipped_count(), config.output);
   log("data     {}, k {:.1f} on average, {} tokens padded -> {} packed ({:.2f}x){}",

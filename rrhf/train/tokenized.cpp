@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 namespace {
 
 // To be raised with any change to what rows become: to the readers, the tokenizer, the encoding or the file.
-constexpr int reading_version = 2;
+constexpr int reading_version = 3;
 
 // $XDG_CACHE_HOME/rrhf/tokens, else ~/.cache/rrhf/tokens; nothing where there is no home.
 std::optional<fs::path> users_cache() {
@@ -198,14 +198,21 @@ class FileTokenizer {
   data::RowEncoder encoder_;
 };
 
-// One line: a set may hold thousands of ties, and rrhf data validate lists them.
-void log_warnings(const data::RowFacts& facts, const std::vector<fs::path>& files) {
-  if (facts.warnings == 0) return;
-  data::RowLocation where = facts.first_warning;
-  where.file = files[facts.first_warning_file].string();
-  if (facts.warnings == 1) return warn("{}: {}", where.text(), facts.first_warning_message);
-  warn("{} notes on the data, the first: {}: {} (rrhf data validate lists all)", with_commas(facts.warnings),
-       where.text(), facts.first_warning_message);
+// One line: a set may hold thousands of ties, and rrhf data validate lists them. Pairs are nothing to one who does not
+// rank.
+void log_warnings(const data::RowFacts& facts, const std::vector<fs::path>& files, bool ranks) {
+  data::RowFacts::Notes first = facts.notes;
+  if (const auto& of_pairs = facts.pair_notes; ranks && of_pairs.count > 0) {
+    const std::int64_t both = first.count + of_pairs.count;
+    const auto place = [](const auto& notes) { return std::pair(notes.file, notes.where.row); };
+    if (first.count == 0 || place(of_pairs) < place(first)) first = of_pairs;
+    first.count = both;
+  }
+  if (first.count == 0) return;
+  first.where.file = files[first.file].string();
+  if (first.count == 1) return warn("{}: {}", first.where.text(), first.message);
+  warn("{} notes on the data, the first: {}: {} (rrhf data validate lists all)", with_commas(first.count),
+       first.where.text(), first.message);
 }
 
 }  // namespace
@@ -227,10 +234,9 @@ std::shared_ptr<const TokenizedFiles> tokenize_files(const std::vector<std::stri
                                                      const fs::path& model_folder, const text::Tokenizer& tokenizer,
                                                      const config::RunConfig& config) {
   auto result = std::make_shared<const TokenizedFiles>(FileTokenizer(files, model_folder, tokenizer, config).run());
-  if (config.objective.rank_loss != "none") {
-    data::require_pairs(result->rows.facts(), result->files, config.data.responses);
-  }
-  log_warnings(result->rows.facts(), result->files);
+  const bool ranks = config.objective.rank_loss != "none";
+  if (ranks) data::require_pairs(result->rows.facts(), result->files, config.data.responses);
+  log_warnings(result->rows.facts(), result->files, ranks);
   return result;
 }
 

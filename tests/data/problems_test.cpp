@@ -198,10 +198,13 @@ TEST_F(VisitRows, ShowsRowsOfAllFilesInOrderAndTheProgressToTheEnd) {
   EXPECT_DOUBLE_EQ(last, 1);
   EXPECT_EQ(facts.files, (std::vector<RowFacts::File>{{1, true}, {1, false}, {1, true}}));
   EXPECT_EQ(facts.rows(), 3);
-  EXPECT_EQ(facts.warnings, 2) << "an empty response, and one response has no pair";
-  EXPECT_EQ(facts.first_warning_file, 1u);
-  EXPECT_EQ(facts.first_warning.line, 1);
-  EXPECT_EQ(facts.first_warning_message, "response 0 is empty");
+  EXPECT_EQ(facts.notes.count, 1);
+  EXPECT_EQ(facts.notes.file, 1u);
+  EXPECT_EQ(facts.notes.where.line, 1);
+  EXPECT_EQ(facts.notes.message, "response 0 is empty");
+  EXPECT_EQ(facts.pair_notes.count, 1);
+  EXPECT_EQ(facts.pair_notes.file, 1u);
+  EXPECT_EQ(facts.pair_notes.message, "one response: no pair to rank, only the SFT loss counts");
 }
 
 TEST_F(VisitRows, ShowsNothingAfterAnError) {

@@ -26,10 +26,8 @@ EncodedQuery query_of(std::vector<std::int32_t> prompt, std::vector<std::vector<
 
 RowFacts facts_of(std::int64_t rows) {
   return {.files = {{rows, true}, {0, false}},
-          .warnings = 2,
-          .first_warning_file = 1,
-          .first_warning = {{}, 5, 7, 11},
-          .first_warning_message = "response 0 is empty \xC3\xA9"};
+          .notes = {2, 1, {{}, 5, 7, 11}, "response 0 is empty \xC3\xA9"},
+          .pair_notes = {3, 0, {{}, 1, 2, 4}, "one response"}};
 }
 
 // Two usable rows and a skipped one between them.
@@ -70,12 +68,15 @@ void expect_three_rows(const TokenRows& rows, std::int32_t last) {
   EXPECT_EQ(rows.group(2), "");
   const RowFacts& facts = rows.facts();
   EXPECT_EQ(facts.files, facts_of(3).files);
-  EXPECT_EQ(facts.warnings, 2);
-  EXPECT_EQ(facts.first_warning_file, 1u);
-  EXPECT_EQ(facts.first_warning.row, 5);
-  EXPECT_EQ(facts.first_warning.line, 7);
-  EXPECT_EQ(facts.first_warning.byte, 11u);
-  EXPECT_EQ(facts.first_warning_message, "response 0 is empty \xC3\xA9");
+  EXPECT_EQ(facts.notes.count, 2);
+  EXPECT_EQ(facts.notes.file, 1u);
+  EXPECT_EQ(facts.notes.where.row, 5);
+  EXPECT_EQ(facts.notes.where.line, 7);
+  EXPECT_EQ(facts.notes.where.byte, 11u);
+  EXPECT_EQ(facts.notes.message, "response 0 is empty \xC3\xA9");
+  EXPECT_EQ(facts.pair_notes.count, 3);
+  EXPECT_EQ(facts.pair_notes.where.row, 1);
+  EXPECT_EQ(facts.pair_notes.message, "one response");
 }
 
 TEST(TokenRows, GiveBackWhatWasWrittenWithIdsOfTwoAndFourBytes) {

@@ -131,6 +131,21 @@ TEST_F(TokenizedFilesTest, MessagesAreSaidAgainWithTheFilesPresentName) {
       << warm;
 }
 
+TEST_F(TokenizedFilesTest, PairsAreNothingToOneWhoDoesNotRank) {
+  folder_.write("ranked.jsonl",
+                "{\"query\": \"q\", \"responses\": [\"a\"], \"scores\": [1]}\n"
+                "{\"query\": \"r\", \"responses\": [\"a\", \"b\", \"\"], \"scores\": [2, 1, 1]}\n");
+  for (int time = 0; time < 2; ++time) {  // read, and found in the cache
+    const std::string ranking = said([&] { tokenize(); });
+    EXPECT_NE(ranking.find("3 notes on the data, the first: " + file_ + ":1: one response"), std::string::npos)
+        << ranking;
+    const std::string tuning = said([&] { tokenize_with([](auto& config) { config.objective.rank_loss = "none"; }); });
+    EXPECT_NE(tuning.find("warning: " + file_ + ":2: response 2 is empty"), std::string::npos) << tuning;
+    EXPECT_EQ(tuning.find("notes on the data"), std::string::npos) << tuning;
+  }
+  EXPECT_EQ(kept(), 1);
+}
+
 TEST_F(TokenizedFilesTest, AFileWithoutAPairIsRefusedFromTheCacheToo) {
   folder_.write("ranked.jsonl", "{\"query\": \"q\", \"responses\": [\"a\", \"b\"], \"scores\": [1, 1]}\n");
   for (int time = 0; time < 2; ++time) {
