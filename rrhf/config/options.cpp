@@ -146,8 +146,8 @@ Options optimizer_options(OptimizerConfig& c) {
        "cpu_offload offload"},
       {"optimizer.update", choice(c.update),
        "When weights are updated: at the end of a `step`, or, with `layer`, in its backward pass, each layer's weights "
-       "as soon as their gradients are there, which then are not kept. One process; a step must be one pack, and its "
-       "gradient is not clipped.",
+       "as soon as their gradients are there, which then are not kept. For one process, steps of one pack, "
+       "`optimizer.max_grad_norm` 0 and `optimizer.place` device.",
        "optimizer_in_backward lomo"},
   };
 }

@@ -216,7 +216,8 @@ void require_fitting_forms(const RunConfig& config) {
                     config.optimizer.max_grad_norm));
   }
   if (config.optimizer.update == Update::layer && config.optimizer.place == Place::host) {
-    mistakes.push_back("optimizer.update layer needs optimizer.place device; it is host");
+    mistakes.push_back(
+        "optimizer.update layer needs optimizer.place device; it is host: no gradients are kept that could wait there");
   }
   if (config.optimizer.moments != Moments::float32 && config.model.dtype == Dtype::float64) {
     mistakes.push_back(

@@ -146,17 +146,20 @@ void Llama::idle_forward(PartTimes* times) const {
 }
 
 void Llama::idle_backward(Gradients& gradients, PartTimes* times) const {
+  const auto pass_by = [&](std::size_t unit) {
+    gradients.need(unit);
+    gradients.done(unit);
+    end_of(gradients.part(), times);
+  };
   need(units_.head(), Units::layer(units_.layers() - 1), times);
   gradients.need(units_.head());
   if (!config_.tie_word_embeddings) gradients.done(units_.head());
+  end_of(gradients.part(), times);
   for (std::size_t unit = units_.layers(); unit > 0; --unit) {
     need(unit, unit > 1 ? std::optional(unit - 1) : std::nullopt, times);
-    gradients.need(unit);
-    gradients.done(unit);
+    pass_by(unit);
   }
-  gradients.need(Units::embedding());
-  gradients.done(Units::embedding());
-  end_of(gradients.part(), times);
+  pass_by(Units::embedding());
 }
 
 at::Tensor Llama::states(const Pack& pack) const {

@@ -5,7 +5,8 @@
 // the reverse; with a tied head unit 0 stands at both ends.
 //
 // Parameters and Gradients are the seam between the passes and whoever keeps the tensors. Here all of them are in
-// memory for good. A keeper that gathers them from other processes overrides need() and done().
+// memory for good. A keeper that gathers them from other processes, keeps them elsewhere or uses them up overrides
+// need() and done().
 #pragma once
 
 #include <cstddef>
@@ -86,7 +87,7 @@ class Gradients {
   /// Returns once they are complete.
   virtual void finish() {}
 
-  /// What need() and done() spend their time on.
+  /// What done() spends its time on.
   virtual Part part() const noexcept { return Part::communication; }
 
  protected:

@@ -9,8 +9,8 @@ namespace rrhf::optim {
 
 /// The sum of the squares of all elements of contiguous tensors, in double: sums over ranks add up.
 double sum_of_squares(const std::vector<at::Tensor>& tensors);
-/// The same of one tensor, without elements and where that is, so that a GPU is not waited for. Undefined where there
-/// are no elements.
+/// The same of one tensor, as a scalar tensor on its device, so that a GPU is not waited for. Undefined for a tensor
+/// without elements.
 at::Tensor squares_of(const at::Tensor& tensor);
 
 /// The 2-norm over all gradients.

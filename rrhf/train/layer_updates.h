@@ -8,6 +8,7 @@
 
 #include "rrhf/config/run_config.h"
 #include "rrhf/data/step_plan.h"
+#include "rrhf/distributed/unit_rooms.h"
 #include "rrhf/model/units.h"
 #include "rrhf/optim/adamw.h"
 #include "rrhf/train/encoded_set.h"
@@ -31,29 +32,34 @@ class LayerUpdates : public model::Gradients {
   void done(std::size_t unit) override;
   Part part() const noexcept override { return Part::optimizer; }
 
-  /// Of the step's gradients so far; waits for the device.
+  /// Of the gradients of the step's pass, once it is over; waits for the device. Throws Error without a pass.
   double sum_of_squares() const;
 
   /// Bytes of the gradients that stand at once.
   std::int64_t bytes() const;
 
  private:
-  at::Tensor whole_of(std::size_t unit, const at::Tensor& room) const;
+  // What a unit is added to, and of what.
+  struct Open {
+    at::Tensor room, whole;
+  };
 
   const ModelParts* model_;
   optim::AdamW* optimizer_;
   at::TensorOptions options_;
-  std::vector<std::int64_t> sizes_;
-  std::vector<at::Tensor> open_;     // by unit: its room while it is added to
-  std::vector<at::Tensor> free_;     // rooms of the largest unit's size
-  std::vector<at::Tensor> squares_;  // by unit, where it was updated in this step
+  distributed::UnitRooms rooms_;
+  std::vector<Open> open_;           // by unit
+  std::vector<at::Tensor> squares_;  // by unit, once it is updated
   double learning_rate_ = 0;
 };
+
+/// Units whose gradients stand at once at most: one, and with a tied head the embedding's beside it.
+std::int64_t open_units(const model::LlamaConfig& config);
 
 /// Whether a run updates layer by layer. Throws InputError where several ranks would.
 bool updates_by_layer(const config::RunConfig& config, std::int64_t ranks);
 
-/// Throws InputError for a step whose queries do not fit into one pack of so many tokens.
+/// Throws InputError where the queries of a step do not fit into one pack of so many tokens, naming the largest step.
 void require_steps_of_one_pack(const EncodedSet& set, data::StepPlan plan, std::int64_t tokens_per_pack);
 
 }  // namespace rrhf::train

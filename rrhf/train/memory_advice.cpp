@@ -14,6 +14,7 @@ constexpr std::int64_t least_pack = 512;
 struct Change {
   std::string setting;
   std::function<void(config::RunConfig&)> make;
+  std::string condition = {};
 };
 
 std::vector<Change> changes(const config::RunConfig& config, const Sharing& sharing) {
@@ -26,7 +27,7 @@ std::vector<Change> changes(const config::RunConfig& config, const Sharing& shar
     all.push_back({"train.recompute=layer", [](auto& c) { c.train.recompute = Recompute::layer; }});
   }
   const std::int64_t half = pass_options(config, cpu).tokens_per_pack / 2;
-  if (half >= least_pack) {
+  if (half >= least_pack && config.optimizer.update == Update::step) {
     all.push_back({fmt::format("train.tokens_per_pack={}", half), [half](auto& c) { c.train.tokens_per_pack = half; }});
   }
   if (config.model.dtype == Dtype::float32) {
@@ -44,12 +45,14 @@ std::vector<Change> changes(const config::RunConfig& config, const Sharing& shar
   if (!cpu && config.train.recompute == Recompute::layer && config.train.layer_inputs == Place::device) {
     all.push_back({"train.layer_inputs=host", [](auto& c) { c.train.layer_inputs = Place::host; }});
   }
-  if (!cpu && sharing.devices == 1 && config.optimizer.place == Place::device) {
+  if (!cpu && sharing.devices == 1 && config.optimizer.place == Place::device &&
+      config.optimizer.update == Update::step) {
     all.push_back({"optimizer.place=host", [](auto& c) { c.optimizer.place = Place::host; }});
   }
   if (sharing.devices == 1 && config.optimizer.update == Update::step && config.optimizer.max_grad_norm == 0 &&
       config.optimizer.place == Place::device) {
-    all.push_back({"optimizer.update=layer", [](auto& c) { c.optimizer.update = Update::layer; }});
+    all.push_back(
+        {"optimizer.update=layer", [](auto& c) { c.optimizer.update = Update::layer; }, "where each step is one pack"});
   }
   if (config.parallel.mode == ParallelMode::replicated) {
     all.push_back({"parallel.mode=sharded", [](auto& c) { c.parallel.mode = ParallelMode::sharded; }});
@@ -71,7 +74,8 @@ std::vector<Saving> possible_savings(const model::LlamaConfig& model, const conf
   for (const Change& change : changes(config, sharing)) {
     config::RunConfig changed = config;
     change.make(changed);
-    if (const std::int64_t saved = now - bytes_of(changed); saved > 0) savings.push_back({change.setting, saved});
+    if (const std::int64_t saved = now - bytes_of(changed); saved > 0)
+      savings.push_back({change.setting, saved, change.condition});
   }
   std::ranges::stable_sort(savings, std::ranges::greater(), &Saving::bytes);
   return savings;
@@ -80,8 +84,9 @@ std::vector<Saving> possible_savings(const model::LlamaConfig& model, const conf
 std::string memory_advice(const model::LlamaConfig& model, const config::RunConfig& config, const Sharing& sharing) {
   std::string text;
   for (const Saving& saving : possible_savings(model, config, sharing)) {
-    text += fmt::format("\n  --set {:<34} would save {:>7}B", saving.setting,
-                        short_number(static_cast<double>(saving.bytes)));
+    text += fmt::format("\n  --set {:<34} would save {:>7}B{}{}", saving.setting,
+                        short_number(static_cast<double>(saving.bytes)), saving.condition.empty() ? "" : " ",
+                        saving.condition);
   }
   return text.empty() ? "\n  every setting that saves memory is taken; a smaller model or more devices remain" : text;
 }

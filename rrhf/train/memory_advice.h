@@ -15,6 +15,7 @@ namespace rrhf::train {
 struct Saving {
   std::string setting;     ///< as --set takes it
   std::int64_t bytes = 0;  ///< a device, by the memory plan
+  std::string condition;   ///< of the setting, if it has one
 };
 
 /// Those of a config that are not taken yet, each by itself, the largest first.

@@ -202,7 +202,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
     gradients = rooms * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
     optimizer = 0;
   } else if (updates_by_layer(config, sharing.devices)) {
-    gradients = (model.tie_word_embeddings ? 2 : 1) * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
+    gradients = open_units(model) * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
   }
   if (config.train.layer_inputs == Place::host && !sharing.cpu && !evaluating) {
     const std::int64_t input = shape.largest_pack.tokens * model.hidden_size * bytes_of(narrow);

@@ -53,7 +53,8 @@ struct Sharing {
 };
 
 /// Throws InputError for fewer than one device or more than a million, for sizes beyond counting, and for what training
-/// refuses: a shard_size that does not divide the devices, or one without sharding (groups.h).
+/// refuses: a shard_size that does not divide the devices, or one without sharding (groups.h), and several devices
+/// where the state is on the host (state_on_host()) or updates go by layer (updates_by_layer()).
 MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig& config, const StepShape& shape,
                        const Sharing& sharing);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "rrhf/core/error.h"
 #include "rrhf/distributed/gathered_in_turn.h"
 #include "rrhf/optim/clip.h"
 
@@ -37,6 +38,10 @@ TrainedModel::TrainedModel(const model::LlamaConfig& config, at::TensorOptions o
       llama_(config, parameters_) {
   const at::TensorOptions kept = gradient_options(options, optimizer, gradients.type);
   if (gradients.update == Update::layer) {
+    if (groups.shards.size() > 1 || groups.copies.size() > 1 || optimizer.on_host) {
+      throw_error("train", "updates by layer are for one rank that keeps its state on the device; {} shards, {} copies",
+                  groups.shards.size(), groups.copies.size());
+    }
     auto by_layer = std::make_unique<LayerUpdates>(model_, optimizer_, kept);
     layer_updates_ = by_layer.get();
     gradients_ = std::move(by_layer);
@@ -124,7 +129,10 @@ double TrainedModel::gradient_norm() const {
 }
 
 void TrainedModel::update(double norm, double max_norm) {
-  if (layer_updates_ != nullptr) return;
+  if (layer_updates_ != nullptr) {
+    if (max_norm > 0) throw_error("train", "updates by layer can't be clipped by a norm of {}", max_norm);
+    return;
+  }
   parameters_->drop();
   optimizer_.step(gradient_parts_, learning_rate_, optim::clip_factor(norm, max_norm));
 }

@@ -32,15 +32,16 @@ struct PartBytes {
 
 /// What becomes of gradients.
 struct GradientForm {
-  std::optional<at::ScalarType> type;  ///< what they are summed in; without one as sums of the weights' dtype are
-  Update update = Update::step;        ///< layer: weights are updated in the pass, by one rank that holds the whole
+  std::optional<at::ScalarType> type;  ///< they are summed in; without one the accumulation type of the weights'
+  Update update = Update::step;        ///< layer: the pass updates the weights, and the norm comes too late to clip by
 };
 
 /// Every rank makes the same calls.
 class TrainedModel {
  public:
   /// Zero weights of the dtype and device of `options`. With optimizer.on_host and weights on a GPU gradients are kept
-  /// in the host's memory, and the groups must be of one rank. `groups` must outlive this.
+  /// in the host's memory, and the groups must be of one rank. `groups` must outlive this. Throws Error for
+  /// Update::layer in groups of several ranks or with optimizer.on_host.
   TrainedModel(const model::LlamaConfig& config, at::TensorOptions options, optim::AdamWOptions optimizer,
                const Groups& groups, const GradientForm& gradients = {});
   TrainedModel(const TrainedModel&) = delete;
@@ -69,7 +70,8 @@ class TrainedModel {
   /// The norm over all gradients, once they are complete: the same bits on every rank.
   double gradient_norm() const;
 
-  /// Clips the gradients, whose norm is given, and updates the weights with them, where they are not updated yet.
+  /// Clips the gradients, whose norm is given, and updates the weights with them. With Update::layer they are updated:
+  /// throws Error for a max_norm above 0, which is no clipping.
   void update(double norm, double max_norm);
 
   /// For checkpoints: the masters, or the weights where these are their own, and the moments. What is handed out whole

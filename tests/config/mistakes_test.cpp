@@ -248,7 +248,8 @@ TEST(Mistakes, RefusesFormsThatNeedAnotherSetting) {
   EXPECT_EQ(unfitting(config),
             "[config] optimizer.update layer needs optimizer.max_grad_norm 0; it is 1: weights move before the norm of "
             "all gradients is known\n"
-            "optimizer.update layer needs optimizer.place device; it is host");
+            "optimizer.update layer needs optimizer.place device; it is host: no gradients are kept that could wait "
+            "there");
 }
 
 TEST(Mistakes, RefusesAnOverrideWithoutKeyOrValue) {

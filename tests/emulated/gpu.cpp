@@ -4,7 +4,6 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/ops/_local_scalar_dense_native.h>
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/view_native.h>
@@ -13,168 +12,17 @@
 
 #include <algorithm>
 #include <cstring>
-#include <list>
-#include <map>
-#include <memory>
-#include <mutex>
+#include <utility>
 
-#include "tests/emulated/timeline.h"
+#include "tests/emulated/machine.h"
 
 namespace rrhf::emulated {
 namespace {
 
-constexpr auto device_type = at::kPrivateUse1;
-constexpr std::size_t stream_count = 9;  // the default one and a pool
-
-// Memory of the device, which keeps its history when it is handed out again.
-struct Block {
-  std::unique_ptr<std::byte[]> bytes;
-  std::size_t size = 0;
-  Agent stream = host_agent;
-  std::vector<Agent> recorded;  // other streams that use it
-  std::vector<Time> pending;    // where they were when it was let go of
-  History history;
-};
-
-// Memory of the host, known by its storage for as long as that lives.
-struct HostMemory {
-  c10::weak_intrusive_ptr<c10::StorageImpl> storage;
-  History history;
-};
-
-class Gpu {
- public:
-  static Gpu& instance() {
-    static auto* gpu = new Gpu;  // never destroyed: tensors of other statics may outlive it
-    return *gpu;
-  }
-
-  static Agent& current_stream() {
-    thread_local Agent stream = host_agent + 1;
-    return stream;
-  }
-
-  Agent pooled_stream() {
-    const std::lock_guard lock(mutex_);
-    pooled_ = pooled_ % (stream_count - 1) + 1;
-    return host_agent + 1 + pooled_;
-  }
-
-  c10::DataPtr allocate(std::size_t size) {
-    const std::lock_guard lock(mutex_);
-    std::unique_ptr<Block> block = reused(size);
-    if (!block) {
-      block = std::make_unique<Block>();
-      block->bytes = std::make_unique<std::byte[]>(size);
-      block->size = size;
-      block->stream = current_stream();
-    }
-    in_use_ += static_cast<std::int64_t>(block->size);
-    peak_ = std::max(peak_, in_use_);
-    void* bytes = block->bytes.get();
-    used_.emplace(bytes, block.get());
-    return {bytes, block.release(), [](void* context) { instance().free(static_cast<Block*>(context)); },
-            at::Device(device_type, 0)};
-  }
-
-  void record_stream(const at::Tensor& tensor, Agent stream) {
-    const std::lock_guard lock(mutex_);
-    used_.at(tensor.storage().data())->recorded.push_back(stream);
-  }
-
-  // An operation of the current stream, or the host's.
-  void operate(Agent agent, std::string_view operation, const std::vector<at::Tensor>& read,
-               const std::vector<at::Tensor>& written) {
-    const std::lock_guard lock(mutex_);
-    timeline_.operate(agent, operation, histories(read), histories(written));
-  }
-
-  Time now(Agent stream) {
-    const std::lock_guard lock(mutex_);
-    timeline_.wait(stream, timeline_.now(host_agent));
-    return timeline_.now(stream);
-  }
-
-  void wait(Agent agent, const Time& time) {
-    const std::lock_guard lock(mutex_);
-    timeline_.wait(agent, time);
-  }
-
-  bool passed(const Time& time) {
-    const std::lock_guard lock(mutex_);
-    return timeline_.passed(time);
-  }
-
-  std::vector<std::string> take_races() {
-    const std::lock_guard lock(mutex_);
-    return timeline_.take_races();
-  }
-
-  std::int64_t take_peak() {
-    const std::lock_guard lock(mutex_);
-    return std::exchange(peak_, in_use_);
-  }
-
- private:
-  Gpu() {
-    for (std::size_t i = 0; i < stream_count; ++i) timeline_.add_stream();
-  }
-
-  // The block of the current stream that was let go of last and is large enough, if it is free by now.
-  std::unique_ptr<Block> reused(std::size_t size) {
-    for (auto block = free_.begin(); block != free_.end(); ++block) {
-      const auto over = [this](const Time& time) { return timeline_.passed(time); };
-      if ((*block)->stream != current_stream() || (*block)->size < size || (*block)->size > 2 * size ||
-          !std::all_of((*block)->pending.begin(), (*block)->pending.end(), over)) {
-        continue;
-      }
-      std::unique_ptr<Block> found = std::move(*block);
-      free_.erase(block);
-      found->pending.clear();
-      found->recorded.clear();
-      return found;
-    }
-    return nullptr;
-  }
-
-  void free(Block* block) {
-    const std::lock_guard lock(mutex_);
-    for (const Agent stream : block->recorded) block->pending.push_back(timeline_.now(stream));
-    used_.erase(block->bytes.get());
-    in_use_ -= static_cast<std::int64_t>(block->size);
-    free_.emplace_front(block);
-  }
-
-  std::vector<History*> histories(const std::vector<at::Tensor>& tensors) {
-    std::vector<History*> found;
-    for (const at::Tensor& tensor : tensors) {
-      if (tensor.numel() == 0) continue;
-      if (tensor.device().type() == device_type) {
-        found.push_back(&used_.at(tensor.storage().data())->history);
-        continue;
-      }
-      HostMemory& memory = host_.try_emplace(tensor.storage().data(), HostMemory{weak(tensor), {}}).first->second;
-      if (memory.storage.expired()) memory = {weak(tensor), {}};
-      found.push_back(&memory.history);
-    }
-    return found;
-  }
-
-  static c10::weak_intrusive_ptr<c10::StorageImpl> weak(const at::Tensor& tensor) {
-    return c10::weak_intrusive_ptr<c10::StorageImpl>(tensor.storage().getWeakStorageImpl());
-  }
-
-  std::mutex mutex_;
-  Timeline timeline_;
-  std::size_t pooled_ = 0;
-  std::int64_t in_use_ = 0, peak_ = 0;
-  std::list<std::unique_ptr<Block>> free_;  // the last one let go of first
-  std::map<const void*, Block*> used_;
-  std::map<const void*, HostMemory> host_;
-};
-
 struct Allocator final : c10::Allocator {
-  c10::DataPtr allocate(std::size_t size) override { return Gpu::instance().allocate(std::max<std::size_t>(size, 1)); }
+  c10::DataPtr allocate(std::size_t size) override {
+    return Machine::instance().allocate(std::max<std::size_t>(size, 1));
+  }
   void copy_data(void* to, const void* from, std::size_t size) const override { std::memcpy(to, from, size); }
 };
 
@@ -188,28 +36,28 @@ class Guard final : public c10::impl::DeviceGuardImplInterface {
   void uncheckedSetDevice(at::Device) const noexcept override {}
   at::DeviceIndex deviceCount() const noexcept override { return 1; }
 
-  c10::Stream getStream(at::Device) const override { return stream(Gpu::current_stream()); }
-  c10::Stream getDefaultStream(at::Device) const override { return stream(host_agent + 1); }
+  c10::Stream getStream(at::Device) const override { return stream(Machine::current_stream()); }
+  c10::Stream getDefaultStream(at::Device) const override { return stream(default_stream); }
   c10::Stream getStreamFromGlobalPool(at::Device, bool) const override {
-    return stream(Gpu::instance().pooled_stream());
+    return stream(Machine::instance().pooled_stream());
   }
   c10::Stream exchangeStream(c10::Stream to) const override {
-    return stream(std::exchange(Gpu::current_stream(), static_cast<Agent>(to.id())));
+    return stream(std::exchange(Machine::current_stream(), static_cast<Agent>(to.id())));
   }
 
   void destroyEvent(void* event, at::DeviceIndex) const noexcept override { delete static_cast<Time*>(event); }
   void record(void** event, const c10::Stream& on, at::DeviceIndex, c10::EventFlag) const override {
     delete static_cast<Time*>(*event);
-    *event = new Time(Gpu::instance().now(static_cast<Agent>(on.id())));
+    *event = new Time(Machine::instance().now(static_cast<Agent>(on.id())));
   }
   void block(void* event, const c10::Stream& on) const override {
-    if (event != nullptr) Gpu::instance().wait(static_cast<Agent>(on.id()), *static_cast<Time*>(event));
+    if (event != nullptr) Machine::instance().wait(static_cast<Agent>(on.id()), *static_cast<Time*>(event));
   }
   bool queryEvent(void* event) const override {
-    return event == nullptr || Gpu::instance().passed(*static_cast<Time*>(event));
+    return event == nullptr || Machine::instance().passed(*static_cast<Time*>(event));
   }
   void synchronizeEvent(void* event) const override {
-    if (event != nullptr) Gpu::instance().wait(host_agent, *static_cast<Time*>(event));
+    if (event != nullptr) Machine::instance().wait(host_agent, *static_cast<Time*>(event));
   }
 
  private:
@@ -224,8 +72,8 @@ C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard);
 bool is_emulated(const at::Tensor& tensor) { return tensor.defined() && tensor.device().type() == device_type; }
 
 void host_waits() {
-  Gpu& gpu = Gpu::instance();
-  gpu.wait(host_agent, gpu.now(Gpu::current_stream()));
+  Machine& machine = Machine::instance();
+  machine.wait(host_agent, machine.now(Machine::current_stream()));
 }
 
 // The same memory as a tensor of the CPU.
@@ -254,7 +102,7 @@ at::Tensor taken_over(const at::Tensor& result) {
 }
 
 at::Tensor& copy(at::Tensor& to, const at::Tensor& from, bool non_blocking) {
-  Gpu::instance().operate(Gpu::current_stream(), "copy_", {from}, {to});
+  Machine::instance().operate(Machine::current_stream(), "copy_", {from}, {to});
   at::Tensor there = is_emulated(to) ? on_cpu(to) : to;
   there.copy_(is_emulated(from) ? on_cpu(from) : from);
   const bool crosses = is_emulated(to) != is_emulated(from);
@@ -263,7 +111,7 @@ at::Tensor& copy(at::Tensor& to, const at::Tensor& from, bool non_blocking) {
 }
 
 void record_stream(at::Tensor& tensor, c10::Stream stream) {
-  Gpu::instance().record_stream(tensor, static_cast<Agent>(stream.id()));
+  Machine::instance().record_stream(tensor, static_cast<Agent>(stream.id()));
 }
 
 // One call of an operation: its tensors exchanged for the CPU's, and back.
@@ -280,7 +128,7 @@ class Call {
 
   void run() {
     const std::string name = c10::toString(operation_.operator_name());
-    Gpu::instance().operate(Gpu::current_stream(), name, read_, written_);
+    Machine::instance().operate(Machine::current_stream(), name, read_, written_);
     operation_.callBoxed(&stack_);
     std::vector<at::Tensor> made = resized();
     bool host_is_told = false;
@@ -306,7 +154,7 @@ class Call {
       stack_[i] = made.back();
     }
     // New memory may have been another's before.
-    if (!made.empty()) Gpu::instance().operate(Gpu::current_stream(), name, {}, made);
+    if (!made.empty()) Machine::instance().operate(Machine::current_stream(), name, {}, made);
     if (host_is_told) host_waits();
   }
 
@@ -331,7 +179,11 @@ class Call {
   }
 
   at::Tensor exchanged(const at::Tensor& tensor, bool writes) {
-    if (!is_emulated(tensor)) return tensor;
+    if (!is_emulated(tensor)) {
+      TORCH_CHECK(!tensor.defined() || tensor.dim() == 0, operation_.schema().name(),
+                  " of the emulated GPU was given a tensor of the host");
+      return tensor;
+    }
     (writes ? written_ : read_).push_back(tensor);
     const bool to_be_sized = writes && tensor.numel() == 0;
     const at::Tensor same = to_be_sized ? at::empty({0}, tensor.options().device(at::kCPU)) : on_cpu(tensor);
@@ -380,10 +232,12 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
 
 at::Device gpu() { return {device_type, 0}; }
 
-std::vector<std::string> races() { return Gpu::instance().take_races(); }
+std::vector<std::string> races() { return Machine::instance().take_races(); }
 
-void host_reads(const at::Tensor& tensor) { Gpu::instance().operate(host_agent, "reading", {tensor}, {}); }
+void host_reads(const at::Tensor& tensor) { Machine::instance().operate(host_agent, "reading", {tensor}, {}); }
 
-std::int64_t take_peak() { return Gpu::instance().take_peak(); }
+void host_writes(const at::Tensor& tensor) { Machine::instance().operate(host_agent, "writing", {}, {tensor}); }
+
+std::int64_t take_peak() { return Machine::instance().take_peak(); }
 
 }  // namespace rrhf::emulated

@@ -3,8 +3,12 @@
 // Linked into a test program it stands behind torch's device type PrivateUse1, with streams, events and an allocator
 // that hands memory out again as CUDA's does: at once to the stream that it was made for, to others once the streams it
 // was recorded on have passed. Operations are computed when they are asked for, by the CPU's kernels, so that results
-// are right whatever the order; the order is held against a Timeline. Memory counts as touched whole, tensor storage
-// by tensor storage.
+// are right whatever the order; the order is held against a Timeline.
+//
+// What it does not see: the host's use of its own memory, but for copies and what a test says (host_reads()); loops
+// over plain pointers; the order of host threads among themselves, which are one; memory of the host that is handed out
+// again during a transfer (page-locked memory waits for its transfers by itself); the parts of a block. Memory counts
+// as touched whole, tensor storage by tensor storage.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,6 +26,7 @@ std::vector<std::string> races();
 
 /// The host uses the elements of a tensor in its own memory, now.
 void host_reads(const at::Tensor& tensor);
+void host_writes(const at::Tensor& tensor);
 
 /// Bytes in use on the emulated GPU at most, since the last call or the start.
 std::int64_t take_peak();

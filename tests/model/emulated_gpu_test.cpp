@@ -9,6 +9,7 @@
 
 #include "rrhf/model/parked_inputs.h"
 #include "rrhf/model/side_streams.h"
+#include "tests/emulated/timeline.h"
 
 namespace rrhf::model {
 namespace {
@@ -52,6 +53,22 @@ TEST(EmulatedGpu, FindsAStreamThatDoesNotWait) {
   EXPECT_EQ(x.to(at::kCPU)[0].item<double>(), 2);
 }
 
+TEST(EmulatedGpu, LetsStreamsReadTheSameMemory) {
+  const at::Tensor x = at::ones({8}, emulated::gpu());
+  c10::Event made(emulated::gpu().type());
+  made.record(computing_stream());
+  const c10::Stream other = another_stream();
+  made.block(other);
+  {
+    const c10::StreamGuard on(other);
+    EXPECT_EQ((x + x).to(at::kCPU)[7].item<double>(), 2);
+  }
+  const at::Tensor here = x + x;
+  EXPECT_EQ(races(), std::vector<std::string>());
+  x.add_(1);  // the host has waited for the copy, so the other stream has read
+  EXPECT_EQ(races(), std::vector<std::string>());
+}
+
 TEST(EmulatedGpu, FindsAHostThatDoesNotWait) {
   const at::Tensor x = at::ones({8}, emulated::gpu()), here = at::empty({8});
   here.copy_(x, /*non_blocking=*/true);
@@ -60,6 +77,37 @@ TEST(EmulatedGpu, FindsAHostThatDoesNotWait) {
   here.copy_(x);
   emulated::host_reads(here);
   EXPECT_EQ(races(), std::vector<std::string>());
+  x.copy_(here, /*non_blocking=*/true);
+  emulated::host_reads(here);
+  EXPECT_EQ(races(), std::vector<std::string>());
+  emulated::host_writes(here);
+  EXPECT_EQ(races(), std::vector<std::string>{"writing of the host is not ordered after copy_ of stream 1"});
+}
+
+TEST(EmulatedGpu, RefusesWhatAGpuRefuses) {
+  const at::Tensor x = at::ones({8}, emulated::gpu());
+  EXPECT_THROW(x.add(at::ones({8})), c10::Error);
+  EXPECT_NO_THROW(x.add(at::scalar_tensor(1)));
+  EXPECT_TRUE(at::empty({8}, emulated::gpu()).isnan().all().item<bool>()) << "what nobody wrote is no number";
+}
+
+TEST(Timeline, OrdersWhatComesAfterAnotherOverAThird) {
+  emulated::Timeline timeline;
+  const emulated::Agent a = timeline.add_stream(), b = timeline.add_stream(), c = timeline.add_stream();
+  emulated::History memory;
+  timeline.operate(a, "writing", {}, {&memory});
+  timeline.wait(b, timeline.now(a));
+  timeline.wait(c, timeline.now(b));
+  timeline.operate(c, "reading", {&memory}, {});
+  timeline.operate(a, "reading", {&memory}, {});
+  EXPECT_TRUE(timeline.take_races().empty());
+  timeline.operate(b, "writing", {}, {&memory});
+  EXPECT_EQ(timeline.take_races(),
+            (std::vector<std::string>{"writing of stream 2 is not ordered after reading of stream 3",
+                                      "writing of stream 2 is not ordered after reading of stream 1"}));
+  EXPECT_FALSE(timeline.passed(timeline.now(b)));
+  timeline.wait(emulated::host_agent, timeline.now(b));
+  EXPECT_TRUE(timeline.passed(timeline.now(b)));
 }
 
 // Memory goes back to the stream it was made for as soon as the host lets go of it, used elsewhere or not.

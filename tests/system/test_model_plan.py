@@ -87,20 +87,44 @@ def test_plan_is_what_a_run_uses(rrhf: Program, models: Path, shared: Path, tmp_
     assert f"too few for 90 devices, of which {90 - math.ceil(packs)} have nothing to do" in idle
 
 
+def made_model(rrhf: Program, models: Path, folder: Path, sizes: dict[str, int]) -> Path:
+    """Random weights over the vocabulary of the small models."""
+    parts = folder / "parts"
+    parts.mkdir()
+    shutil.copy(models / "hf" / "tokenizer.model", parts / "tokenizer.model")
+    config = {"model_type": "llama", "max_position_embeddings": 512, "vocab_size": 512, **sizes}
+    (parts / "config.json").write_text(json.dumps(config))
+    rrhf("model", "init", "--config", parts / "config.json", "--tokenizer", parts, "--out", folder / "model")
+    return folder / "model"
+
+
+def test_plan_of_updates_by_layer_is_what_a_run_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """67M weights, 16 layers and short rows: gradients are a fifth of what a step takes, a layer's next to nothing."""
+    sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 8}
+    rows = write_lines(tmp_path / "rows.jsonl", ranked_rows(8))
+    settings = [f"model.path={made_model(rrhf, models, tmp_path, sizes)}", f"data.train={rows}", "train.max_steps=2"]
+    settings += ["train.queries_per_step=4", "optimizer.max_grad_norm=0"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    peaks = {}
+    for update in ("step", "layer"):
+        own = [*flags, "--set", f"optimizer.update={update}"]
+        out, run = rrhf("model", "plan", *own).stdout, tmp_path / update
+        rrhf("train", *own, "--set", f"output={run}")
+        peaks[update] = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["timing"]["peak_memory"]
+        assert planned(out, "sum") == pytest.approx(peaks[update], rel=0.1), update
+    assert peaks["step"] - peaks["layer"] == pytest.approx(15 * 4 * (4 * 512**2 + 3 * 512 * 2048), rel=0.1)
+
+
 def test_plan_of_a_run_that_evaluates_is_what_it_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:
     """Short rows to train on, a query of 12 long responses to evaluate, and a wide model, whose forward pass alone takes
     most: what the plan counts beside the program is its activations."""
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    shutil.copy(models / "hf" / "tokenizer.model", parts / "tokenizer.model")
-    sizes = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 4096, "num_hidden_layers": 2, "num_attention_heads": 4}
-    (parts / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 512, **sizes}))
-    rrhf("model", "init", "--config", parts / "config.json", "--tokenizer", parts, "--out", tmp_path / "model")
+    sizes = {"hidden_size": 128, "intermediate_size": 4096, "num_hidden_layers": 2, "num_attention_heads": 4}
+    model = made_model(rrhf, models, tmp_path, sizes)
     rows = write_lines(tmp_path / "rows.jsonl", ranked_rows(8))
     text = " ".join(WORDS * 40)
     long = {"query": "say", "responses": [f"{i} {text}" for i in range(12)], "scores": list(range(12))}
     write_lines(tmp_path / "eval.jsonl", [long])
-    settings = [f"model.path={tmp_path / 'model'}", f"data.train={rows}", "train.max_steps=1", "data.max_length=512"]
+    settings = [f"model.path={model}", f"data.train={rows}", "train.max_steps=1", "data.max_length=512"]
     flags = [part for setting in settings for part in ("--set", setting)]
     without = rrhf("model", "plan", *flags).stdout
     flags += ["--set", f"data.eval={tmp_path / 'eval.jsonl'}"]

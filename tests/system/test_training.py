@@ -149,28 +149,34 @@ def test_narrow_forms_resume_to_the_same_bytes(moments: str, rrhf: Program, make
     assert len(losses) == 12 and losses[-1] < losses[0]
 
 
-def test_updates_by_layer_end_in_the_same_bytes(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
-    """Weights moved in the backward pass, no gradients kept: in one go, and from a checkpoint on."""
-    train = {"epochs": 2, "tokens_per_pack": 4096}
-    unclipped = {"learning_rate": 1e-3, "max_grad_norm": 0}
-    by_layer = {**unclipped, "update": "layer"}
-    rrhf("train", make_config("step", optimizer=unclipped, train=train))
-    rrhf("train", make_config("layer", optimizer=by_layer, train=train, checkpoint={"every_steps": 5, "keep": 9}))
-    assert weights(tmp_path / "layer") == weights(tmp_path / "step")
-    for got, want in zip(metrics(tmp_path / "layer"), metrics(tmp_path / "step"), strict=True):
-        assert got["loss"] == want["loss"]
-        assert got["grad_norm"] == pytest.approx(want["grad_norm"], rel=1e-6)
-    shutil.rmtree(tmp_path / "layer" / "model")
-    shutil.rmtree(tmp_path / "layer" / "checkpoints" / "step-000010")
-    rrhf("train", tmp_path / "layer.json", "--resume")
-    assert weights(tmp_path / "layer") == weights(tmp_path / "step")
+@pytest.mark.parametrize("first,then", [("step", "layer"), ("layer", "step"), ("layer", "layer")])
+def test_updates_by_layer_end_in_the_same_bytes(
+    first: str, then: str, rrhf: Program, make_config: Config, tmp_path: Path
+) -> None:
+    """Weights moved in the backward pass, no gradients kept: in one go, and from a checkpoint of either way on."""
+    settings = {
+        "data": {"eval_fraction": 0.2},
+        "eval": {"every_steps": 3},
+        "train": {"epochs": 2, "tokens_per_pack": 4096},
+        "checkpoint": {"every_steps": 5, "keep": 9},
+    }
+    rrhf("train", make_config("step", optimizer={"max_grad_norm": 0}, **settings))
+    config = make_config("run", optimizer={"max_grad_norm": 0, "update": first}, **settings)
+    rrhf("train", config)
+    assert weights(tmp_path / "run") == weights(tmp_path / "step")
+    assert all_metrics(tmp_path / "run") == all_metrics(tmp_path / "step")
+    shutil.rmtree(tmp_path / "run" / "model")
+    assert [checkpoint.name for checkpoint in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000005"]
+    rrhf("train", config, "--resume", "--set", f"optimizer.update={then}")
+    assert weights(tmp_path / "run") == weights(tmp_path / "step")
+    assert all_metrics(tmp_path / "run") == all_metrics(tmp_path / "step")
 
 
 @pytest.mark.parametrize(
     "words,message",
     [
         (("--set", "optimizer.max_grad_norm=1"), "optimizer.update layer needs optimizer.max_grad_norm 0; it is 1"),
-        (("--set", "train.tokens_per_pack=64"), "with optimizer.update layer a step must be one pack: this one has"),
+        (("--set", "train.tokens_per_pack=64"), "optimizer.update layer needs steps of one pack: step "),
         (("--processes", "2"), "optimizer.update layer is for one process, not 2"),
     ],
 )

@@ -31,11 +31,16 @@ TEST(EmulatedTraining, IsThatOfTheCpuAndInOrder) {
   }
 }
 
-TEST(EmulatedTraining, OfNarrowFormsOnTheHostIsInOrder) {
+TEST(EmulatedTraining, OnTheHostLeavesTheBytesOfTheDevice) {
   for (const Masters masters : {Masters::float32, Masters::none}) {
     for (const Moments moments : {Moments::float32, Moments::bfloat16, Moments::eight_bit}) {
       const Form form{.type = at::kBFloat16, .optimizer = {.masters = masters, .moments = moments, .on_host = true}};
       const Outcome there = trained(emulated::gpu(), form);
+      Form on_device = form;
+      on_device.optimizer.on_host = false;
+      const Outcome expected = trained(emulated::gpu(), on_device);
+      EXPECT_EQ(there.losses, expected.losses);
+      EXPECT_TRUE(at::equal(there.masters, expected.masters));
       EXPECT_LT(there.losses.back(), there.losses.front());
       EXPECT_EQ(emulated::races(), std::vector<std::string>());
     }

@@ -99,8 +99,46 @@ TEST(MemoryAdvice, OffersUpdatesByLayerToWhoDoesNotClip) {
   config.optimizer.max_grad_norm = 0;
   // Gradients of 4 bytes, of which a layer's stay: four matrices of 4096 x 4096, three of 4096 x 11008, two norms.
   EXPECT_EQ(saved(), 4 * (model.parameter_count() - (4LL * 4096 * 4096 + 3LL * 4096 * 11008 + 2 * 4096)));
+  EXPECT_NE(memory_advice(model, config, {.cpu = false}).find("where each step is one pack"), std::string::npos);
   config.optimizer.update = Update::layer;
   EXPECT_EQ(saved(), 0);
+  EXPECT_EQ(saved_by(possible_savings(model, config, {.cpu = false}), "train.tokens_per_pack=2048"), 0)
+      << "a step must stay one pack";
+}
+
+TEST(MemoryAdvice, OffersNothingThatIsRefused) {
+  for (const Update update : {Update::step, Update::layer}) {
+    for (const Recompute recompute : {Recompute::none, Recompute::layer}) {
+      for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16, Dtype::float64}) {
+        config::RunConfig config;
+        config.model.dtype = dtype;
+        config.optimizer.max_grad_norm = 0;
+        config.optimizer.update = update;
+        config.train.recompute = recompute;
+        config::require_fitting_forms(config);
+        const std::string text = config::to_json(config).dump();
+        for (const Saving& saving : possible_savings(large_model(), config, {.cpu = false})) {
+          const auto changed =
+              config::resolve(text, "test", {config::parse_override(saving.setting)}, {"rrhf", "none"});
+          EXPECT_NO_THROW(config::require_fitting_forms(changed.config)) << saving.setting << " on " << text;
+        }
+      }
+    }
+  }
+}
+
+TEST(MemoryPlan, HoldsOneUnitsGradientsWhereUpdatesGoByLayer) {
+  config::RunConfig config;
+  config.optimizer = {.max_grad_norm = 0, .update = Update::layer};
+  model::LlamaConfig model = large_model();
+  const auto gradients = [&] {
+    return plan_memory(model, config, full_packs(config, false), {.cpu = false}).gradients;
+  };
+  const std::int64_t layer = 4 * (4LL * 4096 * 4096 + 3LL * 4096 * 11008 + 2 * 4096);
+  EXPECT_EQ(gradients(), layer);
+  model.tie_word_embeddings = true;
+  EXPECT_EQ(gradients(), 2 * layer) << "and the embedding's, in a room as large";
+  EXPECT_THROW(plan_memory(model, config, full_packs(config, false), {.devices = 2, .cpu = false}), InputError);
 }
 
 TEST(MemoryAdvice, TheSmallFormsOf7BFitSixtyGigabytes) {

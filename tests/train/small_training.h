@@ -21,6 +21,7 @@ struct Form {
   Update update = Update::step;
   std::int64_t tokens_per_pack = 12;  // three passes a step
   double max_grad_norm = 1;
+  objective::ObjectiveOptions objective = {};
 };
 
 struct Outcome {
@@ -28,6 +29,7 @@ struct Outcome {
   std::vector<double> norms;
   at::Tensor masters;          // all, as float64 of the CPU
   std::int64_t gradients = 0;  // bytes
+  double updating = 0;         // seconds of the passes
 };
 
 // Three steps.
@@ -43,7 +45,7 @@ inline Outcome trained(at::Device device, const Form& form) {
       config, at::TensorOptions().dtype(form.type).device(device), form.optimizer, groups,
       {.type = form.type == at::kBFloat16 ? std::optional(at::kBFloat16) : std::nullopt, .update = form.update});
   model.initialize(1);
-  const objective::Objective objective({});
+  const objective::Objective objective(form.objective);
   const Pass pass(
       model.llama(), objective, world,
       {.tokens_per_pack = form.tokens_per_pack, .recompute = Recompute::layer, .layer_inputs = form.layer_inputs});
@@ -57,6 +59,7 @@ inline Outcome trained(at::Device device, const Form& form) {
          pass.accumulate_gradients([&] { return passes.next().value(); }, model.gradients(), work))
       loss += query.loss;
     outcome.losses.push_back(loss);
+    outcome.updating += work.times.seconds(Part::optimizer);
     outcome.norms.push_back(model.gradient_norm());
     model.update(outcome.norms.back(), form.max_grad_norm);
   }

@@ -1,0 +1,79 @@
+// Streams and memory of the emulated GPU (gpu.h), and what of it was touched when.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Allocator.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tests/emulated/timeline.h"
+
+namespace rrhf::emulated {
+
+inline constexpr auto device_type = at::kPrivateUse1;
+inline constexpr Agent default_stream = host_agent + 1;
+
+/// Safe from several threads, which together are the host.
+class Machine {
+ public:
+  static Machine& instance();
+
+  /// Of this thread.
+  static Agent& current_stream();
+  /// Another one than at the call before.
+  Agent pooled_stream();
+
+  /// Memory for the current stream, every bit set: a NaN in every type. Blocks that were let go of are taken first, the
+  /// least that is large enough, whole.
+  c10::DataPtr allocate(std::size_t size);
+  void record_stream(const at::Tensor& tensor, Agent stream);
+
+  void operate(Agent agent, std::string_view operation, const std::vector<at::Tensor>& read,
+               const std::vector<at::Tensor>& written);
+
+  /// Everything a stream has been given to do, which comes after all the host did.
+  Time now(Agent stream);
+  void wait(Agent agent, const Time& time);
+  bool passed(const Time& time);
+
+  std::vector<std::string> take_races();
+  std::int64_t take_peak();
+
+ private:
+  struct Block {
+    std::unique_ptr<std::byte[]> bytes;
+    std::size_t size = 0, asked_for = 0;
+    Agent stream = host_agent;
+    std::vector<Agent> recorded;  // other streams that use it
+    std::vector<Time> pending;    // where they were when it was let go of
+    History history;              // of all it was handed out for
+  };
+  // Memory of the host, known by its storage for as long as that lives.
+  struct HostMemory {
+    c10::weak_intrusive_ptr<c10::StorageImpl> storage;
+    History history;
+  };
+
+  Machine();
+  std::unique_ptr<Block> reused(std::size_t size);
+  void free(Block* block);
+  std::vector<History*> histories(const std::vector<at::Tensor>& tensors);
+
+  std::mutex mutex_;
+  Timeline timeline_;
+  std::size_t pooled_ = 0;
+  std::int64_t in_use_ = 0, peak_ = 0;
+  std::list<std::unique_ptr<Block>> free_;  // the last one let go of first
+  std::map<const void*, Block*> used_;
+  std::map<const void*, HostMemory> host_;
+};
+
+}  // namespace rrhf::emulated
