@@ -2,10 +2,22 @@
 
 #include <ostream>
 
+#include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 
 namespace rrhf::train {
+
+model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
+                        const std::filesystem::path& weights_from) {
+  const at::ScalarType dtype = model::scalar_type(config.model.dtype);
+  if (!config.model.random_init) {
+    return {folder.config, checkpoint::load_weights(weights_from, folder.config, dtype, device)};
+  }
+  model::Weights weights = model::empty_weights(folder.config, at::TensorOptions().dtype(dtype).device(device));
+  model::initialize(weights, folder.config, static_cast<std::uint64_t>(config.train.seed));
+  return {folder.config, std::move(weights)};
+}
 
 std::optional<Evaluation> evaluate(const Pass& pass, const EncodedSet& set, const QueryVisitor& visit) {
   Progress progress;

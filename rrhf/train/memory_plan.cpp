@@ -18,7 +18,7 @@
 #include "rrhf/train/groups.h"
 #include "rrhf/train/layer_updates.h"
 #include "rrhf/train/pass.h"
-#include "rrhf/train/trainer.h"
+#include "rrhf/train/step_order.h"
 
 namespace rrhf::train {
 namespace {

@@ -1,13 +1,11 @@
 #include "rrhf/train/trainer.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <iterator>
-#include <numeric>
 
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/core/error.h"
@@ -18,6 +16,7 @@
 #include "rrhf/train/device.h"
 #include "rrhf/train/display.h"
 #include "rrhf/train/same_run.h"
+#include "rrhf/train/step_order.h"
 
 namespace rrhf::train {
 namespace fs = std::filesystem;
@@ -25,15 +24,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t shuffle_stream = 2, rounding_stream = 3;
-// The released runs sampled for eight devices.
-constexpr std::int64_t released_ranks = 8;
-
-std::vector<std::int64_t> torch_permutation(std::int64_t count, std::uint64_t seed) {
-  const at::Tensor order =
-      at::randperm(count, at::detail::createCPUGenerator(seed), at::TensorOptions().dtype(at::kLong));
-  return {order.const_data_ptr<std::int64_t>(), order.const_data_ptr<std::int64_t>() + count};
-}
+// Of the random streams drawn from train.seed.
+constexpr std::uint64_t rounding_stream = 3;
 
 // The ranks of a world as those who write one folder.
 class RankWriters : public checkpoint::Writers {
@@ -65,34 +57,6 @@ std::optional<at::ScalarType> gradient_type(const config::RunConfig& config) {
 }
 
 }  // namespace
-
-model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
-                        const fs::path& weights_from) {
-  const at::ScalarType dtype = model::scalar_type(config.model.dtype);
-  if (!config.model.random_init) {
-    return {folder.config, checkpoint::load_weights(weights_from, folder.config, dtype, device)};
-  }
-  model::Weights weights = model::empty_weights(folder.config, at::TensorOptions().dtype(dtype).device(device));
-  model::initialize(weights, folder.config, static_cast<std::uint64_t>(config.train.seed));
-  return {folder.config, std::move(weights)};
-}
-
-data::StepPlan plan_steps(const config::RunConfig& config, std::int64_t usable) {
-  const data::StepPlanOptions options{.epochs = config.train.epochs,
-                                      .max_steps = config.train.max_steps,
-                                      .queries_per_step = config.train.queries_per_step,
-                                      .epoch_end = config.train.epoch_end};
-  const auto seed = static_cast<std::uint64_t>(config.train.seed);
-  const bool released = config.train.order == RowOrder::released, shuffle = config.data.shuffle;
-  return {options, [=](std::int64_t epoch) {
-            const auto number = static_cast<std::uint64_t>(epoch);
-            std::vector<std::int64_t> order(static_cast<std::size_t>(usable));
-            std::iota(order.begin(), order.end(), 0);
-            if (shuffle && !released) order = permutation(usable, RandomStream(seed, {shuffle_stream, number}));
-            if (shuffle && released) order = torch_permutation(usable, seed + number);
-            return released ? data::padded_to_multiple(std::move(order), released_ranks) : order;
-          }};
-}
 
 Trainer::Trainer(config::RunConfig config, const RunOptions& options, const distributed::World& world)
     : config_(std::move(config)),

@@ -18,14 +18,6 @@
 
 namespace rrhf::train {
 
-/// The whole model of a config, for evaluation: weights from its folder, or random ones from the seed with
-/// model.random_init.
-model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
-                        const std::filesystem::path& weights_from);
-
-/// The steps of a run over `usable` queries, with train.order's permutations.
-data::StepPlan plan_steps(const config::RunConfig& config, std::int64_t usable);
-
 /// How a run is carried out, beside its config.
 struct RunOptions {
   bool resume = false;                     ///< go on from the last checkpoint

@@ -3,8 +3,7 @@
 #include "rrhf/core/error.h"
 #include "rrhf/objective/objective.h"
 #include "rrhf/train/device.h"
-#include "rrhf/train/pass.h"
-#include "rrhf/train/trainer.h"
+#include "rrhf/train/evaluate.h"
 #include "rrhf/workflow/scorer.h"
 
 namespace rrhf::workflow {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "rrhf/core/error.h"
+#include "tests/emulated/gpu.h"
 #include "tests/generate/support.h"
 
 namespace rrhf::generate {
@@ -78,8 +79,12 @@ TEST(Generator, ASampleHasAStreamOfItsOwn) {
   EXPECT_EQ(all.size(), 6u);
 }
 
-TEST(Generator, LogprobsAreThoseOfTheModel) {
-  const model::Llama llama = random_llama(at::kDouble);
+class GeneratorOn : public ::testing::TestWithParam<at::Device> {};
+
+INSTANTIATE_TEST_SUITE_P(Devices, GeneratorOn, ::testing::Values(at::Device(at::kCPU), emulated::gpu()));
+
+TEST_P(GeneratorOn, LogprobsAreThoseOfTheModel) {
+  const model::Llama llama = random_llama(at::kDouble, GetParam());
   const auto requests = some_requests();
   const auto all = answers_of(llama, requests,
                               {.method = DecodingMethod::top_p,
@@ -92,9 +97,21 @@ TEST(Generator, LogprobsAreThoseOfTheModel) {
     for (const Answer& answer : all[i]) {
       Ids labels = answer.tokens;
       if (answer.ending == Ending::eos) labels.push_back(tokenizer().eos_id());
-      const auto pack = model::make_pack(std::vector<model::PackInput>{{requests[i].prompt, {labels}}}, at::kCPU);
+      const auto pack = model::make_pack(std::vector<model::PackInput>{{requests[i].prompt, {labels}}}, llama.device());
       const double expected = llama.forward(pack).front();
       EXPECT_NEAR(answer.logprob, expected, 1e-10 * std::abs(expected));
+    }
+  }
+}
+
+TEST_P(GeneratorOn, BeamsAreThoseOfTheCpu) {
+  const DecodingOptions options{.method = DecodingMethod::diverse_beam, .answers = 4, .max_new_tokens = 12};
+  const auto here = answers_of(random_llama(at::kDouble), some_requests(), options);
+  const auto there = answers_of(random_llama(at::kDouble, GetParam()), some_requests(), options);
+  for (std::size_t i = 0; i < here.size(); ++i) {
+    for (std::size_t answer = 0; answer < here[i].size(); ++answer) {
+      EXPECT_EQ(there[i][answer].tokens, here[i][answer].tokens);
+      EXPECT_NEAR(there[i][answer].score, here[i][answer].score, 1e-10);
     }
   }
 }

@@ -34,9 +34,9 @@ inline model::LlamaConfig small_config() {
 }
 
 /// Random weights: it says anything, and what it says depends on all it has read.
-inline model::Llama random_llama(at::ScalarType dtype = at::kFloat) {
+inline model::Llama random_llama(at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU) {
   const model::LlamaConfig config = small_config();
-  model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(dtype));
+  model::Weights weights = model::empty_weights(config, at::TensorOptions().dtype(dtype).device(device));
   model::initialize(weights, config, 5);
   return {config, std::move(weights)};
 }

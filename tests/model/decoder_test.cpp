@@ -8,6 +8,7 @@
 
 #include <optional>
 
+#include "tests/emulated/gpu.h"
 #include "tests/model/difference.h"
 
 namespace rrhf::model {
@@ -29,8 +30,8 @@ LlamaConfig config_of(std::int64_t heads, std::int64_t kv_heads, std::int64_t he
   return config;
 }
 
-Llama llama_of(const LlamaConfig& config, at::ScalarType dtype) {
-  Weights weights = empty_weights(config, at::TensorOptions().dtype(dtype));
+Llama llama_of(const LlamaConfig& config, at::ScalarType dtype, at::Device device = at::kCPU) {
+  Weights weights = empty_weights(config, at::TensorOptions().dtype(dtype).device(device));
   initialize(weights, config, 11);
   weights.final_norm_D.mul_(1.5);
   return {config, std::move(weights)};
@@ -54,6 +55,7 @@ struct Case {
   at::ScalarType dtype;
   Decoder::Path path;
   double limit;
+  at::Device device = at::kCPU;
 };
 
 class DecoderLogits : public testing::TestWithParam<Case> {};
@@ -61,7 +63,7 @@ class DecoderLogits : public testing::TestWithParam<Case> {};
 // Prompts of lengths around a page's end, then steps past another, together.
 TEST_P(DecoderLogits, EqualThoseWithoutACache) {
   for (const auto& [heads, kv_heads, head_dim] : {std::tuple{6, 2, 10}, {4, 4, 16}, {2, 1, 34}}) {
-    const Llama llama = llama_of(config_of(heads, kv_heads, head_dim), GetParam().dtype);
+    const Llama llama = llama_of(config_of(heads, kv_heads, head_dim), GetParam().dtype, GetParam().device);
     Decoder decoder(llama, GetParam().path);
     std::vector<Ids> ids{random_ids(1, 1), random_ids(15, 2), random_ids(16, 3), random_ids(37, 4), random_ids(5, 5)};
     auto [logits, sequences] = decoder.prefill(std::vector<std::span<const std::int32_t>>(ids.begin(), ids.end()));
@@ -84,7 +86,7 @@ TEST_P(DecoderLogits, EqualThoseWithoutACache) {
 // A prompt's samples go on from shared pages, each with its own tokens; a copy of a copy as well, after its origin went
 // on or was destroyed.
 TEST_P(DecoderLogits, OfForkedSequencesAreTheirOwn) {
-  const Llama llama = llama_of(config_of(4, 2, 8), GetParam().dtype);
+  const Llama llama = llama_of(config_of(4, 2, 8), GetParam().dtype, GetParam().device);
   Decoder decoder(llama, GetParam().path);
   const Ids prompt = random_ids(21, 6);
   std::optional<CachedSequence> first;
@@ -116,7 +118,9 @@ INSTANTIATE_TEST_SUITE_P(Paths, DecoderLogits,
                                          Case{at::kDouble, Decoder::Path::automatic, 1e-12},
                                          Case{at::kFloat, Decoder::Path::aten, 1e-5},
                                          Case{at::kDouble, Decoder::Path::aten, 1e-12},
-                                         Case{at::kBFloat16, Decoder::Path::automatic, 0.1}));
+                                         Case{at::kBFloat16, Decoder::Path::automatic, 0.1},
+                                         Case{at::kFloat, Decoder::Path::automatic, 1e-5, emulated::gpu()},
+                                         Case{at::kBFloat16, Decoder::Path::automatic, 0.1, emulated::gpu()}));
 
 // What a sequence's logits are does not depend on company or threads, to the last bit.
 TEST(Decoder, LogitsAreTheSameInAnyCompany) {

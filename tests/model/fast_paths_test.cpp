@@ -16,6 +16,7 @@
 #include "rrhf/model/plain_attention.h"
 #include "rrhf/model/plain_ops.h"
 #include "rrhf/model/products.h"
+#include "tests/emulated/gpu.h"
 #include "tests/model/random_pack.h"
 
 namespace rrhf::model {
@@ -287,13 +288,13 @@ struct BothGradients {
 
 // Of all rows with everything kept, and of the active rows, kept or computed again.
 BothGradients gradients_of(const RandomPack& random, const std::vector<double>& coefficients, HeadBudget budget,
-                           Recompute recompute = Recompute::none) {
+                           Recompute recompute = Recompute::none, at::Device device = at::kCPU) {
   const LlamaConfig config = heads_config(4, 2, 6);
-  const auto options = at::TensorOptions().dtype(at::kDouble);
+  const auto options = at::TensorOptions().dtype(at::kDouble).device(device);
   Weights weights = empty_weights(config, options);
   initialize(weights, config, 3);
   const Llama llama(config, std::move(weights), budget);
-  const Pack pack = make_pack(random.inputs, at::kCPU);
+  const Pack pack = make_pack(random.inputs, device);
   Gradients dense(zero_weights(config, options)), active(zero_weights(config, options));
   Activations saved;
   llama.forward(pack, &saved);
@@ -314,8 +315,12 @@ TEST(IdleResponses, LeaveTheGradientAsItIs) {
     for (const std::vector<double>& coefficients :
          {std::vector<double>{0.5, 0, -1, 0, 0, 0, 2}, {0, 1, 0, 1, 1, 1, 0}, {0, 0, 0, 0, 0, 0, -3}}) {
       const auto [dense, active] = gradients_of(random, coefficients, budget);
+      const auto [there, active_there] = gradients_of(random, coefficients, budget, Recompute::none, emulated::gpu());
       for (std::size_t i = 0; i < dense.size(); ++i) {
-        EXPECT_LE((dense[i] - active[i]).abs().max().item<double>(), 1e-13 * dense[i].abs().max().item<double>());
+        const double limit = 1e-13 * dense[i].abs().max().item<double>();
+        EXPECT_LE((dense[i] - active[i]).abs().max().item<double>(), limit);
+        EXPECT_LE((there[i] - active_there[i]).abs().max().item<double>(), limit);
+        EXPECT_LE((there[i].to(at::kCPU) - dense[i]).abs().max().item<double>(), limit);
       }
     }
   }
@@ -324,10 +329,12 @@ TEST(IdleResponses, LeaveTheGradientAsItIs) {
 TEST(Recompute, GivesTheSameGradient) {
   const RandomPack random({{5, 4, 9, 1}, {3, 2, 6}, {8, 30, 2}});
   const std::vector<double> coefficients{0.5, 0, -1, 0, 0, 0, 2};
-  for (const Recompute recompute : {Recompute::mlp, Recompute::layer}) {
-    const auto [dense, again] = gradients_of(random, coefficients, {}, recompute);
-    for (std::size_t i = 0; i < dense.size(); ++i) {
-      EXPECT_LE((dense[i] - again[i]).abs().max().item<double>(), 1e-13 * dense[i].abs().max().item<double>());
+  for (const at::Device device : {at::Device(at::kCPU), emulated::gpu()}) {
+    for (const Recompute recompute : {Recompute::mlp, Recompute::layer}) {
+      const auto [dense, again] = gradients_of(random, coefficients, {}, recompute, device);
+      for (std::size_t i = 0; i < dense.size(); ++i) {
+        EXPECT_LE((dense[i] - again[i]).abs().max().item<double>(), 1e-13 * dense[i].abs().max().item<double>());
+      }
     }
   }
 }

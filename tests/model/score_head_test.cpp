@@ -6,13 +6,14 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/model/llama.h"
+#include "tests/emulated/gpu.h"
 
 namespace rrhf::model {
 namespace {
 
 using Ids = std::vector<std::int32_t>;
 
-Llama small_llama() {
+Llama small_llama(at::Device device = at::kCPU) {
   LlamaConfig config;
   config.vocab_size = 23;
   config.hidden_size = 16;
@@ -25,13 +26,13 @@ Llama small_llama() {
   config.rope_scaling = {RopeScaling::Kind::dynamic, 2};
   config.tie_word_embeddings = true;
   config.initializer_range = 0.3;
-  Weights weights = empty_weights(config, at::TensorOptions().dtype(at::kDouble));
+  Weights weights = empty_weights(config, at::TensorOptions().dtype(at::kDouble).device(device));
   initialize(weights, config, 5);
   return {config, std::move(weights)};
 }
 
 at::Tensor states_of(const Llama& llama, const std::vector<PackInput>& queries) {
-  return llama.states(make_reading_pack(queries, at::kCPU));
+  return llama.states(make_reading_pack(queries, llama.device()));
 }
 
 TEST(ReadingPack, HoldsEveryTokenAndReadsTheLastOfEachResponse) {
@@ -54,8 +55,12 @@ TEST(ReadingPack, NeedsAPromptAndAResponse) {
   EXPECT_THROW(make_reading_pack(std::vector<PackInput>{{ids, {}}}, at::kCPU), Error);
 }
 
-TEST(States, AreTheSameForASharedPromptAndForEachSequenceAlone) {
-  const Llama llama = small_llama();
+class States : public testing::TestWithParam<at::Device> {};
+
+INSTANTIATE_TEST_SUITE_P(Devices, States, testing::Values(at::Device(at::kCPU), emulated::gpu()));
+
+TEST_P(States, AreTheSameForASharedPromptAndForEachSequenceAlone) {
+  const Llama llama = small_llama(GetParam());
   // Of one length, since dynamic scaling goes by the longest sequence of a query.
   const Ids prompt{1, 7, 2, 9, 11, 4}, a{3, 8, 15, 16}, b{22, 21, 20, 19};
   const Ids bos{1}, whole_a{7, 2, 9, 11, 4, 3, 8, 15, 16}, whole_b{7, 2, 9, 11, 4, 22, 21, 20, 19};
@@ -66,20 +71,22 @@ TEST(States, AreTheSameForASharedPromptAndForEachSequenceAlone) {
   EXPECT_GT((shared[0] - shared[1]).abs().max().item<double>(), 1e-3);
 }
 
-TEST(States, AreWhatTheLanguageHeadReads) {
-  const Llama llama = small_llama();
+TEST_P(States, AreWhatTheLanguageHeadReads) {
+  const Llama llama = small_llama(GetParam());
   const Ids prompt{1, 7, 2}, a{3, 8}, longer{3, 8, 5};
   // The last input of `longer` in a predicting pack is `a`'s last token.
-  const Pack predicting = make_pack(std::vector<PackInput>{{prompt, {longer}}}, at::kCPU);
+  const Pack predicting = make_pack(std::vector<PackInput>{{prompt, {longer}}}, llama.device());
   const at::Tensor logits_V = llama.logits(predicting)[4];
   const at::Tensor state_D = states_of(llama, {{prompt, {a}}})[0];
   EXPECT_LT((llama.weights().head().mv(state_D) - logits_V).abs().max().item<double>(), 1e-12);
 }
 
 TEST(ScoreHead, IsTheProductWithItsRow) {
-  const ScoreHead head(at::tensor(std::vector<double>{2, -1, 0.5}).view({1, 3}));
-  const at::Tensor states = at::tensor(std::vector<double>{1, 2, 4, 0, 0, -2}).view({2, 3});
-  EXPECT_EQ(head.read(states), (std::vector<double>{2, -1}));  // 2 - 2 + 2; -1
+  for (const at::Device device : {at::Device(at::kCPU), emulated::gpu()}) {
+    const ScoreHead head(at::tensor(std::vector<double>{2, -1, 0.5}).view({1, 3}).to(device));
+    const at::Tensor states = at::tensor(std::vector<double>{1, 2, 4, 0, 0, -2}).view({2, 3}).to(device);
+    EXPECT_EQ(head.read(states), (std::vector<double>{2, -1}));  // 2 - 2 + 2; -1
+  }
 }
 
 TEST(ScoreHead, RefusesSeveralLabels) { EXPECT_THROW(ScoreHead(at::zeros({2, 3})), Error); }

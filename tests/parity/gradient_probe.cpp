@@ -14,7 +14,7 @@
 #include "rrhf/checkpoint/tensor_file.h"
 #include "rrhf/core/error.h"
 #include "rrhf/objective/rank_loss.h"
-#include "rrhf/train/trainer.h"
+#include "rrhf/train/evaluate.h"
 
 namespace {
 

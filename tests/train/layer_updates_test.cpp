@@ -4,7 +4,7 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/with_cuda.h"
-#include "rrhf/train/trainer.h"
+#include "rrhf/train/step_order.h"
 #include "tests/core/support.h"
 #include "tests/emulated/gpu.h"
 #include "tests/train/small_training.h"

@@ -4,8 +4,10 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/train/device.h"
+#include "rrhf/train/inputs.h"
 #include "rrhf/train/memory_plan.h"
-#include "rrhf/train/trainer.h"
+#include "rrhf/train/step_order.h"
+#include "rrhf/train/totals.h"
 #include "tests/train/small_model.h"
 
 namespace rrhf::train {
