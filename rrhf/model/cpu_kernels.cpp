@@ -3,6 +3,8 @@
 #include <array>
 #include <string_view>
 
+#include "rrhf/core/instruction_set.h"
+
 namespace rrhf::model::cpu {
 
 // One pair of accessors a source file that includes cpu_kernels_impl.h.
@@ -23,34 +25,30 @@ const Kernels<double>& double_kernels();
 
 namespace {
 
-struct InstructionSet {
+struct Compiled {
   std::string_view name;
-  bool present;
+  InstructionSet needs;
   const Kernels<float>& (*float_kernels)();
   const Kernels<double>& (*double_kernels)();
 };
 
 // The best first.
-const auto& instruction_sets() {
-  static const std::array sets{
+const auto& all_compiled() {
+  static const std::array all{
 #ifdef __x86_64__
-      InstructionSet{"avx512",
-                     __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-                         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"),
-                     avx512::float_kernels, avx512::double_kernels},
-      InstructionSet{"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"), avx2::float_kernels,
-                     avx2::double_kernels},
+      Compiled{"avx512", InstructionSet::avx512, avx512::float_kernels, avx512::double_kernels},
+      Compiled{"avx2", InstructionSet::avx2, avx2::float_kernels, avx2::double_kernels},
 #endif
-      InstructionSet{"baseline", true, baseline::float_kernels, baseline::double_kernels}};
-  return sets;
+      Compiled{"baseline", InstructionSet::baseline, baseline::float_kernels, baseline::double_kernels}};
+  return all;
 }
 
 template <class T>
-const Kernels<T>& of(const InstructionSet& set) {
+const Kernels<T>& of(const Compiled& compiled) {
   if constexpr (sizeof(T) == sizeof(float)) {
-    return set.float_kernels();
+    return compiled.float_kernels();
   } else {
-    return set.double_kernels();
+    return compiled.double_kernels();
   }
 }
 
@@ -58,8 +56,8 @@ const Kernels<T>& of(const InstructionSet& set) {
 
 template <class T>
 const Kernels<T>* kernels_named(const char* name) {
-  for (const InstructionSet& set : instruction_sets()) {
-    if (set.present && set.name == name) return &of<T>(set);
+  for (const Compiled& compiled : all_compiled()) {
+    if (is_present(compiled.needs) && compiled.name == name) return &of<T>(compiled);
   }
   return nullptr;
 }
@@ -67,10 +65,10 @@ const Kernels<T>* kernels_named(const char* name) {
 template <class T>
 const Kernels<T>& kernels() {
   static const Kernels<T>& best = []() -> const Kernels<T>& {
-    for (const InstructionSet& set : instruction_sets()) {
-      if (set.present) return of<T>(set);
+    for (const Compiled& compiled : all_compiled()) {
+      if (is_present(compiled.needs)) return of<T>(compiled);
     }
-    return of<T>(instruction_sets().back());
+    return of<T>(all_compiled().back());
   }();
   return best;
 }

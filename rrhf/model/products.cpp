@@ -11,6 +11,8 @@
 #include <string>
 #include <string_view>
 
+#include "rrhf/core/instruction_set.h"
+
 #ifdef RRHF_ONEDNN
 // Exported by LibTorch, where at::mm takes bfloat16, but in none of its headers (ATen/native/mkldnn/Matmul.h of its
 // sources): result = beta * result + alpha * a b.
@@ -61,9 +63,8 @@ bool goes_to_onednn(const at::Tensor& a_TI, const at::Tensor& b_IO) {
 namespace onednn {
 
 bool is_available() {
-#if defined(RRHF_ONEDNN) && defined(__x86_64__)
-  static const bool has_instructions = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#ifdef RRHF_ONEDNN
+  static const bool has_instructions = is_present(InstructionSet::avx512);
   return has_instructions;
 #else
   return false;

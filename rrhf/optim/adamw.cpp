@@ -12,13 +12,10 @@
 #include "rrhf/optim/adamw_tensors.h"
 #include "rrhf/optim/cuda_stream.h"
 #include "rrhf/optim/moment_codes.h"
+#include "rrhf/optim/narrow.h"
 
 namespace rrhf::optim {
 namespace {
-
-bool is_narrow(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf;
-}
 
 Stored stored_as(const at::Tensor& tensor) {
   if (tensor.scalar_type() == at::kByte) return Stored::eight_bit;

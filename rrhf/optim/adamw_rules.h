@@ -18,7 +18,8 @@
 #ifdef __CUDACC__
 #define RRHF_CPU_AND_GPU __host__ __device__
 #else
-#define RRHF_CPU_AND_GPU
+// The same function is compiled for several instruction sets: none of them may stand for all.
+#define RRHF_CPU_AND_GPU [[gnu::always_inline]]
 #endif
 
 namespace rrhf::optim {
@@ -48,7 +49,8 @@ RRHF_CPU_AND_GPU inline float adamw(const AdamWRule& rule, float weight, float g
   moments.first += rule.first_share * (gradient - moments.first);
   moments.second = rule.second_keep * moments.second + rule.second_share * gradient * gradient;
   float step = moments.first / (std::sqrt(moments.second) * rule.root_scale + rule.epsilon);
-  step = std::fmin(std::fmax(step, -rule.most), rule.most);
+  step = step < -rule.most ? -rule.most : step;
+  step = step > rule.most ? rule.most : step;
   return weight * rule.keep - rule.rate * step;
 }
 
@@ -60,23 +62,21 @@ RRHF_CPU_AND_GPU inline std::uint32_t mixed(std::uint32_t x) {
   return x ^ (x >> 16);
 }
 
-/// 64 random bits of an element.
-RRHF_CPU_AND_GPU inline std::uint64_t random_bits(std::uint64_t key, std::int64_t element) {
-  const auto low = static_cast<std::uint32_t>(element), high = static_cast<std::uint32_t>(element >> 32);
-  const std::uint32_t first = mixed(low ^ static_cast<std::uint32_t>(key)) + high;
-  const std::uint32_t second = mixed(first ^ static_cast<std::uint32_t>(key >> 32));
-  return static_cast<std::uint64_t>(second) << 32 | mixed(second + 0x9e3779b9U);
-}
-
-/// An element's random bits, cut up: one share for each of the three numbers that may be rounded.
+/// Random bits of an element, 20 for each of the three numbers that may be rounded.
 struct Dice {
-  std::uint32_t weight, first, second;
-
-  RRHF_CPU_AND_GPU explicit Dice(std::uint64_t bits)
-      : weight(static_cast<std::uint32_t>(bits & 0xfffff)),
-        first(static_cast<std::uint32_t>(bits >> 20 & 0xfffff)),
-        second(static_cast<std::uint32_t>(bits >> 40 & 0xfffff)) {}
+  std::uint32_t weight = 0, first = 0, second = 0;
 };
+
+/// Those of the element whose number has these two halves.
+RRHF_CPU_AND_GPU inline Dice dice_of(std::uint64_t key, std::uint32_t high, std::uint32_t low) {
+  const std::uint32_t once = mixed(low ^ static_cast<std::uint32_t>(key)) + high;
+  const std::uint32_t upper = mixed(once ^ static_cast<std::uint32_t>(key >> 32));
+  const std::uint32_t lower = mixed(upper + 0x9e3779b9U);
+  return {lower & 0xfffffU, lower >> 20 | (upper & 0xffU) << 12, upper >> 8 & 0xfffffU};
+}
+RRHF_CPU_AND_GPU inline Dice dice_of(std::uint64_t key, std::int64_t element) {
+  return dice_of(key, static_cast<std::uint32_t>(element >> 32), static_cast<std::uint32_t>(element));
+}
 
 RRHF_CPU_AND_GPU inline std::uint32_t bits_of(float x) {
   std::uint32_t bits;
@@ -130,12 +130,8 @@ constexpr std::uint32_t first_powers = 15, second_powers = 31;
 RRHF_CPU_AND_GPU inline std::uint8_t to_first_code(float share, std::uint32_t dice) {
   constexpr float least = 1.0F / (1U << detail::first_powers), rolls = 1U << detail::dropped_bits;
   const float magnitude = std::fabs(share);
-  std::uint32_t code = 0;
-  if (magnitude >= least) {
-    code = detail::code_of(magnitude, detail::first_powers, dice);
-  } else if (magnitude / least * rolls > static_cast<float>(dice)) {
-    code = 1;
-  }
+  const std::uint32_t tiny = magnitude / least * rolls > static_cast<float>(dice) ? 1 : 0;
+  const std::uint32_t code = magnitude >= least ? detail::code_of(magnitude, detail::first_powers, dice) : tiny;
   return static_cast<std::uint8_t>(code | (share < 0 && code != 0 ? 0x80U : 0U));
 }
 RRHF_CPU_AND_GPU inline float from_first_code(std::uint8_t code) {

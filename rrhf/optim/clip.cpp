@@ -2,8 +2,11 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
+
+#include "rrhf/optim/narrow.h"
 
 namespace rrhf::optim {
 
@@ -11,11 +14,12 @@ namespace {
 
 // Summed up to here in float32 or the tensor's own dtype: a float32 sum over millions loses its last digits.
 constexpr std::int64_t row_size = 4096;
+// So many narrow elements are made wide at once on the CPU, where ATen's norm of them takes them one by one.
+constexpr std::int64_t widened_at_once = 256 * row_size;
 
 // The norm of each row, or, for a vector, its own.
 at::Tensor squares(const at::Tensor& tensor) {
-  const bool narrow = tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf;
-  const auto type = narrow ? std::optional(at::kFloat) : std::nullopt;
+  const auto type = is_narrow(tensor) ? std::optional(at::kFloat) : std::nullopt;
   return at::linalg_vector_norm(tensor, 2, at::IntArrayRef{tensor.dim() - 1}, false, type)
       .to(at::kDouble)
       .square()
@@ -26,6 +30,14 @@ at::Tensor squares(const at::Tensor& tensor) {
 
 at::Tensor squares_of(const at::Tensor& tensor) {
   const at::Tensor flat = tensor.view({-1});
+  if (flat.is_cpu() && is_narrow(flat) && flat.numel() > 0) {
+    at::Tensor sum = at::zeros({}, at::kDouble);
+    for (std::int64_t begin = 0; begin < flat.numel(); begin += widened_at_once) {
+      const std::int64_t count = std::min(widened_at_once, flat.numel() - begin);
+      sum += squares_of(flat.narrow(0, begin, count).to(at::kFloat));
+    }
+    return sum;
+  }
   const std::int64_t rows = flat.numel() / row_size, rest = flat.numel() - rows * row_size;
   at::Tensor sum;
   if (rows > 0) sum = squares(flat.narrow(0, 0, rows * row_size).view({rows, row_size}));

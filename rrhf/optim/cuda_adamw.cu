@@ -156,10 +156,10 @@ __global__ void adamw_kernel(AdamWRule rule, AdamWTensors t) {
     second[i] = own.second;
   }
   constexpr bool rolls = Weight == Stored::bfloat16 || Moment != Stored::float32;
-  Dice dice[each] = {Dice(0), Dice(0), Dice(0), Dice(0), Dice(0), Dice(0), Dice(0), Dice(0)};
+  Dice dice[each];
   if constexpr (rolls) {
 #pragma unroll
-    for (int i = 0; i < each; ++i) dice[i] = Dice(random_bits(rule.key, t.first_element + begin + i));
+    for (int i = 0; i < each; ++i) dice[i] = dice_of(rule.key, t.first_element + begin + i);
   }
   if constexpr (Weight == Stored::bfloat16) {
     alignas(16) std::uint16_t bits[each];

@@ -73,6 +73,17 @@ TEST(Clip, SumsManySmallSquaresWithoutLosingThem) {
   EXPECT_NEAR(sum_of_squares({ones, ones.narrow(0, 0, 7)}), 3.0 * (1 << 24) + 12, 1);
 }
 
+TEST(Clip, SumsSquaresOfEveryDtypeAndSize) {
+  at::manual_seed(3);
+  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (const std::int64_t count : {0, 1, 4095, 4096, 9001, (1 << 20) + 4097}) {
+      const at::Tensor values = at::randn({count}, at::kDouble).to(type);
+      const double expected = values.to(at::kDouble).square().sum().item<double>();
+      EXPECT_NEAR(sum_of_squares({values}), expected, 1e-6 * expected) << type << " " << count;
+    }
+  }
+}
+
 TEST(Clip, LeavesSmallGradientsAndZeroMeansOff) {
   EXPECT_EQ(clip_factor(0.5, 1), 1);
   EXPECT_EQ(clip_factor(500, 0), 1);
