@@ -21,4 +21,12 @@ inline bool is_present(InstructionSet set) {
   return set == InstructionSet::baseline;
 }
 
+/// The best that this machine runs.
+inline InstructionSet best_present() {
+  static const InstructionSet best = is_present(InstructionSet::avx512) ? InstructionSet::avx512
+                                     : is_present(InstructionSet::avx2) ? InstructionSet::avx2
+                                                                        : InstructionSet::baseline;
+  return best;
+}
+
 }  // namespace rrhf

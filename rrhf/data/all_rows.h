@@ -25,14 +25,14 @@ struct RowFacts {
   /// Warnings of a kind: how many, and the first.
   struct Notes {
     std::int64_t count = 0;
-    std::size_t file = 0;
-    RowLocation where;  ///< `file` is left empty
+    std::size_t file = 0;  ///< of the first: its place in `files`
+    RowLocation where;     ///< of the first; its own `file` is left empty
     std::string message;
   };
 
   std::vector<File> files;
   Notes notes;
-  Notes pair_notes;  ///< RowWarning::of_pairs
+  Notes pair_notes;  ///< that pairs are missing: apart, since a run without a ranking loss takes none
 
   std::int64_t rows() const;
 };

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 namespace rrhf::data {
@@ -29,9 +30,10 @@ void append_pair_warnings(const RankedExample& row, std::vector<RowWarning>& war
   for (const auto& group : tied_responses(row)) {
     const bool all = group.size() == row.scores.size();
     const char* missing = group.size() > 2 ? "no pairs among them" : "no pair between them";
+    const bool of_best = row.scores[group[0]] == *std::ranges::max_element(row.scores);
     warnings.push_back({fmt::format("scores of responses {} tie ({}): {}", list_indices(group), row.scores[group[0]],
                                     all ? consequence : missing),
-                        /*of_pairs=*/true});
+                        /*of_pairs=*/!of_best});
   }
 }
 

@@ -19,7 +19,8 @@ std::vector<std::size_t> empty_responses(const RankedExample& row);
 /// An oddity in one line, as `rrhf data validate` prints it.
 struct RowWarning {
   std::string text;
-  bool of_pairs = false;  ///< it says that pairs are missing: nothing to one who does not rank
+  bool of_pairs = false;  ///< it says that pairs are missing and no more: it leaves plain fine-tuning as it is, while a
+                          ///< tie for the best decides which response that learns
 };
 
 /// One for each oddity, those of pairs last.

@@ -66,7 +66,7 @@ template <class T>
 const Kernels<T>& kernels() {
   static const Kernels<T>& best = []() -> const Kernels<T>& {
     for (const Compiled& compiled : all_compiled()) {
-      if (is_present(compiled.needs)) return of<T>(compiled);
+      if (compiled.needs == best_present()) return of<T>(compiled);
     }
     return of<T>(all_compiled().back());
   }();

@@ -11,7 +11,8 @@
 // table.)
 #pragma once
 
-#include <cmath>
+#include <math.h>
+
 #include <cstdint>
 #include <cstring>
 
@@ -48,7 +49,7 @@ RRHF_CPU_AND_GPU inline float adamw(const AdamWRule& rule, float weight, float g
   gradient *= rule.gradient_factor;
   moments.first += rule.first_share * (gradient - moments.first);
   moments.second = rule.second_keep * moments.second + rule.second_share * gradient * gradient;
-  float step = moments.first / (std::sqrt(moments.second) * rule.root_scale + rule.epsilon);
+  float step = moments.first / (sqrtf(moments.second) * rule.root_scale + rule.epsilon);
   step = step < -rule.most ? -rule.most : step;
   step = step > rule.most ? rule.most : step;
   return weight * rule.keep - rule.rate * step;
@@ -129,7 +130,7 @@ constexpr std::uint32_t first_powers = 15, second_powers = 31;
 /// right on average.
 RRHF_CPU_AND_GPU inline std::uint8_t to_first_code(float share, std::uint32_t dice) {
   constexpr float least = 1.0F / (1U << detail::first_powers), rolls = 1U << detail::dropped_bits;
-  const float magnitude = std::fabs(share);
+  const float magnitude = fabsf(share);
   const std::uint32_t tiny = magnitude / least * rolls > static_cast<float>(dice) ? 1 : 0;
   const std::uint32_t code = magnitude >= least ? detail::code_of(magnitude, detail::first_powers, dice) : tiny;
   return static_cast<std::uint8_t>(code | (share < 0 && code != 0 ? 0x80U : 0U));

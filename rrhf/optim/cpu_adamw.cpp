@@ -33,10 +33,7 @@ UpdateBlocks update_blocks(const AdamWTensors& tensors, InstructionSet set) {
 void adamw_on_cpu(const AdamWRule& rule, const AdamWTensors& tensors) {
   // So many blocks a thread takes at a time.
   constexpr std::int64_t grain = 64;
-  cpu::UpdateBlocks update = nullptr;
-  for (const InstructionSet set : {InstructionSet::avx512, InstructionSet::avx2, InstructionSet::baseline}) {
-    if (update == nullptr) update = cpu::update_blocks(tensors, set);
-  }
+  const cpu::UpdateBlocks update = cpu::update_blocks(tensors, best_present());
   const std::int64_t blocks = (tensors.count + moment_block - 1) / moment_block;
   at::parallel_for(0, blocks, grain,
                    [&](std::int64_t first, std::int64_t last) { update(rule, tensors, first, last); });

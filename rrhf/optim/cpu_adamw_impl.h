@@ -7,9 +7,9 @@
 namespace rrhf::optim::cpu::RRHF_ISA {
 namespace {
 
-using I = std::int64_t;
+using I = std::int64_t;  // of elements
 
-// A block's numbers, first as many as there are.
+// A block's numbers, of which the first `count` are set: the last block may be shorter.
 struct Block {
   alignas(64) float values[moment_block];
 };

@@ -8,11 +8,10 @@
 
 namespace rrhf::train {
 
-model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
-                        const std::filesystem::path& weights_from) {
+model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device) {
   const at::ScalarType dtype = model::scalar_type(config.model.dtype);
   if (!config.model.random_init) {
-    return {folder.config, checkpoint::load_weights(weights_from, folder.config, dtype, device)};
+    return {folder.config, checkpoint::load_weights(folder.path, folder.config, dtype, device)};
   }
   model::Weights weights = model::empty_weights(folder.config, at::TensorOptions().dtype(dtype).device(device));
   model::initialize(weights, folder.config, static_cast<std::uint64_t>(config.train.seed));

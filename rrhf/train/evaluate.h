@@ -11,9 +11,8 @@
 
 namespace rrhf::train {
 
-/// The whole model of a config: weights from its folder, or random ones from the seed with model.random_init.
-model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device,
-                        const std::filesystem::path& weights_from);
+/// The whole model of a config: weights of the folder, or random ones from the seed with model.random_init.
+model::Llama load_llama(const config::RunConfig& config, const ModelFolder& folder, at::Device device);
 
 /// Runs the set with a progress bar, every rank its share. `visit`, if given, sees each query of this rank.
 /// Returns nothing when a stop signal comes before the end. The same figures on every rank.

@@ -11,7 +11,7 @@
 namespace rrhf::train {
 namespace {
 
-// Keys of the random streams drawn from train.seed.
+// Of the random streams drawn from train.seed; 2 is step_order.cpp's, 3 trainer.cpp's.
 constexpr std::uint64_t split_stream = 1;
 
 }  // namespace

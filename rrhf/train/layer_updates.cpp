@@ -65,7 +65,8 @@ bool updates_by_layer(const config::RunConfig& config, std::int64_t ranks) {
   if (config.optimizer.update == Update::step) return false;
   if (ranks > 1) {
     throw_input("config",
-                "optimizer.update layer is for one process, not {}; parallel.mode sharded shares their gradients",
+                "optimizer.update layer is for one process, not {}; with optimizer.update step, parallel.mode sharded "
+                "shares the gradients among them",
                 ranks);
   }
   return true;
@@ -84,7 +85,8 @@ void require_steps_of_one_pack(const EncodedSet& set, data::StepPlan plan, std::
   }
   if (most == 0) return;
   throw_input("config",
-              "optimizer.update layer needs steps of one pack: step {}, the largest, has {} tokens in {}, and "
+              "optimizer.update layer needs steps of one pack: step {}, the largest of those that take more, has {} "
+              "tokens in {}, and "
               "train.tokens_per_pack is {}; raise that to {} or lower train.queries_per_step",
               most_at, with_commas(most), counted(most_queries, "query", "queries"), with_commas(tokens_per_pack),
               with_commas(most));

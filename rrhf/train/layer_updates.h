@@ -59,7 +59,8 @@ std::int64_t open_units(const model::LlamaConfig& config);
 /// Whether a run updates layer by layer. Throws InputError where several ranks would.
 bool updates_by_layer(const config::RunConfig& config, std::int64_t ranks);
 
-/// Throws InputError where the queries of a step do not fit into one pack of so many tokens, naming the largest step.
+/// Throws InputError where the queries of a step do not fit into one pack of so many tokens, naming the largest of such
+/// steps.
 void require_steps_of_one_pack(const EncodedSet& set, data::StepPlan plan, std::int64_t tokens_per_pack);
 
 }  // namespace rrhf::train

@@ -27,8 +27,9 @@ std::vector<Change> changes(const config::RunConfig& config, const Sharing& shar
     all.push_back({"train.recompute=layer", [](auto& c) { c.train.recompute = Recompute::layer; }});
   }
   const std::int64_t half = pass_options(config, cpu).tokens_per_pack / 2;
-  if (half >= least_pack && config.optimizer.update == Update::step) {
-    all.push_back({fmt::format("train.tokens_per_pack={}", half), [half](auto& c) { c.train.tokens_per_pack = half; }});
+  if (half >= least_pack) {
+    all.push_back({fmt::format("train.tokens_per_pack={}", half), [half](auto& c) { c.train.tokens_per_pack = half; },
+                   config.optimizer.update == Update::layer ? "with a train.queries_per_step that fits" : ""});
   }
   if (config.model.dtype == Dtype::float32) {
     all.push_back({"model.dtype=bfloat16", [](auto& c) { c.model.dtype = Dtype::bfloat16; }});

@@ -12,7 +12,7 @@
 namespace rrhf::train {
 namespace {
 
-// Of the random streams drawn from train.seed.
+// Of the random streams drawn from train.seed; 1 is inputs.cpp's, 3 trainer.cpp's.
 constexpr std::uint64_t shuffle_stream = 2;
 // The released runs sampled for eight devices.
 constexpr std::int64_t released_ranks = 8;

@@ -198,8 +198,8 @@ class FileTokenizer {
   data::RowEncoder encoder_;
 };
 
-// One line: a set may hold thousands of ties, and rrhf data validate lists them. Pairs are nothing to one who does not
-// rank.
+// One line: a set may hold thousands of ties, and rrhf data validate lists them. Without a ranking loss nothing is said
+// of missing pairs.
 void log_warnings(const data::RowFacts& facts, const std::vector<fs::path>& files, bool ranks) {
   data::RowFacts::Notes first = facts.notes;
   if (const auto& of_pairs = facts.pair_notes; ranks && of_pairs.count > 0) {

@@ -38,10 +38,9 @@ TrainedModel::TrainedModel(const model::LlamaConfig& config, at::TensorOptions o
       llama_(config, parameters_) {
   const at::TensorOptions kept = gradient_options(options, optimizer, gradients.type);
   if (gradients.update == Update::layer) {
-    if (groups.shards.size() > 1 || groups.copies.size() > 1 || optimizer.on_host) {
-      throw_error("train", "updates by layer are for one rank that keeps its state on the device; {} shards, {} copies",
-                  groups.shards.size(), groups.copies.size());
-    }
+    const int ranks = groups.shards.size() * groups.copies.size();
+    if (ranks > 1) throw_error("train", "updates by layer are for one rank, not {}", ranks);
+    if (optimizer.on_host) throw_error("train", "updates by layer need the optimizer's state where the weights are");
     auto by_layer = std::make_unique<LayerUpdates>(model_, optimizer_, kept);
     layer_updates_ = by_layer.get();
     gradients_ = std::move(by_layer);

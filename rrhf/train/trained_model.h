@@ -32,7 +32,7 @@ struct PartBytes {
 
 /// What becomes of gradients.
 struct GradientForm {
-  std::optional<at::ScalarType> type;  ///< they are summed in; without one the accumulation type of the weights'
+  std::optional<at::ScalarType> type;  ///< what they are summed in; by default the accumulation type of the weights
   Update update = Update::step;        ///< layer: the pass updates the weights, and the norm comes too late to clip by
 };
 

@@ -32,7 +32,7 @@ class LogprobScorer final : public Scorer {
         folder_(train::open_model_folder(config_)),
         template_(text::PromptTemplate::named(config_.data.template_name)),
         encoder_(folder_.tokenizer, template_, train::encode_options(config_)),
-        llama_(train::load_llama(config_, folder_, train::choose_device(config_.device), folder_.path)),
+        llama_(train::load_llama(config_, folder_, train::choose_device(config_.device))),
         objective_(train::objective_options(config_)),
         pass_(llama_, objective_, world_, train::pass_options(config_, llama_.device().is_cpu())) {
     train::warn_of_other_encoding(folder_, config_);

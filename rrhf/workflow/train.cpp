@@ -61,7 +61,7 @@ train::Evaluation evaluate_model(const config::RunConfig& config, const std::fil
   train::warn_of_other_encoding(folder, config);
   const train::EncodedSet set = evaluation_set(folder, config);
   train::require_queries(set, config, "the data");
-  const model::Llama llama = train::load_llama(config, folder, device, folder.path);
+  const model::Llama llama = train::load_llama(config, folder, device);
   const objective::Objective objective(train::objective_options(config));
   const distributed::World world;
   const train::Pass pass(llama, objective, world, train::pass_options(config, device.is_cpu()));

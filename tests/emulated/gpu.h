@@ -21,7 +21,8 @@ namespace rrhf::emulated {
 
 at::Device gpu();
 
-/// Operations on the same memory that were not ordered since the last call, a line each.
+/// Operations on the same memory that were not ordered since the last call, a line each. What a test leaves of them
+/// fails it (order_listener.cpp).
 std::vector<std::string> races();
 
 /// The host uses the elements of a tensor in its own memory, now.

@@ -31,8 +31,8 @@ class Machine {
   /// Another one than at the call before.
   Agent pooled_stream();
 
-  /// Memory for the current stream, every bit set: a NaN in every type. Blocks that were let go of are taken first, the
-  /// least that is large enough, whole.
+  /// Memory for the current stream, every bit set: NaN in every floating type. Blocks that were let go of are taken
+  /// first, the least that is large enough, whole.
   c10::DataPtr allocate(std::size_t size);
   void record_stream(const at::Tensor& tensor, Agent stream);
 

@@ -1,8 +1,8 @@
 // Which operations of the host and of streams are ordered among one another, and which touch memory while they are not.
 //
 // By vector clocks (Fidge 1988, Mattern 1989): every agent counts its operations and knows, of each other agent, how
-// many are over. Two operations on the same memory, one of them writing, must not be unordered. With one
-// thread as the host, what is found does not depend on how fast anything runs.
+// many are over. Two operations on the same memory, one of them writing, must not be unordered. With one thread as the
+// host, what is found does not depend on how fast anything runs.
 #pragma once
 
 #include <cstddef>

@@ -33,7 +33,7 @@ void write_gradients(const config::RunConfig& config, const std::string& out) {
   const train::ModelFolder folder = train::open_model_folder(config);
   train::EncodedSet set;
   set.add(train::tokenize_files(config.data.train, folder, config));
-  const model::Llama llama = train::load_llama(config, folder, at::kCPU, folder.path);
+  const model::Llama llama = train::load_llama(config, folder, at::kCPU);
   const objective::Objective objective(train::objective_options(config));
   const distributed::World world;
   const train::Pass pass(llama, objective, world, train::pass_options(config, llama.device().is_cpu()));

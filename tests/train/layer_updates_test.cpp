@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "rrhf/core/error.h"
 #include "rrhf/core/with_cuda.h"
 #include "rrhf/train/step_order.h"
@@ -76,6 +78,9 @@ TEST(LayerUpdates, WithNothingToLearnOnlyDecay) {
     EXPECT_TRUE(at::equal(by_layer.masters, at_the_end.masters));
     EXPECT_EQ(by_layer.norms, (std::vector<double>{0, 0, 0}));
     EXPECT_GT(by_layer.updating, 0);
+    form.optimizer.weight_decay = 0;
+    const at::Tensor expected = trained(at::kCPU, form).masters * std::pow(1 - 1e-2 * 0.1, 3);
+    EXPECT_LE((by_layer.masters - expected).abs().max().item<double>(), 1e-14);
   }
 }
 
@@ -93,7 +98,7 @@ TEST(LayerUpdates, RefuseWhatTheyCannotDo) {
   EXPECT_EQ(error({.optimizer = {}, .update = Update::layer, .tokens_per_pack = 1000}),
             "[train] updates by layer can't be clipped by a norm of 1");
   EXPECT_EQ(error({.optimizer = {.on_host = true}, .update = Update::layer}),
-            "[train] updates by layer are for one rank that keeps its state on the device; 1 shards, 1 copies");
+            "[train] updates by layer need the optimizer's state where the weights are");
 }
 
 TEST(LayerUpdates, KnowNoNormBeforeAPass) {
@@ -115,7 +120,8 @@ TEST(LayerUpdates, NeedStepsOfOnePack) {
   EXPECT_NO_THROW(require_steps_of_one_pack(set, plan_of(1), 7)) << "a query that is longer is a pack of its own";
   EXPECT_NO_THROW(require_steps_of_one_pack(set, plan_of(4), 33));
   EXPECT_EQ(rrhf::testing::error_of([&] { require_steps_of_one_pack(set, plan_of(2), 7); }),
-            "[config] optimizer.update layer needs steps of one pack: step 2, the largest, has 26 tokens in 2 queries, "
+            "[config] optimizer.update layer needs steps of one pack: step 2, the largest of those that take more, has "
+            "26 tokens in 2 queries, "
             "and train.tokens_per_pack is 7; raise that to 26 or lower train.queries_per_step");
 }
 

@@ -102,8 +102,9 @@ TEST(MemoryAdvice, OffersUpdatesByLayerToWhoDoesNotClip) {
   EXPECT_NE(memory_advice(model, config, {.cpu = false}).find("where each step is one pack"), std::string::npos);
   config.optimizer.update = Update::layer;
   EXPECT_EQ(saved(), 0);
-  EXPECT_EQ(saved_by(possible_savings(model, config, {.cpu = false}), "train.tokens_per_pack=2048"), 0)
-      << "a step must stay one pack";
+  const std::string advice = memory_advice(model, config, {.cpu = false});
+  const std::size_t half = advice.find("train.tokens_per_pack=2048");
+  EXPECT_NE(advice.find("with a train.queries_per_step that fits", half), std::string::npos) << advice;
 }
 
 TEST(MemoryAdvice, OffersNothingThatIsRefused) {

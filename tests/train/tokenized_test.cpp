@@ -131,7 +131,7 @@ TEST_F(TokenizedFilesTest, MessagesAreSaidAgainWithTheFilesPresentName) {
       << warm;
 }
 
-TEST_F(TokenizedFilesTest, PairsAreNothingToOneWhoDoesNotRank) {
+TEST_F(TokenizedFilesTest, MissingPairsAreNotSaidToOneWhoDoesNotRank) {
   folder_.write("ranked.jsonl",
                 "{\"query\": \"q\", \"responses\": [\"a\"], \"scores\": [1]}\n"
                 "{\"query\": \"r\", \"responses\": [\"a\", \"b\", \"\"], \"scores\": [2, 1, 1]}\n");
@@ -144,6 +144,12 @@ TEST_F(TokenizedFilesTest, PairsAreNothingToOneWhoDoesNotRank) {
     EXPECT_EQ(tuning.find("notes on the data"), std::string::npos) << tuning;
   }
   EXPECT_EQ(kept(), 1);
+  folder_.write("ranked.jsonl", "{\"query\": \"q\", \"responses\": [\"a\", \"b\", \"c\"], \"scores\": [2, 2, 1]}\n");
+  EXPECT_NE(said([&] {
+              tokenize_with([](auto& config) { config.objective.rank_loss = "none"; });
+            }).find("scores of responses 0 and 1 tie (2)"),
+            std::string::npos)
+      << "which of the two best is learned";
 }
 
 TEST_F(TokenizedFilesTest, AFileWithoutAPairIsRefusedFromTheCacheToo) {
