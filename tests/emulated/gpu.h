@@ -29,7 +29,8 @@ std::vector<std::string> races();
 void host_reads(const at::Tensor& tensor);
 void host_writes(const at::Tensor& tensor);
 
-/// Bytes in use on the emulated GPU at most, since the last call or the start.
+/// Bytes in use on the emulated GPU at most, since the last call or the start: what is let go of counts until the host
+/// knows that the streams it was recorded on have passed.
 std::int64_t take_peak();
 
 }  // namespace rrhf::emulated

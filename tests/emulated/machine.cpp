@@ -37,13 +37,16 @@ Agent Machine::pooled_stream() {
   return default_stream + pooled_;
 }
 
+bool Machine::is_free(const Block& block) const {
+  return std::ranges::all_of(block.pending, [this](const Time& time) { return timeline_.passed(time); });
+}
+
 // The smallest block of the current stream that is large enough and free by now; of equal ones the last let go of.
 std::unique_ptr<Machine::Block> Machine::reused(std::size_t size) {
-  const auto over = [this](const Time& time) { return timeline_.passed(time); };
   auto best = free_.end();
   for (auto block = free_.begin(); block != free_.end(); ++block) {
     const Block& own = **block;
-    if (own.stream != current_stream() || own.size < size || !std::ranges::all_of(own.pending, over)) continue;
+    if (own.stream != current_stream() || own.size < size || !is_free(own)) continue;
     if (best == free_.end() || own.size < (*best)->size) best = block;
   }
   if (best == free_.end()) return nullptr;
@@ -66,7 +69,9 @@ c10::DataPtr Machine::allocate(std::size_t size) {
   std::memset(block->bytes.get(), 0xFF, block->size);
   block->asked_for = size;
   in_use_ += static_cast<std::int64_t>(size);
-  peak_ = std::max(peak_, in_use_);
+  std::int64_t held = in_use_;
+  for (const auto& waiting : free_) held += is_free(*waiting) ? 0 : static_cast<std::int64_t>(waiting->asked_for);
+  peak_ = std::max(peak_, held);
   void* bytes = block->bytes.get();
   used_.emplace(bytes, block.get());
   return {bytes, block.release(), [](void* context) { instance().free(static_cast<Block*>(context)); },

@@ -63,6 +63,7 @@ class Machine {
   };
 
   Machine();
+  bool is_free(const Block& block) const;
   std::unique_ptr<Block> reused(std::size_t size);
   void free(Block* block);
   std::vector<History*> histories(const std::vector<at::Tensor>& tensors);

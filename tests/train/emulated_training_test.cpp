@@ -47,5 +47,26 @@ TEST(EmulatedTraining, OnTheHostLeavesTheBytesOfTheDevice) {
   }
 }
 
+// What the memory plan counts (memory_plan.cpp): three units' gradients, four with a tied head.
+TEST(EmulatedTraining, HoldsAFewUnitsGradientsOnTheDevice) {
+  const auto peak_of = [](const Form& form, PartBytes& bytes) {
+    emulated::take_peak();
+    bytes = trained(emulated::gpu(), form).bytes;
+    return emulated::take_peak();
+  };
+  for (const bool tied : {false, true}) {
+    const Form on_host{.tied = tied, .optimizer = {.on_host = true}, .layer_inputs = Place::device};
+    Form on_device = on_host;
+    on_device.optimizer.on_host = false;
+    PartBytes bytes, unused;
+    const std::int64_t with_state = peak_of(on_device, bytes), with_rooms = peak_of(on_host, unused);
+    const std::int64_t rooms = with_rooms - (with_state - bytes.gradients - bytes.optimizer);
+    const ModelParts model(testing::deep_config(tied), 1, 0);
+    const std::int64_t unit = 8 * distributed::largest(model.zeros(at::kDouble));
+    EXPECT_LE(rooms, (tied ? 4 : 3) * unit);
+    EXPECT_GT(rooms, (tied ? 3 : 2) * unit);
+  }
+}
+
 }  // namespace
 }  // namespace rrhf::train

@@ -55,9 +55,9 @@ TEST(LayerUpdates, HoldTheGradientsOfOneUnitAtATime) {
   for (const bool tied : {false, true}) {
     Form form{.tied = tied, .optimizer = {}, .tokens_per_pack = 1000, .max_grad_norm = 0};
     emulated::take_peak();
-    const std::int64_t all = trained(emulated::gpu(), form).gradients, with_all = emulated::take_peak();
+    const std::int64_t all = trained(emulated::gpu(), form).bytes.gradients, with_all = emulated::take_peak();
     form.update = Update::layer;
-    const std::int64_t own = trained(emulated::gpu(), form).gradients, with_own = emulated::take_peak();
+    const std::int64_t own = trained(emulated::gpu(), form).bytes.gradients, with_own = emulated::take_peak();
     EXPECT_LT(own, all / (tied ? 2 : 4));
     EXPECT_NEAR(static_cast<double>(with_all - with_own), static_cast<double>(all - own),
                 0.05 * static_cast<double>(all))

@@ -27,10 +27,18 @@ struct Form {
 struct Outcome {
   std::vector<double> losses;
   std::vector<double> norms;
-  at::Tensor masters;          // all, as float64 of the CPU
-  std::int64_t gradients = 0;  // bytes
-  double updating = 0;         // seconds of the passes
+  at::Tensor masters;  // all, as float64 of the CPU
+  PartBytes bytes;
+  double updating = 0;  // seconds of the passes
 };
+
+/// Five layers, so that what is kept of all is more than what is kept of a few.
+inline model::LlamaConfig deep_config(bool tied) {
+  model::LlamaConfig config = small_config(tied);
+  config.num_hidden_layers = 5;
+  config.initializer_range = 0.3;
+  return config;
+}
 
 // Three steps.
 inline Outcome trained(at::Device device, const Form& form) {
@@ -38,9 +46,7 @@ inline Outcome trained(at::Device device, const Form& form) {
       {query_of(2, {2, 1, 3}), query_of(1, {1, 2}), query_of(3, {2, 2}), query_of(2, {1, 1, 1}), query_of(4, {1, 2})});
   const distributed::World world;
   const Groups groups = make_groups({}, world);
-  model::LlamaConfig config = small_config(form.tied);
-  config.num_hidden_layers = 5;
-  config.initializer_range = 0.3;
+  const model::LlamaConfig config = deep_config(form.tied);
   TrainedModel model(
       config, at::TensorOptions().dtype(form.type).device(device), form.optimizer, groups,
       {.type = form.type == at::kBFloat16 ? std::optional(at::kBFloat16) : std::nullopt, .update = form.update});
@@ -63,7 +69,7 @@ inline Outcome trained(at::Device device, const Form& form) {
     outcome.norms.push_back(model.gradient_norm());
     model.update(outcome.norms.back(), form.max_grad_norm);
   }
-  outcome.gradients = model.bytes().gradients;
+  outcome.bytes = model.bytes();
   const checkpoint::TrainingTensors tensors = model.tensors();
   std::vector<at::Tensor> masters;
   for (std::size_t unit = 0; unit < tensors.masters.units.size(); ++unit) {
