@@ -97,3 +97,19 @@ def metrics(run: Path, event: str | None = None) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl, steps or evaluations, without what differs from run to run."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "timing"} for line in lines if line.get("event") == event]
+
+
+def metrics_so_far(run: Path) -> list[str]:
+    """The whole lines of a run that may be writing another."""
+    file = run / "metrics.jsonl"
+    return file.read_text().split("\n")[:-1] if file.exists() else []
+
+
+def all_metrics(run: Path) -> str:
+    """Steps and evaluations, to be compared as a whole."""
+    return json.dumps([metrics(run), metrics(run, "eval")])
+
+
+def weights(run: Path) -> bytes:
+    """Of the model that a run saved."""
+    return (run / "model" / "model.safetensors").read_bytes()

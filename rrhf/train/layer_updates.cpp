@@ -86,8 +86,7 @@ void require_steps_of_one_pack(const EncodedSet& set, data::StepPlan plan, std::
   if (most == 0) return;
   throw_input("config",
               "optimizer.update layer needs steps of one pack: step {}, the largest of those that take more, has {} "
-              "tokens in {}, and "
-              "train.tokens_per_pack is {}; raise that to {} or lower train.queries_per_step",
+              "tokens in {}, and train.tokens_per_pack is {}; raise that to {} or lower train.queries_per_step",
               most_at, with_commas(most), counted(most_queries, "query", "queries"), with_commas(tokens_per_pack),
               with_commas(most));
 }
