@@ -30,6 +30,7 @@
 #include "rrhf/cli/train_command.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
+#include "rrhf/core/nearest.h"
 #include "rrhf/model/products.h"
 
 namespace rrhf::cli {
@@ -59,6 +60,14 @@ std::string help() {
   return text + "\nrrhf COMMAND --help says more. The README shows a run from data to model.";
 }
 
+// "; nearest: train" for "trian".
+std::string meant_instead(std::string_view name) {
+  std::array<std::string_view, rrhf::cli::commands.size()> names;
+  std::ranges::transform(rrhf::cli::commands, names.begin(), &rrhf::cli::Command::name);
+  const std::string_view nearest = rrhf::nearest_word(name, names);
+  return rrhf::edit_distance(name, nearest) <= 2 ? fmt::format("; nearest: {}", nearest) : "";
+}
+
 int run(int argc, const char* const* argv) {
   const std::string_view name = argc > 1 ? argv[1] : "";
   if (name == "--help" || name == "-h" || name == "help") {
@@ -74,7 +83,7 @@ int run(int argc, const char* const* argv) {
     command.run(argc - 1, argv + 1);
     return 0;
   }
-  if (!name.empty()) rrhf::log("[usage] {} is not a command\n", name);
+  if (!name.empty()) rrhf::log("[usage] {} is not a command{}\n", name, meant_instead(name));
   rrhf::log_line(help());
   return 2;
 }

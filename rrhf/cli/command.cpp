@@ -7,9 +7,11 @@
 #include <iostream>
 #include <iterator>
 
+#include "rrhf/config/options.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
+#include "rrhf/core/nearest.h"
 #include "rrhf/objective/rank_loss.h"
 
 namespace rrhf::cli {
@@ -38,6 +40,37 @@ std::vector<std::string> preset_names() {
   return names;
 }
 
+// "--epochs" was meant for another flag of the command, or, where it takes settings, for one of these. Empty where
+// nothing is near.
+std::string meant_instead(const std::string& flag, const cxxopts::Options& options) {
+  std::vector<std::string> names;
+  for (const std::string& group : options.groups()) {
+    for (const auto& option : options.group_help(group).options) std::ranges::copy(option.l, std::back_inserter(names));
+  }
+  const std::vector<std::string_view> views(names.begin(), names.end());
+  const std::string_view nearest = nearest_word(flag, views);
+  if (edit_distance(flag, nearest) <= 2) return fmt::format("; nearest: --{}", nearest);
+  if (std::ranges::find(names, "set") == names.end()) return "";
+  config::RunConfig config;
+  std::string key = flag;
+  std::ranges::replace(key, '-', '_');
+  for (const config::Option& option : config::options_of(config)) {
+    const bool named = option.key == key || option.key == key + ".path" || config::last_part(option.key) == key ||
+                       (" " + std::string(option.other_names) + " ").find(" " + key + " ") != std::string::npos;
+    if (named) return fmt::format("; it is a setting: --set {}=...", option.key);
+  }
+  return config::is_section(key) ? fmt::format("; {0} is a group of settings, --set {0}.NAME=...", key) : "";
+}
+
+// What cxxopts names in a message.
+std::string quoted_in(std::string_view message) {
+  const std::size_t begin = message.find(cxxopts::LQUOTE), end = message.rfind(cxxopts::RQUOTE);
+  if (begin == message.npos || end == message.npos) return "";
+  return std::string(message.substr(begin + cxxopts::LQUOTE.size(), end - begin - cxxopts::LQUOTE.size()));
+}
+
+}  // namespace
+
 fs::path preset_path(const std::string& name) {
   const fs::path path = preset_folder() / (name + ".json");
   if (fs::path(name).filename() != name || !path_exists(path)) {
@@ -45,8 +78,6 @@ fs::path preset_path(const std::string& name) {
   }
   return path;
 }
-
-}  // namespace
 
 std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, const char* const* argv) {
   options.add_options()("h,help", "Print this help");
@@ -58,6 +89,9 @@ std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, c
     }
     if (!result.unmatched().empty()) throw_input("usage", "{} is one argument too many", result.unmatched().front());
     return result;
+  } catch (const cxxopts::exceptions::no_such_option& failure) {
+    throw_input("usage", "{}{} ({} --help lists the flags)", failure.what(),
+                meant_instead(quoted_in(failure.what()), options), options.program());
   } catch (const cxxopts::exceptions::exception& failure) {
     throw_input("usage", "{} ({} --help lists the flags)", failure.what(), options.program());
   }

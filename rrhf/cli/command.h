@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cxxopts.hpp>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,6 +25,9 @@ std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, c
 
 /// The values of a flag that may be repeated.
 std::vector<std::string> values(const cxxopts::ParseResult& arguments, const std::string& flag);
+
+/// The file of a config that comes with the program. Throws InputError, naming those there are, for another name.
+std::filesystem::path preset_path(const std::string& name);
 
 /// Resolves the config a command line names: CONFIG or --preset NAME, with --set on top.
 config::Resolved resolve(const cxxopts::ParseResult& arguments, std::vector<config::Override> extra = {});

@@ -2,6 +2,7 @@
 
 #include <cxxopts.hpp>
 
+#include "rrhf/cli/command.h"
 #include "rrhf/core/error.h"
 #include "rrhf/objective/rank_loss.h"
 
@@ -14,6 +15,7 @@ cxxopts::Options declare(std::string_view name, std::string_view summary) {
   const auto text = [] { return cxxopts::value<std::string>(); };
   auto add = options.add_options();
   add("config", "take the data settings from this config file", text(), "CONFIG");
+  add("preset", "take them from a config that comes with the program", text(), "NAME");
   add("set", "a setting on top of it, e.g. data.template=alpaca; may be given several times", text(), "KEY=VALUE");
   add("model", "model folder whose tokenizer counts the tokens (short for --set model.path=DIR)", text(), "DIR");
   add("format", "auto | rrhf | gpt4llm | hh | preference (short for --set data.format=F)", text(), "F");
@@ -25,7 +27,6 @@ cxxopts::Options declare(std::string_view name, std::string_view summary) {
     add("out", "file to write; without it the lines go to stdout", text(), "FILE");
     add("force", "overwrite the file if it is there");
   }
-  add("h,help", "this text");
   add("files", "", cxxopts::value<std::vector<std::string>>());
   options.parse_positional({"files"});
   return options;
@@ -45,11 +46,14 @@ std::vector<config::Override> overrides_of(const cxxopts::ParseResult& parsed) {
 config::RunConfig read_config(const cxxopts::ParseResult& parsed) {
   const auto overrides = overrides_of(parsed);
   const auto losses = objective::rank_loss_names();
-  config::Resolved resolved = parsed.count("config") > 0
-                                  ? config::resolve_file(parsed["config"].as<std::string>(), overrides, losses)
-                                  : config::resolve("{}", "--set", overrides, losses);
+  const bool file = parsed.count("config") > 0, preset = parsed.count("preset") > 0;
+  if (file && preset) throw_input("usage", "--config and --preset exclude each other");
+  const config::Resolved resolved =
+      file     ? config::resolve_file(parsed["config"].as<std::string>(), overrides, losses)
+      : preset ? config::resolve_file(preset_path(parsed["preset"].as<std::string>()), overrides, losses)
+               : config::resolve("{}", "--set", overrides, losses);
   for (const std::string& warning : resolved.warnings) warn("{}", warning);
-  return std::move(resolved.config);
+  return resolved.config;
 }
 
 DataArguments to_arguments(const cxxopts::ParseResult& parsed) {
@@ -74,17 +78,10 @@ DataArguments to_arguments(const cxxopts::ParseResult& parsed) {
 }  // namespace
 
 std::optional<DataArguments> parse_data_arguments(int argc, const char* const* argv, std::string_view summary) {
-  try {
-    cxxopts::Options options = declare(argv[0], summary);
-    const cxxopts::ParseResult parsed = options.parse(argc, argv);
-    if (parsed.count("help") > 0) {
-      fmt::print("{}\n", options.help());
-      return std::nullopt;
-    }
-    return to_arguments(parsed);
-  } catch (const cxxopts::exceptions::exception& failure) {
-    throw_input("data", "{} (rrhf data {} --help lists the flags)", failure.what(), argv[0]);
-  }
+  cxxopts::Options options = declare(argv[0], summary);
+  const auto parsed = parse(options, argc, argv);
+  if (!parsed) return std::nullopt;
+  return to_arguments(*parsed);
 }
 
 DataEncoding::DataEncoding(const config::RunConfig& config)

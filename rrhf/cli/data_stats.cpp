@@ -27,6 +27,18 @@ void print_length_head(const std::string& title) {
   fmt::print("{:<14}{:>10}{:>10}{:>10}{:>10}{:>10}\n", title, "mean", "median", "90 %", "99 %", "longest");
 }
 
+// The row as if it had no other responses than data.responses chooses.
+RankedExample chosen_part(RankedExample row, ResponseChoice choice) {
+  const data::ResponseRange chosen = data::chosen_responses(choice, row.responses.size());
+  const auto keep = [&](auto& values) {
+    values.erase(values.begin() + static_cast<std::ptrdiff_t>(chosen.first + chosen.size), values.end());
+    values.erase(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(chosen.first));
+  };
+  keep(row.responses);
+  keep(row.scores);
+  return row;
+}
+
 // What the rows say by themselves.
 class TextStats {
  public:
@@ -143,7 +155,8 @@ void run_stats(const DataArguments& arguments) {
     const auto mistake =
         data::settings_mistake(*row.example, encoding.prompt_template(), arguments.config.data.responses);
     if (mistake) throw_input("data", "{}: {}", row.where.text(), *mistake);
-    texts.add(*row.example, encoding.prompt_template().apply(row.example->query));
+    texts.add(chosen_part(*row.example, arguments.config.data.responses),
+              encoding.prompt_template().apply(row.example->query));
     if (encoding.encoder() != nullptr) tokens.add(*row.example, *encoding.encoder());
   };
   for (const auto& path : arguments.files) {

@@ -28,16 +28,21 @@ struct Counts {
 class FileValidator {
  public:
   FileValidator(const std::filesystem::path& path, const config::RunConfig& config, const DataEncoding& encoding)
-      : path_(path), config_(config), encoding_(encoding), reader_(path, config.data.format) {}
+      : path_(path), config_(config), encoding_(encoding), reader_(path, config.data.format, config.data.responses) {}
 
-  Counts run() {
+  // Adds what it could not read on from to `failures`.
+  Counts run(InputErrors& failures) {
     fmt::print("{}   {}\n", path_.string(), reader_.layout());
-    ReadingBar bar(path_);
-    while (const auto row = reader_.next()) {
-      check(*row);
-      bar.update(reader_);
+    try {
+      ReadingBar bar(path_);
+      while (const auto row = reader_.next()) {
+        check(*row);
+        bar.update(reader_);
+      }
+      check_pairs();
+    } catch (const InputError& failure) {
+      failures.add(failure);
     }
-    check_pairs();
     print_summary();
     return counts_;
   }
@@ -60,7 +65,7 @@ class FileValidator {
         skipped = count_tokens(*row.example, problems);
       }
       std::string stopped = data::stop_warning(*row.example, config_.data.stop_response);
-      count(*row.example, !stopped.empty() || !data::empty_responses(*row.example).empty());
+      count(*row.example, !stopped.empty() || !data::empty_responses(*row.example, config_.data.responses).empty());
       if (!stopped.empty()) problems.push_back({Severity::warning, row.where, std::move(stopped)});
     }
     const auto is_error = [](const Problem& problem) { return problem.severity == Severity::error; };
@@ -72,8 +77,8 @@ class FileValidator {
 
   void count(const RankedExample& row, bool with_empty) {
     counts_.with_empty += with_empty;
-    counts_.with_duplicates += !data::duplicate_responses(row).empty();
-    counts_.with_tie += !data::tied_responses(row).empty();
+    counts_.with_duplicates += !data::duplicate_responses(row, config_.data.responses).empty();
+    counts_.with_tie += !data::tied_responses(row, config_.data.responses).empty();
     const bool has_pair = data::has_pair(row, config_.data.responses);
     counts_.without_pair += !has_pair;
     any_pair_ = any_pair_ || has_pair;
@@ -141,15 +146,15 @@ void run_validate(const DataArguments& arguments) {
   const DataEncoding encoding(arguments.config);
   require_positions(arguments.config);
   std::int64_t errors = 0, usable = 0, skipped = 0;
-  std::string unreadable;
+  InputErrors failures;
   for (const auto& path : arguments.files) {
     try {
-      const Counts counts = FileValidator(path, arguments.config, encoding).run();
+      const Counts counts = FileValidator(path, arguments.config, encoding).run(failures);
       errors += counts.errors;
       usable += counts.usable;
       skipped += counts.skipped;
     } catch (const InputError& failure) {
-      unreadable += fmt::format("{}{}", unreadable.empty() ? "" : "\n", failure.what());
+      failures.add(failure);
     }
   }
   if (usable == 0 && skipped > 0) {
@@ -159,12 +164,9 @@ void run_validate(const DataArguments& arguments) {
   }
   if (encoding.encoder() == nullptr) fmt::print("({})\n", no_tokenizer_note);
   std::fflush(stdout);
-  if (errors > 0) {
-    const std::string summary = fmt::format("{} error{}, listed above", errors, errors == 1 ? "" : "s");
-    if (unreadable.empty()) throw InputError("data", summary);
-    unreadable += "\n[data] " + summary;
-  }
-  if (!unreadable.empty()) throw InputError("data", unreadable.substr(unreadable.find("] ") + 2));
+  if (errors > 0)
+    failures.add(InputError("data", fmt::format("{} error{}, listed above", errors, errors == 1 ? "" : "s")));
+  failures.require_none();
 }
 
 }  // namespace rrhf::cli

@@ -7,6 +7,7 @@
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/verbs.h"
 #include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/distributed/launcher.h"
 #include "rrhf/distributed/rank_run.h"
@@ -43,6 +44,7 @@ void train_in_processes(int count, const Run& run, int argc, const char* const* 
   const train::RunFolder folder(run.config, run.options.resume, false);
   if (folder.finished()) {
     log("{}: already trained to its end", (folder.path() / "model").string());
+    if (!path_exists(folder.path() / "report.html")) workflow::write_report(folder.path());
     return;
   }
   std::vector<std::string> command{"rrhf"};

@@ -32,6 +32,18 @@ class InputError : public Error {
   int exit_code() const noexcept override { return 2; }
 };
 
+/// Mistakes that are looked for one after the other and said together, each with its own operation.
+class InputErrors {
+ public:
+  void add(const InputError& error);
+  bool any() const noexcept { return !text_.empty(); }
+  /// Throws InputError when there are any.
+  void require_none() const;
+
+ private:
+  std::string text_;
+};
+
 /// The run was asked to stop (Ctrl-C, SIGTERM) and has saved what it could: the program exits with 1.
 class Interrupted : public Error {
  public:

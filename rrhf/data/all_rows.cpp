@@ -1,6 +1,7 @@
 #include "rrhf/data/all_rows.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "rrhf/core/error.h"
@@ -34,7 +35,7 @@ void note_warning(RowFacts& facts, const Problem& warning) {
 }
 
 void visit_row(ReadRow& row, const RowChecks& checks, RowFacts& facts, RowErrors& errors,
-               const std::function<void(const RankedExample&)>& visit) {
+               const std::function<void(const RankedExample&)>& visit, bool all_readable) {
   for (Problem& problem : row.problems) {
     if (problem.severity == Severity::error) {
       errors.add(std::move(problem));
@@ -54,7 +55,7 @@ void visit_row(ReadRow& row, const RowChecks& checks, RowFacts& facts, RowErrors
   RowFacts::File& file = facts.files.back();
   file.rows += 1;
   file.pairs = file.pairs || has_pair(*row.example, checks.responses);
-  if (!errors.any()) visit(*row.example);
+  if (all_readable && !errors.any()) visit(*row.example);
 }
 
 }  // namespace
@@ -73,18 +74,33 @@ RowFacts visit_rows(const std::vector<std::filesystem::path>& files, const RowCh
   for (const auto& file : files) all_bytes += file_bytes(file);
   RowFacts facts;
   RowErrors errors;
+  InputErrors unreadable;
   double bytes_before = 0;
   for (const auto& file : files) {
     const double bytes = file_bytes(file);
-    RowReader reader(file, checks.format);
     facts.files.emplace_back();
-    while (auto row = reader.next()) {
-      visit_row(*row, checks, facts, errors, visit);
-      if (on_progress && all_bytes > 0) on_progress((bytes_before + bytes * reader.share_read()) / all_bytes);
+    std::optional<RowReader> reader;
+    const auto next = [&]() -> std::optional<ReadRow> {
+      try {
+        if (!reader) reader.emplace(file, checks.format, checks.responses);
+        return reader->next();
+      } catch (const InputError& failure) {  // the other files may hold more to be mended
+        unreadable.add(failure);
+        return std::nullopt;
+      }
+    };
+    while (auto row = next()) {
+      visit_row(*row, checks, facts, errors, visit, !unreadable.any());
+      if (on_progress && all_bytes > 0) on_progress((bytes_before + bytes * reader->share_read()) / all_bytes);
     }
     bytes_before += bytes;
   }
-  errors.require_none();
+  try {
+    errors.require_none();
+  } catch (const InputError& of_rows) {
+    unreadable.add(of_rows);
+  }
+  unreadable.require_none();
   if (facts.rows() == 0) throw_input("data", "there are no rows");
   return facts;
 }

@@ -47,7 +47,8 @@ struct RowChecks {
 
 /// Shows `visit` each row with the place of its file, until one is found that is wrong; then only looks for others.
 /// `on_progress` gets the share read of all files. Throws InputError naming all files that are not there, before it
-/// reads any; naming up to 20 errors and their count when there are any; and when there is no row.
+/// reads any; naming up to 20 errors and their count, and each file that can't be read on, when there are any; and when
+/// there is no row.
 RowFacts visit_rows(const std::vector<std::filesystem::path>& files, const RowChecks& checks,
                     const std::function<void(const RankedExample&)>& visit,
                     const std::function<void(double)>& on_progress = {});

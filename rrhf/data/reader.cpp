@@ -26,7 +26,8 @@ std::string syntax_message(const JsonSyntax& syntax, const RowLocation& where) {
 }  // namespace
 
 struct RowReader::State {
-  State(const std::filesystem::path& path, DataFormat format) : frames(path), file(path.string()) {
+  State(const std::filesystem::path& path, DataFormat format, ResponseChoice chosen)
+      : frames(path), file(path.string()), responses(chosen) {
     choose_layout(format);
   }
 
@@ -39,6 +40,7 @@ struct RowReader::State {
   FrameReader frames;
   std::deque<Frame> looked_at;
   std::string file;
+  ResponseChoice responses;
   const Layout* layout = nullptr;
   std::string layout_name;
 };
@@ -107,7 +109,7 @@ void RowReader::State::parse_into(const Frame& frame, ReadRow& row) const {
   layout->parse(fields, example);
   for (std::string& mistake : std::move(fields).mistakes()) add(Severity::error, std::move(mistake));
   if (!row.problems.empty()) return;
-  for (RowWarning& warning : row_warnings(example)) {
+  for (RowWarning& warning : row_warnings(example, responses)) {
     row.problems.push_back({Severity::warning, frame.where, std::move(warning.text), warning.of_pairs});
   }
   example.where = frame.where;
@@ -125,8 +127,8 @@ ReadRow RowReader::State::parse(const Frame& frame) const {
   return row;
 }
 
-RowReader::RowReader(const std::filesystem::path& path, DataFormat format)
-    : state_(std::make_unique<State>(path, format)) {}
+RowReader::RowReader(const std::filesystem::path& path, DataFormat format, ResponseChoice responses)
+    : state_(std::make_unique<State>(path, format, responses)) {}
 
 RowReader::~RowReader() = default;
 RowReader::RowReader(RowReader&&) noexcept = default;

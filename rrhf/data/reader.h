@@ -37,9 +37,9 @@ struct ReadRow {
 /// Reads one file. Not thread-safe.
 class RowReader {
  public:
-  /// Opens a file and, with DataFormat::automatic, finds its layout by content.
+  /// Opens a file and, with DataFormat::automatic, finds its layout by content. Warnings speak of `responses` alone.
   /// Throws InputError when the file is missing, empty, or of no known layout (naming the keys it found).
-  RowReader(const std::filesystem::path& path, DataFormat format);
+  RowReader(const std::filesystem::path& path, DataFormat format, ResponseChoice responses = ResponseChoice::all);
   ~RowReader();
   RowReader(RowReader&&) noexcept;
   RowReader& operator=(RowReader&&) noexcept;

@@ -1,5 +1,6 @@
 #include "rrhf/train/encoded_set.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "rrhf/core/error.h"
@@ -87,11 +88,17 @@ std::vector<SkippedRow> EncodedSet::skipped() const {
   return result;
 }
 
-void require_queries(const EncodedSet& set, const config::RunConfig& config, std::string_view what) {
+void require_queries(const EncodedSet& set, const config::RunConfig& config, std::string_view what,
+                     SkippedShown shown) {
   if (const std::vector<SkippedRow> skipped = set.skipped(); !skipped.empty()) {
-    warn("{} of {} skipped, the first: {}: {}",
-         skipped.size() == 1 ? "1 row" : with_commas(std::ssize(skipped)) + " rows", what, skipped[0].where.text(),
-         skipped[0].why);
+    constexpr std::size_t most = 20;
+    const auto line = [](const SkippedRow& row) { return fmt::format("{}: {}", row.where.text(), row.why); };
+    std::string rows = shown == SkippedShown::first ? ", the first: " + line(skipped[0]) : ":";
+    if (shown == SkippedShown::some) {
+      for (std::size_t i = 0; i < std::min(most, skipped.size()); ++i) rows += "\n  " + line(skipped[i]);
+      if (skipped.size() > most) rows += fmt::format("\n  and {} more", skipped.size() - most);
+    }
+    warn("{} of {} skipped{}", counted(std::ssize(skipped), "row", "rows"), what, rows);
   }
   if (set.size() == 0) {
     throw_input("data", "all {} rows are skipped: no token of a response fits data.max_length {}", set.rows(),
@@ -110,6 +117,7 @@ std::string fingerprint(const EncodedSet& set) {
       for (const std::int32_t id : response) hash.add(static_cast<std::uint64_t>(id));
     }
     for (const double reward : query.rewards) hash.add(std::bit_cast<std::uint64_t>(reward));
+    hash.add(static_cast<std::uint64_t>(query.padded_length));
   }
   return hash.text();
 }

@@ -59,10 +59,14 @@ class EncodedSet {
   std::int64_t packed_tokens_ = 0, padded_tokens_ = 0, responses_ = 0;
 };
 
-/// Logs how many rows are skipped; `what` names the set there. Throws InputError when no query is left.
-void require_queries(const EncodedSet& set, const config::RunConfig& config, std::string_view what);
+/// How many of the skipped rows are named: some where no list of them is written elsewhere.
+enum class SkippedShown { first, some };
 
-/// A hash over the token ids and rewards in order: tells whether a resumed run sees the data it began with.
+/// Logs how many rows are skipped; `what` names the set there. Throws InputError when no query is left.
+void require_queries(const EncodedSet& set, const config::RunConfig& config, std::string_view what,
+                     SkippedShown shown = SkippedShown::first);
+
+/// A hash over token ids, rewards and padded lengths in order: tells whether a resumed run sees the data it began with.
 std::string fingerprint(const EncodedSet& set);
 
 }  // namespace rrhf::train

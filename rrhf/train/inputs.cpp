@@ -57,9 +57,13 @@ data::EncodeOptions encode_options(const config::RunConfig& config) {
 
 void warn_of_other_encoding(const ModelFolder& folder, const config::RunConfig& config) {
   const auto note = checkpoint::load_encoding_note(folder.path);
-  if (note && note->encoding != config.data.encoding) {
+  if (!note) return;
+  if (note->encoding != config.data.encoding) {
     warn("{} was trained with the {} encoding, {} is used here (data.encoding)", folder.path.string(),
          name_of(note->encoding), name_of(config.data.encoding));
+  } else if (note->bos_token != config.data.bos_token) {
+    warn("{} was trained with data.bos_token {}, {} is used here", folder.path.string(), name_of(note->bos_token),
+         name_of(config.data.bos_token));
   }
 }
 
@@ -90,8 +94,19 @@ Split split_train_data(const ModelFolder& folder, const config::RunConfig& confi
 }
 
 Split split_run_data(const ModelFolder& folder, const config::RunConfig& config) {
-  Split split = split_train_data(folder, config);
-  if (!config.data.eval.empty()) split.held_out.add(tokenize_files(config.data.eval, folder, config));
+  Split split;
+  InputErrors mistakes;  // of both, so that they can be mended at once
+  try {
+    split = split_train_data(folder, config);
+  } catch (const InputError& of_training) {
+    mistakes.add(of_training);
+  }
+  try {
+    if (!config.data.eval.empty()) split.held_out.add(tokenize_files(config.data.eval, folder, config));
+  } catch (const InputError& of_evaluation) {
+    mistakes.add(of_evaluation);
+  }
+  mistakes.require_none();
   return split;
 }
 

@@ -1,5 +1,6 @@
 #include "rrhf/train/pass.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "rrhf/core/stop.h"
@@ -12,6 +13,18 @@ std::vector<std::int64_t> label_counts(const data::EncodedQuery& query) {
   std::vector<std::int64_t> counts;
   for (const auto& response : query.responses) counts.push_back(std::ssize(response));
   return counts;
+}
+
+// Log-probs by response. Equal responses lie at different places of a pack and differ in their last digits there: each
+// has that of the first of them, so that neither ever stands above the other.
+std::vector<double> alike_where_equal(const data::EncodedQuery& query, std::span<const double> logprobs_K) {
+  std::vector<double> result(logprobs_K.begin(), logprobs_K.end());
+  for (std::size_t i = 1; i < result.size(); ++i) {
+    const auto first = std::find(query.responses.begin(), query.responses.begin() + static_cast<std::ptrdiff_t>(i),
+                                 query.responses[i]);
+    result[i] = result[static_cast<std::size_t>(first - query.responses.begin())];
+  }
+  return result;
 }
 
 }  // namespace
@@ -90,7 +103,7 @@ std::vector<double> Pass::coefficients(const PreparedPack& pack, std::span<const
   std::size_t first = 0;
   for (std::size_t i = 0; i < pack.queries.size(); ++i) {
     const data::EncodedQuery& query = pack.queries[i];
-    const auto own = logprobs.subspan(first, query.responses.size());
+    const std::vector<double> own = alike_where_equal(query, logprobs.subspan(first, query.responses.size()));
     const std::vector<std::int64_t> counts = label_counts(query);
     const objective::QueryLoss loss = objective_->evaluate({.logprobs_K = own,
                                                             .label_counts_K = counts,

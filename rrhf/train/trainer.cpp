@@ -68,6 +68,7 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   const at::Device device = choose_device(config_.device, world.place().local_rank);
   if (options.memory_cap) cap_memory(device, *options.memory_cap);
   folder_ = open_model_folder(config_);
+  warn_of_other_encoding(*folder_, config_);
   // What the trained model takes along is looked at now, not first when it is saved.
   const checkpoint::CarriedFiles carried(folder_->path, checkpoint::CarriedFiles::What::tokenizer_and_generation);
   Split split = split_run_data(*folder_, config_);
@@ -82,7 +83,7 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
     const std::int64_t tokens = pass_options(config_, device.is_cpu()).tokens_per_pack;
     require_steps_of_one_pack(train_, plan_steps(config_, train_.size()), tokens);
   }
-  train_fingerprint_ = fingerprint(train_);
+  data_fingerprint_ = fingerprint(train_) + (eval_ ? "+" + fingerprint(*eval_) : "");
   require_same_run(world, config_, *folder_, train_, eval_ ? &*eval_ : nullptr);
   if (options.resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
@@ -92,6 +93,13 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_, device.is_cpu()));
   plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, train_.size()));
   schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
+  if (plan_->steps() == 1 && schedule_->factor(0) == 0) {
+    warn(
+        "the learning rate is 0 in the only step there is, so nothing is learned: lower train.queries_per_step ({}) "
+        "for "
+        "more steps, or set schedule.warmup_ratio to 0",
+        config_.train.queries_per_step);
+  }
 }
 
 void Trainer::load_model(at::Device device) {
@@ -106,10 +114,18 @@ void Trainer::load_model(at::Device device) {
   } else {
     model_->load(folder_->path);
   }
+  const std::string from = (resumed_from_ ? *resumed_from_ : folder_->path).string();
   if (world_->any(!std::isfinite(model_->largest_weight()))) {
-    throw_input("model", "{}: holds weights that are not finite numbers",
-                (resumed_from_ ? *resumed_from_ : folder_->path).string());
+    throw_input("model", "{}: holds weights that are not finite numbers", from);
   }
+  if (!fits_saved_dtype()) {
+    throw_input("model", "{}: holds weights beyond float16's 65504; set checkpoint.dtype to bfloat16 or float32", from);
+  }
+}
+
+bool Trainer::fits_saved_dtype() const {
+  constexpr double largest_half = 65504;
+  return config_.checkpoint.dtype != Dtype::float16 || !world_->any(model_->largest_weight() > largest_half);
 }
 
 void Trainer::resume_model() {
@@ -122,10 +138,15 @@ void Trainer::resume_model() {
     throw_input("resume", "{} can't be read; remove it to go on from {}, the one before it\n  {}",
                 resumed_from_->string(), older->filename().string(), broken.what());
   }
-  if (facts.data_fingerprint != train_fingerprint_) {
-    throw_input("resume", "{}: was trained on other data than data.train holds now", resumed_from_->string());
+  if (facts.data_fingerprint != data_fingerprint_) {
+    const bool same_training =
+        facts.data_fingerprint.starts_with(data_fingerprint_.substr(0, data_fingerprint_.find('+')));
+    throw_input("resume", "{}: was {}", resumed_from_->string(),
+                same_training ? "evaluated on other data than data.eval and data.eval_fraction give now"
+                              : "trained on other data than data.train holds now");
   }
   first_step_ = facts.step;
+  saved_step_ = facts.step;
 }
 
 void Trainer::run() {
@@ -137,8 +158,8 @@ void Trainer::run() {
   }
   const StopSignals signals;
   // A run that was stopped in the middle of an evaluation has saved the step before it.
-  const bool evaluate_first = evaluation_due(first_step_) &&
-                              (first_step_ == 0 || rank_0_sees([this] { return !output_.evaluated(first_step_); }));
+  const bool evaluated_before = first_step_ > 0 && rank_0_sees([this] { return output_.evaluated(first_step_); });
+  const bool evaluate_first = first_step_ < plan_->steps() && evaluation_due(first_step_) && !evaluated_before;
   world_->barrier();  // every rank has seen the folder as it was
   output_.begin(first_step_, skipped_rows());
   require_shared_output();
@@ -161,7 +182,7 @@ void Trainer::run() {
   }
   prepared_seconds_ = passes.seconds();
   require_finite_weights();
-  if (eval_) evaluate_and_log(plan_->steps());
+  if (eval_ && !(evaluated_before && first_step_ == plan_->steps())) evaluate_and_log(plan_->steps());
   save_final_model();
 }
 
@@ -228,8 +249,8 @@ void Trainer::require_finite_weights() const {
               "optimizer.learning_rate may help; checkpoints of earlier steps are kept");
 }
 
-void Trainer::stop_after(std::int64_t steps_done) const {
-  save_checkpoint(steps_done);
+void Trainer::stop_after(std::int64_t steps_done) {
+  if (saved_step_ != steps_done) save_checkpoint(steps_done);
   throw Interrupted("train", fmt::format("stopped after step {} of {}, which is saved; --resume goes on from there",
                                          steps_done, plan_->steps()));
 }
@@ -256,20 +277,20 @@ checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
   return options;
 }
 
-void Trainer::save_checkpoint(std::int64_t steps_done) const {
+void Trainer::save_checkpoint(std::int64_t steps_done) {
   const Dtype dtype = config_.model.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32;
   checkpoint::save_checkpoint(output_.path(), model_->tensors(), folder_->config, save_options(dtype),
-                              {.step = steps_done, .data_fingerprint = train_fingerprint_}, config_.checkpoint.keep,
+                              {.step = steps_done, .data_fingerprint = data_fingerprint_}, config_.checkpoint.keep,
                               RankWriters(*world_));
+  saved_step_ = steps_done;
 }
 
-void Trainer::save_final_model() const {
-  constexpr double largest_half = 65504;
-  if (config_.checkpoint.dtype == Dtype::float16 && world_->any(model_->largest_weight() > largest_half)) {
+void Trainer::save_final_model() {
+  if (!fits_saved_dtype()) {
+    save_checkpoint(plan_->steps());
     throw_error("train",
-                "weights are beyond float16's {}, so the model is not saved in it; --resume with checkpoint.dtype "
-                "bfloat16 or float32 goes on from the last checkpoint",
-                largest_half);
+                "the trained weights are beyond float16's 65504, so the model is not saved in it; they are kept in a "
+                "checkpoint, and --resume with checkpoint.dtype bfloat16 or float32 saves them");
   }
   const RankWriters writers(*world_);
   const checkpoint::TrainingTensors tensors = model_->tensors();

@@ -48,9 +48,10 @@ class Trainer {
   bool evaluation_due(std::int64_t steps_done) const;
   void evaluate_and_log(std::int64_t steps_done);
   void require_finite_weights() const;
-  [[noreturn]] void stop_after(std::int64_t steps_done) const;
-  void save_checkpoint(std::int64_t steps_done) const;
-  void save_final_model() const;
+  [[noreturn]] void stop_after(std::int64_t steps_done);
+  void save_checkpoint(std::int64_t steps_done);
+  void save_final_model();
+  bool fits_saved_dtype() const;
   checkpoint::SaveOptions save_options(Dtype dtype) const;
 
   config::RunConfig config_;
@@ -59,7 +60,7 @@ class Trainer {
   RunFolder output_;
   std::optional<ModelFolder> folder_;
   EncodedSet train_;
-  std::string train_fingerprint_;
+  std::string data_fingerprint_;  // of train_, and after a + of eval_
   std::optional<EncodedSet> eval_;
   std::optional<std::filesystem::path> resumed_from_;
   Groups groups_;
@@ -69,9 +70,10 @@ class Trainer {
   std::unique_ptr<data::StepPlan> plan_;
   std::unique_ptr<optim::Schedule> schedule_;
   std::int64_t first_step_ = 0;
-  StepWork work_;                // of all steps of run()
-  double prepared_seconds_ = 0;  // spent on their packs by another thread
-  double matrix_rate_ = 0;       // operations a second
+  std::int64_t saved_step_ = -1;  // of the newest checkpoint
+  StepWork work_;                 // of all steps of run()
+  double prepared_seconds_ = 0;   // spent on their packs by another thread
+  double matrix_rate_ = 0;        // operations a second
 };
 
 }  // namespace rrhf::train

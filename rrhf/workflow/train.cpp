@@ -2,12 +2,14 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
 #include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
 #include "rrhf/core/stop.h"
 #include "rrhf/report/report.h"
 #include "rrhf/train/device.h"
@@ -21,24 +23,45 @@ namespace {
 // The rows to evaluate: data.eval, or what data.eval_fraction holds out of data.train.
 train::EncodedSet evaluation_set(const train::ModelFolder& folder, const config::RunConfig& config) {
   if (config.data.eval.empty()) return train::split_train_data(folder, config).held_out;
+  if (config.data.eval_fraction > 0 && !config.data.train.empty()) {
+    log("rows of data.eval alone: those that data.eval_fraction holds out of data.train are left out");
+  }
   train::EncodedSet set;
   set.add(train::tokenize_files(config.data.eval, folder, config));
   return set;
+}
+
+// What training did to the rows held out, in a line.
+void log_before_and_after(const report::RunRecord& run) {
+  if (run.evaluations.size() < 2 || run.evaluations.front().step != 0) return;
+  const auto change = [&](const char* name, double scale, int decimals) {
+    const auto text = [&](const report::Row& row) {
+      const std::optional<double> value = row.value(name);
+      return value ? fmt::format("{:.{}f}", *value * scale, decimals) : "-";
+    };
+    return fmt::format("{} -> {}", text(run.evaluations.front()), text(run.evaluations.back()));
+  };
+  log("held out ranking accuracy {} %  perplexity of the best {}", change("rank_accuracy", 100, 1),
+      change("perplexity", 1, 2));
 }
 
 std::string train_and_report(const config::RunConfig& config, const train::RunOptions& options,
                              const distributed::World& world) {
   train::Trainer trainer(config, options, world);
   trainer.run();
-  if (world.rank() == 0) {
-    const std::filesystem::path output = config.output;
-    const std::array runs{report::load_run(output)};
-    write_file_atomically(output / "report.html", report::html_report(runs));
-  }
+  if (world.rank() == 0) write_report(config.output);
   return trainer.profile();
 }
 
 }  // namespace
+
+void write_report(const std::filesystem::path& run_folder) {
+  const std::array runs{report::load_run(run_folder)};
+  const std::filesystem::path page = run_folder / "report.html";
+  write_file_atomically(page, report::html_report(runs));
+  log_before_and_after(runs[0]);
+  log("report   {}", page.string());
+}
 
 std::string train_model(const config::RunConfig& config, const train::RunOptions& options,
                         const distributed::World& world) {
@@ -60,7 +83,7 @@ train::Evaluation evaluate_model(const config::RunConfig& config, const std::fil
   const train::ModelFolder folder = train::open_model_folder(config);
   train::warn_of_other_encoding(folder, config);
   const train::EncodedSet set = evaluation_set(folder, config);
-  train::require_queries(set, config, "the data");
+  train::require_queries(set, config, "the data", train::SkippedShown::some);
   const model::Llama llama = train::load_llama(config, folder, device);
   const objective::Objective objective(train::objective_options(config));
   const distributed::World world;
@@ -68,11 +91,18 @@ train::Evaluation evaluate_model(const config::RunConfig& config, const std::fil
 
   const StopSignals signals;
   train::PerResponseTable table(set);
+  bool finite = true;
   const auto evaluation = train::evaluate(pass, set, [&](const auto& query, const auto& loss, auto logprobs_K) {
+    finite = finite && std::ranges::all_of(logprobs_K, [](double logprob) { return std::isfinite(logprob); });
     if (!per_response.empty()) table.add(query, loss, logprobs_K);
   });
   if (!evaluation) throw Interrupted("eval", "stopped before the evaluation was complete; nothing is written");
-  if (!std::isfinite(evaluation->all.loss)) {
+  if (finite && !std::isfinite(evaluation->all.loss)) {
+    throw_input("eval",
+                "the loss is not a finite number: objective.length_penalty {} takes lengths beyond what a number holds",
+                config.objective.length_penalty);
+  }
+  if (!finite) {
     throw_error("eval", "{}: the log-probs of its responses are not finite numbers: its weights are broken",
                 folder.path.string());
   }

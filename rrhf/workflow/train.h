@@ -18,6 +18,9 @@ namespace rrhf::workflow {
 std::string train_model(const config::RunConfig& config, const train::RunOptions& options,
                         const distributed::World& world);
 
+/// Makes report.html of what the folder of a run holds, and logs where it is and what training changed.
+void write_report(const std::filesystem::path& run_folder);
+
 /// The figures of config.model.path on data.eval, or on what data.eval_fraction holds out of data.train. With a path
 /// for `per_response` a line a query goes there (train::PerResponseTable), whole or not at all.
 /// Throws InputError for anything wrong with data and model, Error for a model whose log-probs are not finite,

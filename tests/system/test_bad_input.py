@@ -165,6 +165,34 @@ def test_errors_of_several_files_are_named_together(refuse: Refuse, make_config:
     refuse("train", make_config(data={"train": files}), words=("2 errors", "one.jsonl:2", "two.jsonl:2"))
 
 
+def test_errors_are_named_beside_files_that_cannot_be_read(refuse: Refuse, make_config: Config, tmp_path: Path) -> None:
+    (tmp_path / "one.jsonl").write_text(GOOD + GOOD.replace("[1, 2]", "[1]"))
+    (tmp_path / "other.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    (tmp_path / "held_out.jsonl").write_text(GOOD + GOOD.replace("[1, 2]", "[NaN, 1]"))
+    files = [str(tmp_path / "other.jsonl"), str(tmp_path / "one.jsonl")]
+    config = make_config(data={"train": files, "eval": str(tmp_path / "held_out.jsonl")})
+    refuse("train", config, words=("[data] " + files[0], "no row of a known layout", "one.jsonl:2", "held_out.jsonl:2"), lines=12)
+    refuse("train", config, "--set", "data.eval=nowhere.jsonl", words=("one.jsonl:2", "nowhere.jsonl: No such file"), lines=12)
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (("train", "--epochs", "2"), "it is a setting: --set train.epochs=..."),
+        (("train", "--model", "x"), "it is a setting: --set model.path=..."),
+        (("train", "--lr=1"), "it is a setting: --set optimizer.learning_rate=..."),
+        (("train", "--objective", "x"), "--set objective.NAME=..."),
+        (("train", "--reset"), "nearest: --preset"),
+        (("generate", "--temprature", "1"), "nearest: --temperature"),
+        (("data", "validate", "--presets", "x"), "nearest: --preset"),
+        (("trian",), "trian is not a command; nearest: train"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else "",
+)
+def test_what_was_meant_by_a_flag(arguments: tuple[str, ...], words: str, refuse: Refuse) -> None:
+    refuse(*arguments, words=(words,), lines=20)
+
+
 def test_the_chinese_row_of_another_layout(refuse: Refuse, make_config: Config, shared: Path) -> None:
     file = shared / "data" / "rrhf_row_zh.json"
     words = ("rrhf_row_zh.json", "no row of a known layout", "prompt, response", "query, responses")

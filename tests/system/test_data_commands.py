@@ -70,6 +70,52 @@ def test_validate_goes_on_with_the_next_file(rrhf: Program, file: Path, tmp_path
     assert "4 usable" in result.stdout
 
 
+def test_validate_keeps_what_it_read_of_a_file_that_breaks_off(rrhf: Program, file: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "cut.jsonl.gz"
+    rows = "".join(f'{{"query": "{i:x}{i * i:x}", "responses": ["a", "b"], "scores": [1, 2]}}\n' for i in range(20000))
+    packed.write_bytes(gzip.compress((BAD + rows).encode())[:-5000])
+    result = rrhf("data", "validate", packed, file, check=False)
+    assert result.returncode == 2
+    assert "cut.jsonl.gz:1   error: " in result.stdout and re.search(r" [\d,]+ usable of [\d,]+ rows ", result.stdout)
+    assert "compressed data are broken" in result.stderr and "1 error, listed above" in result.stderr
+
+
+def test_what_is_odd_is_looked_for_in_the_chosen_responses(rrhf: Program, tmp_path: Path) -> None:
+    rows = [
+        {"query": "a", "responses": ["", "x", "y"], "scores": [1, 2, 3]},
+        {"query": "b", "responses": ["p", "q", "x", "x"], "scores": [1, 2, 3, 3]},
+        {"query": "c", "responses": ["p", "p", "q", "r", "s"], "scores": [1, 1, 2, 3, 3]},
+    ]
+    file = write(tmp_path / "rows.jsonl", rows)
+    sampled = rrhf("data", "validate", file, "--set", "data.responses=sampled").stdout.splitlines()
+    assert [line.split("rows.jsonl:")[1] for line in sampled[1:-2]] == [
+        "1   response 0 is empty",
+        "1   one response that is sampled: no pair to rank, only the SFT loss counts",
+        "3   responses 0 and 1 are the same text",
+        "3   scores of responses 0 and 1 tie (1): no pair between them",
+    ]
+    assert "(1 with an empty response, 1 with duplicates, 1 with a tie), 1 without a pair" in sampled[-2]
+    provided = rrhf("data", "validate", file, "--set", "data.responses=provided").stdout
+    assert "(0 with an empty response, 1 with duplicates, 2 with a tie), 2 without a pair" in provided
+    stats = rrhf("data", "stats", file, "--set", "data.responses=sampled").stdout
+    assert "responses     6, of them 1 empty; rows with duplicates 1" in stats
+    assert "rows with a tie 1, without a pair 1" in stats
+
+
+def test_settings_of_a_preset(rrhf: Program, file: Path, tmp_path: Path) -> None:
+    """wombat-7b wraps queries in the Alpaca template, wombat-7b-gpt4 takes them as they are."""
+    text = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+    row = {"query": f"{text}\n\n### Instruction:\na\n\n### Response:", "responses": ["b", "c"], "scores": [1, 2]}
+    wrapped = write(tmp_path / "wrapped.jsonl", [row])
+    result = rrhf("data", "validate", wrapped, "--preset", "wombat-7b", check=False)
+    assert result.returncode == 2 and "already carries the Alpaca template" in result.stdout
+    assert " 1 usable" in rrhf("data", "validate", wrapped, "--preset", "wombat-7b-gpt4").stdout
+    result = rrhf("data", "validate", file, "--preset", "nothing", check=False)
+    assert result.returncode == 2 and "nothing is not a preset; there are:" in result.stderr
+    result = rrhf("data", "validate", file, "--preset", "wombat-7b", "--config", file, check=False)
+    assert result.returncode == 2 and "exclude each other" in result.stderr
+
+
 def test_validate_names_places_in_an_array_by_row_and_byte(rrhf: Program, tmp_path: Path) -> None:
     texts = [json.dumps(ROWS[0]), json.dumps(ROWS[1]), BAD.strip()]
     (tmp_path / "rows.json").write_text("[" + ", ".join(texts) + "]")

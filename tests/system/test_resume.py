@@ -196,6 +196,57 @@ def test_resuming_with_other_data_is_refused(
     rrhf("train", config, "--resume")
 
 
+def test_resuming_with_other_rows_to_evaluate_is_refused(
+    rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path
+) -> None:
+    held_out, kept = tmp_path / "held_out.jsonl", good_data.read_text()
+    held_out.write_text(kept)
+    config = make_config(data={"eval": str(held_out)}, checkpoint={"every_steps": 2})
+    rrhf("train", config)
+    shutil.rmtree(tmp_path / "run" / "model")
+    held_out.write_text("".join(kept.splitlines(keepends=True)[:-1]))
+    result = rrhf("train", config, "--resume", check=False)
+    assert result.returncode == 2 and "was evaluated on other data than data.eval and data.eval_fraction give" in result.stderr
+
+
+def test_a_dropped_response_that_changed_is_other_data(
+    rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path
+) -> None:
+    """It is not trained on, but the released recipe divides by the longest of all."""
+    config = make_config(recipe="released", data={"responses": "provided"}, checkpoint={"every_steps": 2})
+    rrhf("train", config)
+    shutil.rmtree(tmp_path / "run" / "model")
+    rows = [json.loads(line) for line in good_data.read_text().splitlines()]
+    for row in rows:
+        row["responses"][0] += " and more" * 9
+    good_data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = rrhf("train", config, "--resume", check=False)
+    assert result.returncode == 2 and "was trained on other data" in result.stderr
+
+
+def test_the_last_evaluation_is_made_once(rrhf: Program, build_dir: Path, make_config: Config, tmp_path: Path) -> None:
+    config = make_config(data={"eval_fraction": 0.3}, eval={"every_steps": 2}, checkpoint={"every_steps": 4})
+    rrhf("train", config)
+    run = tmp_path / "run"
+    complete = all_metrics(run)
+    assert metrics(run)[-1]["step"] == 4 and (run / "checkpoints" / "step-000004").exists() is False
+    # As a stop in the middle of the last evaluation leaves it.
+    shutil.rmtree(run / "model")
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:-1]))
+    rrhf("train", config, "--resume")
+    assert all_metrics(run) == complete
+
+
+def test_a_report_that_a_killed_run_did_not_come_to(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    config, page = make_config(), tmp_path / "run" / "report.html"
+    rrhf("train", config)
+    for processes in (1, 2):
+        page.unlink()
+        rrhf("train", config, "--resume", "--processes", processes)
+        assert page.exists(), processes
+
+
 def test_a_finished_run_needs_resume_and_is_left_as_it_is(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
     config = make_config()
     rrhf("train", config)

@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 
-from program import ENVIRONMENT, Program, all_metrics, metrics, metrics_so_far, weights
+from program import ENVIRONMENT, Program, all_metrics, copy_of, metrics, metrics_so_far, weights
 from safetensors_file import read_file, write_file
 
 Config = Callable[..., Path]
@@ -197,9 +197,45 @@ def test_broken_weights_are_not_saved_as_a_model(rrhf: Program, make_config: Con
 
 def test_weights_beyond_float16_are_not_saved_in_it(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
     settings = {"optimizer": {"learning_rate": 1e6}, "schedule": {"name": "constant", "warmup_ratio": 0}}
-    result = rrhf("train", make_config(checkpoint={"dtype": "float16"}, train={"max_steps": 1}, **settings), check=False)
+    config = make_config(checkpoint={"dtype": "float16"}, train={"max_steps": 1}, data={"eval_fraction": 0.3}, **settings)
+    result = rrhf("train", config, check=False)
     assert result.returncode == 1 and "beyond float16's 65504" in result.stderr
-    assert not (tmp_path / "run" / "model").exists()
+    run = tmp_path / "run"
+    assert not (run / "model").exists()
+    trained = all_metrics(run)
+    assert "step-000001" in rrhf("train", config, "--resume", "--set", "checkpoint.dtype=float32").stderr
+    assert (run / "model" / "config.json").exists() and all_metrics(run) == trained, "nothing was trained or evaluated again"
+
+
+def test_a_model_beyond_float16_is_refused_where_it_is_to_be_saved_in_it(
+    rrhf: Program, make_config: Config, models: Path, tmp_path: Path
+) -> None:
+    folder = copy_of(models / "hf", tmp_path / "large")
+    tensors = read_file(folder / "model.safetensors")
+    dtype, shape, data = tensors["model.norm.weight"]
+    tensors["model.norm.weight"] = (dtype, shape, struct.pack("<f", 1e5) + data[4:])
+    write_file(folder / "model.safetensors", tensors)
+    config = make_config(model={"path": str(folder)}, checkpoint={"dtype": "float16"})
+    result = rrhf("train", config, check=False)
+    assert result.returncode == 2 and "beyond float16's 65504; set checkpoint.dtype" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_can_learn_nothing_is_warned_of(rrhf: Program, make_config: Config, models: Path, tmp_path: Path) -> None:
+    """One step, and the warmup takes it."""
+    result = rrhf("train", make_config(train={"queries_per_step": 64}))
+    assert "the learning rate is 0 in the only step there is" in result.stderr
+    assert read_file(tmp_path / "run" / "model" / "model.safetensors") == read_file(models / "hf" / "model.safetensors")
+    assert "learning rate is 0" not in rrhf("train", make_config("more")).stderr
+
+
+def test_training_ends_with_what_it_changed(rrhf: Program, make_config: Config, tmp_path: Path) -> None:
+    result = rrhf("train", make_config(data={"eval_fraction": 0.3}))
+    first, last = metrics(tmp_path / "run", "eval")
+    accuracy = f"{100 * first['rank_accuracy']:.1f} -> {100 * last['rank_accuracy']:.1f} %"
+    perplexity = f"{first['perplexity']:.2f} -> {last['perplexity']:.2f}"
+    assert f"held out ranking accuracy {accuracy}  perplexity of the best {perplexity}" in result.stderr
+    assert result.stderr.endswith(f"report   {tmp_path / 'run' / 'report.html'}\n")
 
 
 def test_a_model_with_a_weight_that_is_no_number(rrhf: Program, make_config: Config, models: Path, tmp_path: Path) -> None:
@@ -230,21 +266,6 @@ def test_evaluation_of_the_saved_model_is_the_runs_last(rrhf: Program, make_conf
         assert (tmp_path / "run" / name).exists(), name
     rrhf("train", tmp_path / "run" / "config.json", "--set", f"output={tmp_path / 'again'}")
     assert weights(tmp_path / "again") == weights(tmp_path / "run")
-
-
-def test_an_evaluation_of_several_files(rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.jsonl"
-    other.write_text("".join(good_data.read_text().splitlines(keepends=True)[:4]))
-    rrhf("eval", make_config(), "--data", good_data, "--data", other, "--json", tmp_path / "both.json")
-    assert json.loads((tmp_path / "both.json").read_text())["queries"] == 23 + 4
-
-
-def test_the_table_of_an_evaluation_stays_in_columns(rrhf: Program, make_config: Config, good_data: Path) -> None:
-    rows = [json.loads(line) for line in good_data.read_text().splitlines()]
-    rows[0]["group"] = "a group whose name is longer than the column"
-    good_data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    lines = rrhf("eval", make_config(), "--data", good_data).stdout.splitlines()
-    assert len(lines) == 3 and len({len(line) for line in lines}) == 1, lines
 
 
 def test_real_rows_are_learned(rrhf: Program, make_config: Config, shared: Path, tmp_path: Path) -> None:
