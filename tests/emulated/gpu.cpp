@@ -110,6 +110,20 @@ at::Tensor& copy(at::Tensor& to, const at::Tensor& from, bool non_blocking) {
   return to;
 }
 
+// Products of narrow matrices into wide ones, which the CPU's kernels lack.
+at::Tensor& wide_mm(const at::Tensor& a, const at::Tensor& b, at::ScalarType type, at::Tensor& out) {
+  Machine::instance().operate(Machine::current_stream(), "aten::mm.dtype_out", {a, b}, {out});
+  on_cpu(out).copy_(on_cpu(a).to(type).mm(on_cpu(b).to(type)));
+  return out;
+}
+
+at::Tensor& wide_addmm(const at::Tensor& to, const at::Tensor& a, const at::Tensor& b, at::ScalarType type,
+                       const at::Scalar& beta, const at::Scalar& alpha, at::Tensor& out) {
+  Machine::instance().operate(Machine::current_stream(), "aten::addmm.dtype_out", {to, a, b}, {out});
+  on_cpu(out).copy_(on_cpu(to).addmm(on_cpu(a).to(type), on_cpu(b).to(type), beta, alpha));
+  return out;
+}
+
 void record_stream(at::Tensor& tensor, c10::Stream stream) {
   Machine::instance().record_stream(tensor, static_cast<Agent>(stream.id()));
 }
@@ -222,6 +236,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, library) {
   library.impl("empty.memory_format", &empty);
   library.impl("empty_strided", &empty_strided);
   library.impl("copy_", &copy);
+  library.impl("mm.dtype_out", &wide_mm);
+  library.impl("addmm.dtype_out", &wide_addmm);
   library.impl("record_stream", &record_stream);
   library.impl("view", &at::native::view);
   library.impl("as_strided", &at::native::as_strided_tensorimpl);

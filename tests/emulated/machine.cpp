@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 namespace rrhf::emulated {
@@ -96,6 +97,26 @@ void Machine::operate(Agent agent, std::string_view operation, const std::vector
                       const std::vector<at::Tensor>& written) {
   const std::lock_guard lock(mutex_);
   timeline_.operate(agent, operation, histories(read), histories(written));
+}
+
+void Machine::operate_on_blocks(Agent agent, std::string_view operation, const std::vector<const void*>& read,
+                                const std::vector<const void*>& written) {
+  const std::lock_guard lock(mutex_);
+  const auto histories = [this](const std::vector<const void*>& begins) {
+    std::vector<History*> found;
+    for (const void* begin : begins) found.push_back(&used_.at(begin)->history);
+    return found;
+  };
+  timeline_.operate(agent, operation, histories(read), histories(written));
+}
+
+std::span<const std::byte> Machine::memory_at(const void* byte) {
+  const std::lock_guard lock(mutex_);
+  const auto after = used_.upper_bound(byte);
+  if (after == used_.begin()) return {};
+  const Block& block = *std::prev(after)->second;
+  const std::span<const std::byte> memory(block.bytes.get(), block.asked_for);
+  return byte < memory.data() + memory.size() ? memory : std::span<const std::byte>();
 }
 
 Time Machine::now(Agent stream) {

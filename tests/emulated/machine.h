@@ -10,16 +10,23 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "tests/emulated/timeline.h"
 
+struct CUstream_st;
+
 namespace rrhf::emulated {
 
 inline constexpr auto device_type = at::kPrivateUse1;
 inline constexpr Agent default_stream = host_agent + 1;
+
+/// A stream under CUDA's name: its number for an address.
+inline CUstream_st* stream_of(Agent agent) { return reinterpret_cast<CUstream_st*>(agent); }
+inline Agent agent_of(CUstream_st* stream) { return reinterpret_cast<Agent>(stream); }
 
 /// Safe from several threads, which together are the host.
 class Machine {
@@ -38,6 +45,12 @@ class Machine {
 
   void operate(Agent agent, std::string_view operation, const std::vector<at::Tensor>& read,
                const std::vector<at::Tensor>& written);
+
+  /// The same over memory of the GPU, by where memory_at() says it begins.
+  void operate_on_blocks(Agent agent, std::string_view operation, const std::vector<const void*>& read,
+                         const std::vector<const void*>& written);
+  /// What was asked for at once and holds this byte; empty for memory that is not the GPU's, or is nobody's now.
+  std::span<const std::byte> memory_at(const void* byte);
 
   /// Everything a stream has been given to do, which comes after all the host did.
   Time now(Agent stream);

@@ -22,6 +22,7 @@ struct Form {
   std::int64_t tokens_per_pack = 12;  // three passes a step
   double max_grad_norm = 1;
   objective::ObjectiveOptions objective = {};
+  bool wide = false;  // rows and heads of whole vectors, as a GPU's kernels take them
 };
 
 struct Outcome {
@@ -40,13 +41,24 @@ inline model::LlamaConfig deep_config(bool tied) {
   return config;
 }
 
+inline model::LlamaConfig wide_config(bool tied) {
+  model::LlamaConfig config = deep_config(tied);
+  config.hidden_size = 32;
+  config.intermediate_size = 48;
+  config.num_attention_heads = 4;
+  config.num_key_value_heads = 2;
+  config.head_dim = 16;
+  config.initializer_range = 0.1;
+  return config;
+}
+
 // Three steps.
 inline Outcome trained(at::Device device, const Form& form) {
   const EncodedSet set = set_of(
       {query_of(2, {2, 1, 3}), query_of(1, {1, 2}), query_of(3, {2, 2}), query_of(2, {1, 1, 1}), query_of(4, {1, 2})});
   const distributed::World world;
   const Groups groups = make_groups({}, world);
-  const model::LlamaConfig config = deep_config(form.tied);
+  const model::LlamaConfig config = form.wide ? wide_config(form.tied) : deep_config(form.tied);
   TrainedModel model(
       config, at::TensorOptions().dtype(form.type).device(device), form.optimizer, groups,
       {.type = form.type == at::kBFloat16 ? std::optional(at::kBFloat16) : std::nullopt, .update = form.update});
