@@ -4,6 +4,7 @@
 //        inputs.json        hashes of what the run began from
 //        queries.jsonl      what every round samples for
 //        held-out.jsonl     queries whose answers are scored after each round; only where there are some
+//        eval.jsonl         the rows of data.eval in the RRHF layout; only where data.format is another one
 //        rounds.jsonl       figures, a line a round
 //        round-000/         figures of the model the run began from
 //        round-NNN/         round.h

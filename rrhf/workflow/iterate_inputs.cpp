@@ -147,6 +147,12 @@ AnswerSettings sampling_settings(const RunConfig& config, const fs::path& model)
   return settings;
 }
 
+// What data.format says for data.eval, it would say for the samples too, which are rows of the RRHF layout.
+bool copies_eval_rows(const RunConfig& config) {
+  const DataFormat format = config.data.format;
+  return !config.data.eval.empty() && format != DataFormat::automatic && format != DataFormat::rrhf;
+}
+
 IterateRows read_iterate_rows(const RunConfig& config) {
   const std::vector<std::string> mistakes = mistakes_of(config);
   if (!mistakes.empty()) throw InputError("iterate", fmt::format("{}", fmt::join(mistakes, "\n")));
@@ -163,6 +169,7 @@ IterateRows read_iterate_rows(const RunConfig& config) {
   answerer.prompts(queries_of(rows.queries));
   answerer.prompts(queries_of(rows.held_out));
   if (!config.data.eval.empty()) train::tokenize_files(config.data.eval, folder, config);
+  if (copies_eval_rows(config)) rows.eval = read_files(config.data.eval, config.data.format);
   return rows;
 }
 
@@ -180,6 +187,7 @@ void write_iterate_rows(const IterateRows& rows, const RunConfig& config, const 
   }
   write_rows(output / "queries.jsonl", rows.queries);
   write_rows(output / "held-out.jsonl", rows.held_out);
+  write_rows(output / "eval.jsonl", rows.eval);
 }
 
 }  // namespace rrhf::workflow

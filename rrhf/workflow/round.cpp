@@ -1,6 +1,7 @@
 #include "rrhf/workflow/round.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <optional>
 #include <string_view>
@@ -57,9 +58,9 @@ ScoreTask scoring(const RunConfig& config, const fs::path& data, const fs::path&
           .tokenizer = config.model.path};
 }
 
-// The settings for files of the run's own.
-RunConfig for_own_files(RunConfig config) {
-  config.data.format = DataFormat::automatic;
+// The settings for a file of the run's own; data.eval is not among these.
+RunConfig for_own_file(RunConfig config) {
+  config.data.format = DataFormat::rrhf;
   return config;
 }
 
@@ -77,9 +78,14 @@ reward::ScoreTotals rewards_of(const fs::path& file, const fs::path& source = {}
   return totals;
 }
 
+// Means over nothing are null: with sample.unique a round may bring no response that was not there.
+Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
 Json fields_of(const reward::ScoreTotals& totals) {
-  return {
-      {"rows", totals.rows}, {"responses", totals.responses}, {"mean", totals.mean()}, {"best", totals.mean_best()}};
+  return {{"rows", totals.rows},
+          {"responses", totals.responses},
+          {"mean", number_or_null(totals.mean())},
+          {"best", number_or_null(totals.mean_best())}};
 }
 
 }  // namespace
@@ -95,9 +101,12 @@ fs::path Round::answered_file() const {
   return earlier ? before().file("ranked.jsonl") : run_file("queries.jsonl");
 }
 
-// Other draws and another order of the rows than in the rounds before.
+// Other draws and another order of the rows than in the rounds before. One format holds for both files of the training:
+// data.eval in another one than the samples is read from the copy that the run began with.
 RunConfig Round::train_config() const {
-  RunConfig config = for_own_files(config_);
+  RunConfig config = config_;
+  if (config.data.format != DataFormat::automatic) config.data.format = DataFormat::rrhf;
+  if (copies_eval_rows(config_)) config.data.eval = {run_file("eval.jsonl").string()};
   config.model.path = before().model().string();
   config.data.train = {file("ranked.jsonl").string()};
   config.train.seed += number_ - 1;
@@ -151,7 +160,7 @@ void Round::sample() const {
 
 void Round::score() const {
   const StopSignals signals;
-  workflow::score(scoring(config_, file("sampled.jsonl"), file("ranked.jsonl")), for_own_files(config_));
+  workflow::score(scoring(config_, file("sampled.jsonl"), file("ranked.jsonl")), for_own_file(config_));
 }
 
 void Round::require_unequal_rewards() const {
@@ -183,7 +192,7 @@ void Round::answer_held_out(const char* name, const AnswerSettings& settings) co
                       .out = answered,
                       .writer = fmt::format("round-{:03}/model {}", number_, name_of(settings.decoding.method))});
   }
-  workflow::score(scoring(config_, answered, file(fmt::format("{}.jsonl", name).c_str())), for_own_files(config_));
+  workflow::score(scoring(config_, answered, file(fmt::format("{}.jsonl", name).c_str())), for_own_file(config_));
 }
 
 void Round::answer_greedily() const {
@@ -196,7 +205,7 @@ void Round::answer_greedily() const {
 void Round::sample_held_out() const { answer_held_out("held-out-sampled", answers(model())); }
 
 void Round::evaluate() const {
-  RunConfig config = for_own_files(config_);
+  RunConfig config = config_;
   config.model.path = model().string();
   write_file_atomically(file("eval.json"), dump_json(train::to_json(evaluate_model(config)), 2) + "\n");
 }
@@ -211,9 +220,9 @@ Json Round::figures() const {
   if (path_exists(run_file("held-out.jsonl"))) {
     const auto greedy = rewards_of(file("held-out-greedy.jsonl")), sampled = rewards_of(file("held-out-sampled.jsonl"));
     line["held_out"] = {{"queries", greedy.rows},
-                        {"greedy", greedy.mean()},
-                        {"sampled", sampled.mean()},
-                        {"best", sampled.mean_best()}};
+                        {"greedy", number_or_null(greedy.mean())},
+                        {"sampled", number_or_null(sampled.mean())},
+                        {"best", number_or_null(sampled.mean_best())}};
   }
   if (!config_.data.eval.empty()) {
     line["eval"] = parse_json(read_file(file("eval.json")), "iterate", file("eval.json").string());

@@ -15,8 +15,7 @@ from typing import Any, Callable
 import pytest
 
 from made_rows import ranked_rows, write_lines
-from program import ENVIRONMENT, Program, run_program
-from program import wait_for
+from program import ENVIRONMENT, Program, metrics, run_program, wait_for
 
 # Longer answers are worth less, one unit a word.
 RULE = {"rule": "length", "unit": "words", "max": 1, "fade": 20}
@@ -187,6 +186,40 @@ def test_a_reward_model_gives_the_rewards(rrhf: Program, make: Config, tmp_path:
     flags = ("--reward-model", reward_model, "--set", 'score.join=" "', "--data", first / "sampled.jsonl")
     rrhf("score", *flags, "--out", tmp_path / "ranked")
     assert (tmp_path / "ranked").read_bytes() == (first / "ranked.jsonl").read_bytes()
+
+
+def test_data_eval_is_read_in_its_configured_format(rrhf: Program, make: Config, tmp_path: Path) -> None:
+    """Dialogues that carry a "prompt" beside them: by their keys alone they would be preference rows."""
+    ask = "\n\nHuman: Where is the {}?\n\nAssistant:"
+    rows = [
+        {"prompt": "of no use", "chosen": ask.format(word) + " It is here.", "rejected": ask.format(word) + " Who knows, and who would ask?"}
+        for word in ("sun", "sea", "boat")
+    ]
+    held_out = write_lines(tmp_path / "dialogues.jsonl", rows)
+    (tmp_path / "queries.txt").write_text("The sun\nOnce upon a time\n")
+    data = {"train": [], "eval": str(held_out), "format": "hh"}
+    config = make(data=data, iterate={"rounds": 1, "queries": str(tmp_path / "queries.txt")})
+    rrhf("iterate", config)
+    first = tmp_path / "run" / "round-001"
+    rrhf("eval", config, "--model", first / "model", "--json", tmp_path / "eval.json")
+    expected = json.loads((tmp_path / "eval.json").read_text())
+    assert json.loads((first / "eval.json").read_text()) == expected
+    assert {key: metrics(first, "eval")[-1][key] for key in expected} == expected
+    assert [row["query"] for row in lines_of(tmp_path / "run" / "eval.jsonl")] == [ask.format(word) for word in ("sun", "sea", "boat")]
+
+
+def test_a_round_that_brings_nothing_new(rrhf: Program, make: Config, tmp_path: Path) -> None:
+    sample = {"method": "greedy", "responses": 1, "unique": True}
+    rows = [{"query": row["query"], "responses": ["far away and long ago"], "scores": [1]} for row in ranked_rows(3)]
+    config = make(data={"eval": []}, sample=sample, iterate={"rounds": 1, "keep": "provided"})
+    flags = ("--model", json.loads(config.read_text())["model"]["path"], "--method", "greedy", "--responses", 1, "--max-new-tokens", 12)
+    rrhf("sample", *flags, "--data", write_lines(tmp_path / "rows.jsonl", rows), "--out", tmp_path / "said.jsonl")
+    write_lines(tmp_path / "train.jsonl", [{**row, "scores": [0, 1]} for row in lines_of(tmp_path / "said.jsonl")])
+    result = rrhf("iterate", config)
+    line = lines_of(tmp_path / "run" / "rounds.jsonl")[1]
+    assert line["samples"] == {"rows": 0, "responses": 0, "mean": None, "best": None}
+    assert line["trained_on"]["responses"] == 6
+    assert result.stdout.splitlines()[-1].split()[:3] == ["1", "-", "-"]
 
 
 # --- stopped and gone on ----------------------------------------------------------------------------------------------
