@@ -73,19 +73,32 @@ bool holds_no_run(const fs::path& folder) {
 
 }  // namespace
 
-RunFolder::RunFolder(const config::RunConfig& config, bool resume, bool writes)
+RunFolder::RunFolder(const config::RunConfig& config, bool resume, bool writes, Kind kind)
     : path_(config.output), config_(config::to_json(config)), writes_(writes) {
   if (path_.empty()) {
     throw_input("config", "output is not set: without a config file there is no name for runs/NAME (--set output=DIR)");
   }
   require_writable_ancestor(path_);
   if (holds_no_run(path_)) return;
+  require_kind(kind);
   if (!resume) {
     throw_input("output", "{}: is not empty; add --resume to go on with the run in it, or choose another output",
                 path_.string());
   }
   if (!path_exists(path_ / "config.json")) throw_input("output", "{}: holds no run to resume", path_.string());
   require_same_settings();
+}
+
+// A run of one kind in the folder of the other would leave a folder that neither can go on with.
+void RunFolder::require_kind(Kind kind) const {
+  if (kind == Kind::training && path_exists(path_ / "inputs.json")) {
+    throw_input("output",
+                "{}: holds a run of rrhf iterate, which goes on with rrhf iterate --resume; choose another output",
+                path_.string());
+  }
+  if (kind == Kind::iterated && path_exists(path_ / "metrics.jsonl")) {
+    throw_input("output", "{}: holds a run of rrhf train; choose another output", path_.string());
+  }
 }
 
 void RunFolder::require_same_settings() const {

@@ -16,10 +16,12 @@ namespace rrhf::train {
 
 class RunFolder {
  public:
+  enum class Kind { training, iterated };  ///< of `rrhf train`, of `rrhf iterate` as a whole
+
   /// Looks at the folder without touching it. Throws InputError when it holds something and `resume` is not said, when
-  /// `resume` is said and the run in it has other settings, or when nothing can be written there. Without `writes`,
-  /// as on all ranks but the first, begin() and write_metrics() do nothing.
-  RunFolder(const config::RunConfig& config, bool resume, bool writes);
+  /// it holds a run of the other kind, when `resume` is said and the run in it has other settings, or when nothing can
+  /// be written there. Without `writes`, as on all ranks but the first, begin() and write_metrics() do nothing.
+  RunFolder(const config::RunConfig& config, bool resume, bool writes, Kind kind = Kind::training);
 
   const std::filesystem::path& path() const noexcept { return path_; }
 
@@ -38,6 +40,7 @@ class RunFolder {
   void write_metrics(const Json& line);
 
  private:
+  void require_kind(Kind kind) const;
   void require_same_settings() const;
   void keep_metrics_until(std::int64_t step) const;
   void each_metric(const std::function<bool(const Json& json, const std::string& line)>& visit) const;

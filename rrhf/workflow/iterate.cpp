@@ -60,10 +60,7 @@ FolderLock open_output(const config::RunConfig& config) {
 
 std::string iterate(const config::RunConfig& config, bool resume) {
   // The same refusals as of a training run: a folder in use, other settings.
-  const train::RunFolder folder(config, resume, true);
-  if (path_exists(folder.path() / "metrics.jsonl")) {
-    throw_input("iterate", "{}: holds a run of rrhf train; choose another output", folder.path().string());
-  }
+  const train::RunFolder folder(config, resume, true, train::RunFolder::Kind::iterated);
   if (const Round later(config, config.iterate.rounds + 1); path_exists(later.folder())) {
     throw_input("iterate", "{}: more than iterate.rounds {} have been begun there", folder.path().string(),
                 config.iterate.rounds);

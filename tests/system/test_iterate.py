@@ -397,6 +397,15 @@ def test_a_training_run_is_not_gone_on_with(rrhf: Program, make: Config) -> None
     assert result.returncode == 2 and "holds a run of rrhf train" in result.stderr
 
 
+@pytest.mark.parametrize("flags", ((), ("--resume",)))
+def test_an_iterated_run_is_not_trained_into(flags: tuple[str, ...], whole: tuple[Path, Path, str], rrhf: Program) -> None:
+    config, run, _ = whole
+    before = products(run)
+    result = rrhf("train", config, *flags, check=False)
+    assert result.returncode == 2 and "holds a run of rrhf iterate" in result.stderr and "add --resume" not in result.stderr
+    assert products(run) == before and not (run / "metrics.jsonl").exists()
+
+
 def test_several_processes_are_refused(build_dir: Path, make: Config) -> None:
     starter = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2"}
     command = [str(build_dir / "rrhf"), "iterate", str(make())]
