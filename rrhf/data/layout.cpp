@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace rrhf::data {
@@ -9,6 +10,9 @@ namespace {
 
 // Asked in this order: a preference row also has the keys of an HH row.
 constexpr std::array layouts{&rrhf_layout, &gpt4llm_v1_layout, &gpt4llm_v2_layout, &preference_layout, &hh_layout};
+
+constexpr std::array<std::string_view, 7> words_of_layouts{
+    "user_input", "completion_a", "completion_b", "responses_and_scores", "chosen", "rejected", "prompt"};
 
 bool in_format(const Layout& layout, DataFormat format) {
   return format == DataFormat::automatic || layout.format == format;
@@ -32,6 +36,23 @@ const Layout* only_layout(DataFormat format) {
     only = layout;
   }
   return only;
+}
+
+bool is_word_of_layout(std::string_view key) {
+  return std::ranges::find(words_of_layouts, key) != words_of_layouts.end();
+}
+
+Json as_rrhf_row(const Json& row, const RankedExample& example) {
+  Json result;
+  result["query"] = example.query;
+  result["responses"] = example.responses;
+  result["scores"] = example.scores;
+  if (!example.writers.empty()) result["writers"] = example.writers;
+  if (!example.group.empty()) result["group"] = example.group;
+  for (const auto& [key, value] : row.items()) {
+    if (!is_word_of_layout(key) && !result.contains(key)) result[key] = value;
+  }
+  return result;
 }
 
 std::string list_layouts(DataFormat format) {

@@ -33,6 +33,13 @@ const Layout* find_layout(const Json& row, DataFormat format);
 /// The only layout a format has; null when its rows must be looked at (auto, and gpt4llm with its two versions).
 const Layout* only_layout(DataFormat format);
 
+/// A row of another layout as one of the RRHF layout: what `example`, parsed from it, says, and the keys that no layout
+/// has in words of its own.
+Json as_rrhf_row(const Json& row, const RankedExample& example);
+
+/// Whether only layouts other than RRHF's have this key: "user_input", "chosen", ...
+bool is_word_of_layout(std::string_view key);
+
 /// A line for each layout of the format: name, word for data.format, keys.
 std::string list_layouts(DataFormat format);
 

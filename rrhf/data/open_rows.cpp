@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <string_view>
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/unicode.h"
@@ -16,10 +14,6 @@
 
 namespace rrhf::data {
 namespace {
-
-// What other layouts say in words of their own. The rest of a row is kept.
-constexpr std::array<std::string_view, 7> words_of_layouts{
-    "user_input", "completion_a", "completion_b", "responses_and_scores", "chosen", "rejected", "prompt"};
 
 using Mistakes = std::vector<std::string>;
 
@@ -68,16 +62,18 @@ OpenRow read_other(const Layout& layout, const Json& json, RowFields& fields) {
   OpenRow row;
   row.query = example.query;
   row.responses = example.responses;
-  row.json["query"] = example.query;
-  row.json["responses"] = example.responses;
-  row.json["scores"] = example.scores;
-  if (!example.writers.empty()) row.json["writers"] = example.writers;
-  if (!example.group.empty()) row.json["group"] = example.group;
-  for (const auto& [key, value] : json.items()) {
-    const bool spelled = std::ranges::find(words_of_layouts, key) != words_of_layouts.end();
-    if (!spelled && !row.json.contains(key)) row.json[key] = value;
-  }
+  row.json = as_rrhf_row(json, example);
   return row;
+}
+
+// The layout of the format, whatever the row's keys, as training reads it; null for a row of the RRHF layout that is
+// not finished, which may stand in a file of any format.
+const Layout* layout_of(const Json& json, DataFormat format) {
+  const Layout* layout = find_layout(json, format);
+  const auto spelled = [](const auto& item) { return is_word_of_layout(item.key()); };
+  const auto items = json.items();
+  const bool open = json.contains("query") && std::none_of(items.begin(), items.end(), spelled);
+  return layout != nullptr || open ? layout : only_layout(format);
 }
 
 OpenRow read_row(const Frame& frame, DataFormat format, Mistakes& mistakes) {
@@ -90,7 +86,7 @@ OpenRow read_row(const Frame& frame, DataFormat format, Mistakes& mistakes) {
     mistakes.push_back(fmt::format("the row is {}; an object is needed", shorten(describe(json), 60)));
     return {};
   }
-  const Layout* layout = find_layout(json, format);
+  const Layout* layout = layout_of(json, format);
   if (layout == nullptr && !json.contains("query")) {
     mistakes.push_back(fmt::format("has no \"query\" and is of no known layout; its keys are: {}", list_keys(json)));
     return {};
@@ -98,6 +94,7 @@ OpenRow read_row(const Frame& frame, DataFormat format, Mistakes& mistakes) {
   RowFields fields(json);
   const bool rrhf = layout == nullptr || layout->format == DataFormat::rrhf;
   OpenRow row = rrhf ? read_rrhf(json, fields) : read_other(*layout, json, fields);
+  if (fields.has("group")) fields.string("group");  // which only training would read
   mistakes = std::move(fields).mistakes();
   if (std::string mistake = not_finite_mistake(json); mistakes.empty() && !mistake.empty()) {
     mistakes.push_back(std::move(mistake));
@@ -150,8 +147,9 @@ std::vector<OpenRow> read_open_rows(const std::filesystem::path& file, DataForma
 Json with_responses(const OpenRow& row, std::span<const std::string> responses, const std::string& writer,
                     Place place) {
   Json json = row.json;
-  const char* names = json.contains("sources") && !json.contains("writers") ? "sources" : "writers";
-  const bool named = json.contains(names) && json[names].size() == row.responses.size();
+  const auto listed = [&](const char* key) { return json.contains(key) && json[key].is_array(); };
+  const char* names = listed("sources") && !listed("writers") ? "sources" : "writers";
+  const bool named = listed(names) && json[names].size() == row.responses.size();
   if (!named) json[names] = std::vector<std::string>(row.responses.size());
   extend(json, "responses", std::vector<std::string>(responses.begin(), responses.end()), place);
   extend(json, "scores", std::vector<Json>(responses.size(), Json()), place);

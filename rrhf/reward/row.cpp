@@ -1,9 +1,7 @@
 #include "rrhf/reward/row.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <string_view>
 #include <utility>
 
 #include "rrhf/core/error.h"
@@ -14,12 +12,6 @@
 
 namespace rrhf::reward {
 namespace {
-
-// What the other layouts spell in words of their own; all else that a row carries is kept.
-constexpr std::array<std::string_view, 12> layout_keys{
-    "user_input", "completion_a", "completion_b", "responses_and_scores",
-    "chosen",     "rejected",     "prompt",       "query",
-    "responses",  "scores",       "group",        "writers"};
 
 using Mistakes = std::vector<data::Problem>;
 
@@ -39,19 +31,6 @@ std::optional<std::vector<std::optional<double>>> scores_before(const Json& json
     if (score.is_number() && std::isfinite(score.get<double>())) before[i] = score.get<double>();
   }
   return before;
-}
-
-Json converted(const Json& json, const data::RankedExample& example) {
-  Json result;
-  result["query"] = example.query;
-  result["responses"] = example.responses;
-  result["scores"] = example.scores;
-  if (!example.writers.empty()) result["writers"] = example.writers;
-  if (!example.group.empty()) result["group"] = example.group;
-  for (const auto& [key, value] : json.items()) {
-    if (std::ranges::find(layout_keys, key) == layout_keys.end()) result[key] = value;
-  }
-  return result;
 }
 
 // The example of a row whose scores may be missing: its layout reads it with zeros in their place.
@@ -75,7 +54,8 @@ void read_row(const data::Frame& frame, DataFormat format, std::vector<Row>& row
   if (!json.is_object()) {
     return note(mistakes, frame.where, fmt::format("the row is {}; an object is needed", describe(json)));
   }
-  const data::Layout* layout = data::find_layout(json, format);
+  const data::Layout* layout = data::only_layout(format);
+  if (layout == nullptr) layout = data::find_layout(json, format);
   if (layout == nullptr) {
     return note(mistakes, frame.where, fmt::format("of no known layout: it has the keys {}", data::list_keys(json)));
   }
@@ -95,7 +75,12 @@ void read_row(const data::Frame& frame, DataFormat format, std::vector<Row>& row
   if (std::string mistake = data::not_finite_mistake(kept); !mistake.empty()) {
     return note(mistakes, frame.where, std::move(mistake));
   }
-  if (!as_it_stands) json = converted(json, example);
+  if (!as_it_stands) {
+    // Names and groups, which its own layout has not read, are there as in a row of the RRHF layout.
+    json = data::as_rrhf_row(json, example);
+    example = parse_example(data::rrhf_layout, json, frame.where, mistakes);
+    if (mistakes.size() > mistakes_before) return;
+  }
   rows.push_back({frame.where, std::move(json), std::move(example.query), std::move(example.responses),
                   std::move(*before), std::move(example.group)});
 }

@@ -47,6 +47,23 @@ TEST(ReadRows, ConvertsOtherLayoutsAndKeepsWhatElseTheyCarry) {
             R"({"query":"p","responses":["good","bad"],"scores":[0.5,0.25],"source":"web"})");
 }
 
+TEST(ReadRows, KeepGroupAndWritersOfOtherLayouts) {
+  const auto rows = rows_of(R"({"prompt": "p", "chosen": "a", "rejected": "b", "group": "g", "writers": ["x", "y"]})");
+  EXPECT_EQ(rows[0].group, "g");
+  EXPECT_EQ(scored_line(rows[0], std::vector<double>{0.5, 0.25}),
+            R"({"query":"p","responses":["a","b"],"scores":[0.5,0.25],"group":"g","writers":["x","y"]})");
+  EXPECT_EQ(reading_error(R"({"prompt": "p", "chosen": "a", "rejected": "b", "group": 3})"),
+            "[data] data.jsonl:1: \"group\" is the number 3; a string is needed. (rrhf data validate looks at a whole "
+            "file)");
+}
+
+TEST(ReadRows, AFormatSaysTheLayoutWhateverTheKeys) {
+  const auto rows =
+      rows_of(R"({"prompt": "p", "chosen": "q\n\nAssistant:a", "rejected": "q\n\nAssistant:b"})", DataFormat::hh);
+  EXPECT_EQ(rows[0].query, "q\n\nAssistant:");
+  EXPECT_EQ(rows[0].responses, (std::vector<std::string>{"a", "b"}));
+}
+
 TEST(ReadRows, RefusesBrokenRowsTogether) {
   EXPECT_EQ(
       reading_error(
