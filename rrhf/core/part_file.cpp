@@ -1,12 +1,8 @@
 #include "rrhf/core/part_file.h"
 
-#include <cerrno>
-#include <cstring>
-#include <sstream>
 #include <utility>
 
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
 
 namespace rrhf {
 namespace fs = std::filesystem;
@@ -34,30 +30,23 @@ std::string differing_keys(const Json& then, const Json& now) {
 }
 
 PartFile::PartFile(std::string operation, const fs::path& out, const Json& identity, bool restart)
-    : operation_(std::move(operation)), path_(out) {
-  path_ += ".part";
-  if (restart) fs::remove(path_);
-  if (fs::exists(path_)) read(identity);
-  std::string kept = dump_json(identity) + "\n";
-  for (std::size_t row = 0; row < finished_.size(); ++row) kept += to_line(row, finished_[row]);
-  write_file_atomically(path_, kept);
-  file_.open(path_, std::ios::app);
-  if (!file_) throw_error(operation_, "{}: can't be written: {}", path_.string(), std::strerror(errno));
+    : operation_(std::move(operation)), file_(operation_, fs::path(out) += ".part") {
+  if (!restart) read(identity);
+  file_.keep(finished_.empty() ? 0 : 1 + finished_.size());
+  if (finished_.empty()) file_.add(dump_json(identity) + "\n");
 }
 
 void PartFile::read(const Json& identity) {
-  std::istringstream lines(read_file(path_));
-  std::string line;
+  const std::vector<std::string> lines = file_.lines();
   try {
-    std::getline(lines, line);
-    require_same(parse_json_row(line), identity);
-    while (std::getline(lines, line)) {
-      Json json = parse_json_row(line);
+    if (!lines.empty()) require_same(parse_json_row(lines[0]), identity);
+    for (std::size_t i = 1; i < lines.size(); ++i) {
+      Json json = parse_json_row(lines[i]);
       if (!json.is_object() || !json.contains("result") || json.value("row", Json()) != finished_.size()) break;
       finished_.push_back(std::move(json["result"]));
     }
   } catch (const JsonSyntax&) {
-    // the torn last line of a run that was killed: what stands before it counts
+    // a line that is not ours: what stands before it counts
   }
 }
 
@@ -66,21 +55,18 @@ void PartFile::require_same(const Json& then, const Json& now) const {
   if (differing.empty()) return;
   throw_input(operation_,
               "{}: holds what other work had finished, which can't be gone on with (--restart begins anew):{}",
-              path_.string(), differing);
+              file_.path().string(), differing);
 }
 
 void PartFile::add(std::vector<Json> results) {
+  std::string lines;
   for (Json& result : results) {
-    file_ << to_line(finished_.size(), result);
+    lines += to_line(finished_.size(), result);
     finished_.push_back(std::move(result));
   }
-  file_.flush();
-  if (!file_) throw_error(operation_, "{}: could not be written: {}", path_.string(), std::strerror(errno));
+  file_.add(lines);
 }
 
-void PartFile::remove() {
-  file_.close();
-  fs::remove(path_);
-}
+void PartFile::remove() { file_.remove(); }
 
 }  // namespace rrhf

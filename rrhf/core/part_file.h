@@ -4,10 +4,10 @@
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
+#include "rrhf/core/held_file.h"
 #include "rrhf/core/json.h"
 
 namespace rrhf {
@@ -20,7 +20,7 @@ class PartFile {
   /// Opens or creates `OUT.part`. `identity`, an object, says what is computed from what: a file of another identity is
   /// refused with the keys that differ, unless `restart` drops it. A torn last line is dropped.
   /// `operation` is the word in brackets of messages.
-  /// Throws InputError for another identity, Error when the file can't be written.
+  /// Throws InputError for another identity and while another run has the file open, Error when it can't be written.
   PartFile(std::string operation, const std::filesystem::path& out, const Json& identity, bool restart);
 
   /// The results of the finished rows, from row 0 on.
@@ -37,9 +37,8 @@ class PartFile {
   void require_same(const Json& then, const Json& now) const;
 
   std::string operation_;
-  std::filesystem::path path_;
+  HeldFile file_;
   std::vector<Json> finished_;
-  std::ofstream file_;
 };
 
 }  // namespace rrhf

@@ -1,8 +1,6 @@
 #include "rrhf/workflow/part_lines.h"
 
-#include <cerrno>
-#include <cstring>
-#include <sstream>
+#include <ostream>
 #include <utility>
 
 #include "rrhf/core/error.h"
@@ -27,70 +25,72 @@ void require_free_place(const fs::path& out, Existing existing) {
 }
 
 PartLines::PartLines(const fs::path& out, Json identity, std::size_t rows, Existing existing)
-    : out_(out), part_(out), identity_(std::move(identity)), lines_(rows) {
-  part_ += ".part";
-  if (fs::exists(part_)) read(existing);
+    : out_(out),
+      identity_(std::move(identity)),
+      existing_(existing),
+      lines_(rows),
+      part_("output", fs::path(out) += ".part") {
+  require_free_place(out_, existing_);  // a run that held the part file until now may have written it
+  read();
 }
 
-void PartLines::read(Existing existing) {
-  std::istringstream lines(read_file(part_));
-  std::string line;
-  Json then;
+void PartLines::read() {
+  const std::vector<std::string> lines = part_.lines();
+  std::size_t taken = 1;  // the identity
   try {
-    if (std::getline(lines, line)) then = parse_json_row(line);
-    while (std::getline(lines, line)) {
-      if (finished_ == 0) {
-        if (existing == Existing::overwrite && !differing_keys(then, identity_).empty()) return;
-        require_same(then);
-      }
-      const Json json = parse_json_row(line);
-      const auto row = json.at("row").get<std::size_t>();
-      if (row >= lines_.size()) break;
-      std::string& place = lines_[row];
-      finished_ += place.empty();
-      place = dump_json(json.at("line"));
-    }
+    if (lines.size() < 2 || !goes_on_after(parse_json_row(lines[0]))) return;
+    while (taken < lines.size() && take(parse_json_row(lines[taken]))) ++taken;
   } catch (const JsonSyntax&) {
-    // the torn last line of a run that was killed
-  } catch (const Json::exception&) {
     // a line that is not ours: what stands before it counts
+  } catch (const Json::exception&) {
+    // the same
   }
+  if (finished_ > 0) kept_lines_ = taken;
 }
 
-// What an earlier run left is rewritten, so that no torn line stands in the middle.
-void PartLines::open() {
-  write_file_atomically(part_, [&](std::ostream& part) {
-    part << dump_json(identity_) << '\n';
-    for (std::size_t row = 0; row < lines_.size(); ++row) {
-      if (has(row)) part << part_line(row, lines_[row]);
-    }
-  });
-  file_.open(part_, std::ios::app);
+// False for a row that there is none of.
+bool PartLines::take(const Json& line) {
+  const auto row = line.at("row").get<std::size_t>();
+  if (row >= lines_.size()) return false;
+  std::string& place = lines_[row];
+  finished_ += place.empty();
+  place = dump_json(line.at("line"));
+  return true;
 }
 
-void PartLines::require_same(const Json& then) const {
+// False where what stands there is dropped.
+bool PartLines::goes_on_after(const Json& then) const {
   const std::string differing = differing_keys(then, identity_);
-  if (differing.empty()) return;
+  if (differing.empty()) return true;
+  if (existing_ == Existing::overwrite) return false;
   throw_input(
       "output",
       "{}: was begun with other settings, so it can't be gone on with (--overwrite drops it and begins anew):{}",
-      part_.string(), differing);
+      part().string(), differing);
 }
 
 void PartLines::add(std::size_t row, const Json& line) {
-  if (!file_.is_open()) open();
+  if (!begun_) {
+    begun_ = true;
+    part_.keep(kept_lines_);
+    if (kept_lines_ == 0) part_.add(dump_json(identity_) + "\n");
+  }
   lines_[row] = dump_json(line);
   ++finished_;
-  file_ << part_line(row, lines_[row]) << std::flush;
-  if (!file_) throw_error("output", "{}: could not be written: {}", part_.string(), std::strerror(errno));
+  part_.add(part_line(row, lines_[row]));
 }
 
 void PartLines::complete() {
+  if (existing_ == Existing::keep && path_exists(out_)) {
+    throw_input("output",
+                "{}: has appeared since this run began; what was finished stays in {}, and the same command goes on "
+                "from there once it is moved away, or with --overwrite",
+                out_.string(), part().string());
+  }
   write_file_atomically(out_, [&](std::ostream& out) {
     for (const std::string& line : lines_) out << line << '\n';
   });
-  file_.close();
-  fs::remove(part_);
+  part_.remove();
 }
 
 }  // namespace rrhf::workflow

@@ -36,6 +36,7 @@ Json identity_of(const Answerer& answerer, const SampleTask& task, const std::st
   Json identity = answerer.identity();
   identity["data"] = fs::absolute(task.data).lexically_normal().string();
   identity["data-sha256"] = sha256_of_file(task.data);
+  identity["format"] = name_of(task.format);
   identity["writer"] = writer;
   identity["place"] = task.place == data::Place::first ? "first" : "last";
   identity["unique"] = task.unique;

@@ -101,10 +101,11 @@ void log_skipped(const std::vector<reward::Row>& rows, const std::vector<reward:
        first->skipped);
 }
 
-Json identity_of(const Scorer& scorer, const ScoreTask& task) {
+Json identity_of(const Scorer& scorer, const ScoreTask& task, const config::RunConfig& config) {
   Json identity = scorer.identity();
   identity["data"] = fs::absolute(task.data).string();
   identity["data_sha256"] = sha256_of_file(task.data);
+  identity["format"] = name_of(config.data.format);
   return identity;
 }
 
@@ -122,12 +123,12 @@ reward::RowScore from_result(const Json& result) {
   return {.scores = result.get<std::vector<double>>(), .skipped = {}};
 }
 
-// The rows that are done; where an output is written, also in its part file.
+// The rows that are done; where an output is written, also in its part file, which is made here.
 class Finished {
  public:
-  Finished(const ScoreTask& task, const Scorer& scorer) {
+  Finished(const ScoreTask& task, const Json& identity, std::optional<PartFile>& part) : part_(part) {
     if (task.out.empty()) return;
-    part_.emplace("score", task.out, identity_of(scorer, task), task.restart);
+    part_.emplace("score", task.out, identity, task.restart);
     for (const Json& result : part_->finished()) rows_.push_back(from_result(result));
   }
 
@@ -140,10 +141,8 @@ class Finished {
     std::ranges::move(rows, std::back_inserter(rows_));
   }
 
-  std::optional<PartFile> take_part() { return std::move(part_); }
-
  private:
-  std::optional<PartFile> part_;
+  std::optional<PartFile>& part_;
   std::vector<reward::RowScore> rows_;
 };
 
@@ -162,7 +161,7 @@ void require_finite(const std::vector<reward::RowScore>& scores, const ScoreTask
 Scores by_model(const ScoreTask& task, const config::RunConfig& config, const std::vector<reward::Row>& rows,
                 std::optional<PartFile>& part) {
   const std::unique_ptr<Scorer> scorer = make_scorer(task, config);
-  Finished finished(task, *scorer);
+  Finished finished(task, identity_of(*scorer, task, config), part);
   if (!finished.rows().empty()) {
     log("going on after {} of {} rows", with_commas(std::ssize(finished.rows())), with_commas(std::ssize(rows)));
   }
@@ -187,7 +186,6 @@ Scores by_model(const ScoreTask& task, const config::RunConfig& config, const st
     scores.push_back(score.skipped.empty() ? as_optional(score.scores)
                                            : std::vector<std::optional<double>>(rows[i].responses.size()));
   }
-  part = finished.take_part();
   return scores;
 }
 
@@ -220,6 +218,7 @@ reward::ScoreSummary score(const ScoreTask& task, const config::RunConfig& confi
   for (std::size_t i = 0; i < rows.size(); ++i) summary.add(rows[i], scores[i]);
   if (summary.all.rows == 0) throw_input("score", "{}: no row has a score", task.data.string());
   if (!task.out.empty()) {
+    require_free_place(task);  // another program may have written it meanwhile
     write_file_atomically(task.out, [&](std::ostream& out) {
       for (std::size_t i = 0; i < rows.size(); ++i) {
         if (has_score(scores[i])) out << reward::scored_line(rows[i], scores[i]) << '\n';

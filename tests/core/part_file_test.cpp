@@ -71,6 +71,20 @@ TEST(PartFile, RefusesOtherWorkUnlessToldToRestart) {
   EXPECT_TRUE(PartFile("score", out, other, true).finished().empty());
 }
 
+TEST(PartFile, IsHeldByOneRunAtATime) {
+  const TemporaryFolder folder;
+  const auto out = folder.path() / "out";
+  PartFile part("score", out, identity, false);
+  part.add({1});
+  for (const bool restart : {false, true}) {
+    const std::string message = error_of([&] { PartFile("score", out, identity, restart); });
+    EXPECT_TRUE(holds(message, "out.part: another run is at work on it")) << message;
+  }
+  part.add({2});
+  EXPECT_EQ(read_file(folder.path() / "out.part"),
+            dump_json(identity) + "\n{\"row\":0,\"result\":1}\n{\"row\":1,\"result\":2}\n");
+}
+
 TEST(PartFile, NeedsAFolderThatTakesIt) {
   EXPECT_THROW(PartFile("score", "/no/such/folder/out", identity, false), Error);
 }

@@ -186,6 +186,30 @@ def test_a_part_of_other_rows_is_refused(rrhf: Program, model: Path, data: Path,
     rrhf(*command)
 
 
+def test_rows_read_in_another_format_are_not_mixed_in(rrhf: Program, model: Path, data: Path, tmp_path: Path) -> None:
+    part = tmp_path / "out.jsonl.part"
+    part.write_text('{"format": "hh"}\n{"row": 0, "line": {"query": "stale"}}\n')
+    result = rrhf("sample", "--model", model, "--data", data, "--out", tmp_path / "out.jsonl", *SHORT, check=False)
+    assert result.returncode == 2 and 'format: "hh" then, "auto" now' in result.stderr
+
+
+def test_two_runs_do_not_write_one_output(rrhf: Program, build_dir: Path, model: Path, tmp_path: Path) -> None:
+    rows = [{"query": f"{row['query']} {number}"} for number in range(300) for row in ROWS]
+    data = write_lines(tmp_path / "many.jsonl", rows)
+    out, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"
+    command = ("sample", "--model", model, "--data", data, "--out", out, "--preset", "sp")
+    running = subprocess.Popen([str(build_dir / "rrhf"), *map(str, command)], stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    try:
+        wait_for(lambda: part.exists() and part.read_bytes().count(b"\n") > 2)
+        for flags in (("--seed", 7), ("--seed", 7, "--overwrite"), ()):
+            second = rrhf(*command, *flags, check=False)
+            assert second.returncode == 2 and f"{part}: another run is at work on it" in second.stderr, second.stderr
+        assert running.poll() is None and part.exists()
+    finally:
+        running.kill()
+        running.wait()
+
+
 def test_nothing_is_left_where_the_weights_are_missing(rrhf: Program, model: Path, data: Path, tmp_path: Path) -> None:
     hollow = copy_of(model, tmp_path / "hollow")
     (hollow / "model.safetensors").unlink()

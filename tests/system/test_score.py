@@ -337,6 +337,12 @@ def test_what_was_finished_stays(source: str, rrhf: Program, build_dir: Path, mo
         assert one["scores"] == pytest.approx(other["scores"], rel=1e-4, abs=1e-4)
 
 
+def test_rows_read_in_another_format_are_not_mixed_in(rrhf: Program, models: Path, some_rows: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl.part").write_text('{"format": "hh"}\n{"row": 0, "result": [1, 2]}\n')
+    result = rrhf("score", "--model", models / "hf", "--data", some_rows, "--out", tmp_path / "out.jsonl", check=False)
+    assert result.returncode == 2 and 'format: "hh" then, "auto" now' in result.stderr
+
+
 def test_an_error_keeps_what_was_finished(rrhf: Program, build_dir: Path, models: Path, many_rows: Path,
                                           tmp_path: Path) -> None:
     out, part = tmp_path / "out.jsonl", tmp_path / "out.jsonl.part"

@@ -39,7 +39,6 @@ class PartLinesTest : public ::testing::Test {
 
 TEST_F(PartLinesTest, RowsOfAnyOrderComeOutInOrder) {
   PartLines all = lines(settings_);
-  EXPECT_FALSE(fs::exists(part()));  // nothing before the first row
   for (const std::size_t row : {2u, 0u, 1u}) all.add(row, {{"n", row}});
   EXPECT_TRUE(fs::exists(part()));
   EXPECT_FALSE(fs::exists(out()));
@@ -75,6 +74,37 @@ TEST_F(PartLinesTest, RefusesWhatOtherSettingsFinished) {
 TEST_F(PartLinesTest, SettingsOfARunThatFinishedNothingDoNotMatter) {
   write_file_atomically(part(), "{\"seed\":7}\n");
   EXPECT_EQ(refusal(settings_), "");
+}
+
+TEST_F(PartLinesTest, OfARunThatFinishesNothingNothingStays) {
+  { const PartLines all = lines(settings_); }
+  EXPECT_FALSE(fs::exists(part()));
+}
+
+TEST_F(PartLinesTest, OneRunAtATime) {
+  PartLines first = lines(settings_);
+  first.add(0, {{"n", 0}});
+  for (const Existing existing : {Existing::keep, Existing::overwrite}) {
+    try {
+      lines({{"seed", 2}}, 3, existing);
+      ADD_FAILURE() << "two runs write one file";
+    } catch (const InputError& failure) {
+      EXPECT_NE(std::string(failure.what()).find("out.jsonl.part: another run is at work on it"), std::string::npos);
+    }
+  }
+  first.add(1, {{"n", 1}});
+  first.add(2, {{"n", 2}});
+  first.complete();
+  EXPECT_EQ(read_file(out()), "{\"n\":0}\n{\"n\":1}\n{\"n\":2}\n");
+}
+
+TEST_F(PartLinesTest, WhatAppearedMeanwhileIsKept) {
+  PartLines all = lines(settings_, 1);
+  all.add(0, {{"n", 0}});
+  write_file_atomically(out(), "precious");
+  EXPECT_THROW(all.complete(), InputError);
+  EXPECT_EQ(read_file(out()), "precious");
+  EXPECT_TRUE(fs::exists(part()));
 }
 
 TEST_F(PartLinesTest, AFileThatIsThereIsKept) {
