@@ -6,6 +6,7 @@
 #include "rrhf/cli/verbs.h"
 #include "rrhf/config/decoding_settings.h"
 #include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
 
 namespace rrhf::cli {
 namespace {
@@ -66,6 +67,10 @@ workflow::AnswerSettings read_answer_flags(const cxxopts::ParseResult& arguments
   for (const config::DecodingSetting& setting : config::decoding_settings()) {
     const std::string name(setting.name);
     if (arguments.count(name) > 0) assign(setting, settings.decoding, text_of(arguments, name));
+  }
+  for (const config::DecodingSetting& setting : config::decoding_settings()) {
+    const std::string why = config::no_effect(setting, settings.decoding);
+    if (arguments.count(std::string(setting.name)) > 0 && !why.empty()) warn("{}", why);
   }
   settings.decoding.stop =
       arguments.count("stop") > 0 ? values(arguments, "stop") : workflow::default_stops(settings.template_name);

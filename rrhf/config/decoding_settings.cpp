@@ -8,26 +8,32 @@
 namespace rrhf::config {
 namespace {
 
+constexpr std::array all_methods{DecodingMethod::greedy, DecodingMethod::top_p, DecodingMethod::beam,
+                                 DecodingMethod::diverse_beam};
+constexpr std::array drawing{DecodingMethod::top_p};
+constexpr std::array with_beams{DecodingMethod::beam, DecodingMethod::diverse_beam};
+constexpr std::array with_groups{DecodingMethod::diverse_beam};
+
 constexpr std::array settings{
     DecodingSetting{"method", "METHOD", "How answers are decoded: greedy | top-p | beam | diverse-beam",
-                    &DecodingOptions::method},
+                    &DecodingOptions::method, all_methods},
     DecodingSetting{"max-new-tokens", "N", "Tokens an answer has at most, its EOS included",
-                    &DecodingOptions::max_new_tokens},
-    DecodingSetting{"temperature", "T", "top-p: what logits are divided by", &DecodingOptions::temperature},
+                    &DecodingOptions::max_new_tokens, all_methods},
+    DecodingSetting{"temperature", "T", "top-p: what logits are divided by", &DecodingOptions::temperature, drawing},
     DecodingSetting{"top-p", "P", "top-p: draw from the fewest tokens whose probabilities reach P",
-                    &DecodingOptions::top_p},
-    DecodingSetting{"top-k", "N", "top-p: draw from the N likeliest tokens alone; 0: from all",
-                    &DecodingOptions::top_k},
-    DecodingSetting{"beams", "N", "beam methods: hypotheses under way", &DecodingOptions::beams},
-    DecodingSetting{"groups", "N", "diverse-beam: groups that the beams are shared out among",
-                    &DecodingOptions::groups},
+                    &DecodingOptions::top_p, drawing},
+    DecodingSetting{"top-k", "N", "top-p: draw from the N likeliest tokens alone; 0: from all", &DecodingOptions::top_k,
+                    drawing},
+    DecodingSetting{"beams", "N", "beam methods: hypotheses under way", &DecodingOptions::beams, with_beams},
+    DecodingSetting{"groups", "N", "diverse-beam: groups that the beams are shared out among", &DecodingOptions::groups,
+                    with_groups},
     DecodingSetting{"diversity", "X", "diverse-beam: what a group pays for a token that an earlier one chose",
-                    &DecodingOptions::diversity},
+                    &DecodingOptions::diversity, with_groups},
     DecodingSetting{"length-penalty", "X", "beam methods: hypotheses are ordered by log-prob / length^X",
-                    &DecodingOptions::length_penalty},
+                    &DecodingOptions::length_penalty, with_beams},
     DecodingSetting{"repetition-penalty", "X", "Above 1, tokens that were there become less likely",
-                    &DecodingOptions::repetition_penalty},
-    DecodingSetting{"seed", "N", "top-p: the same seed draws the same answers", &DecodingOptions::seed},
+                    &DecodingOptions::repetition_penalty, all_methods},
+    DecodingSetting{"seed", "N", "top-p: the same seed draws the same answers", &DecodingOptions::seed, drawing},
 };
 
 template <class T>
@@ -71,6 +77,16 @@ std::string value_text(const DecodingSetting& setting, const DecodingOptions& op
 
 void assign(const DecodingSetting& setting, DecodingOptions& options, std::string_view word) {
   std::visit([&](auto field) { options.*field = parse_as(setting, word, options.*field); }, setting.field);
+}
+
+std::string no_effect(const DecodingSetting& setting, const DecodingOptions& options) {
+  std::string methods;
+  for (const DecodingMethod method : setting.methods) {
+    if (method == options.method) return {};
+    methods += fmt::format("{}{}", methods.empty() ? "" : " and ", name_of(method));
+  }
+  return fmt::format("--{} is of --method {}; {} takes no notice of it", setting.name, methods,
+                     name_of(options.method));
 }
 
 Json to_json(const DecodingOptions& options) {

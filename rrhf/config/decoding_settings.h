@@ -21,6 +21,7 @@ struct DecodingSetting {
   std::string_view value;  ///< what stands for the value in a help text: "P"
   std::string_view help;
   Field field;
+  std::span<const DecodingMethod> methods;  ///< that take notice of it
 };
 
 /// All settings but the number of answers and the stop strings.
@@ -32,6 +33,10 @@ std::string value_text(const DecodingSetting& setting, const DecodingOptions& op
 /// Sets the field to what `word` says. Throws InputError naming --NAME and what is needed; limits are
 /// check_decoding()'s.
 void assign(const DecodingSetting& setting, DecodingOptions& options, std::string_view word);
+
+/// Why a setting that was given has no effect under options.method: "--temperature is of --method top-p; greedy takes
+/// no notice of it". "" where it has one.
+std::string no_effect(const DecodingSetting& setting, const DecodingOptions& options);
 
 /// Every setting by its name, with `answers` and `stop`: equal for options that decode alike.
 Json to_json(const DecodingOptions& options);

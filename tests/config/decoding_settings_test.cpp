@@ -45,6 +45,16 @@ TEST(DecodingSettings, EachWordGoesToItsField) {
   EXPECT_EQ(value_text(named("temperature"), options), "0.5");
 }
 
+TEST(DecodingSettings, SayWhichMethodsTakeNotice) {
+  EXPECT_EQ(no_effect(named("temperature"), {}), "--temperature is of --method top-p; greedy takes no notice of it");
+  EXPECT_EQ(no_effect(named("beams"), {.method = DecodingMethod::top_p}),
+            "--beams is of --method beam and diverse-beam; top-p takes no notice of it");
+  EXPECT_NE(no_effect(named("groups"), {.method = DecodingMethod::beam}), "");
+  EXPECT_EQ(no_effect(named("seed"), {.method = DecodingMethod::top_p}), "");
+  EXPECT_EQ(no_effect(named("length-penalty"), {.method = DecodingMethod::beam}), "");
+  EXPECT_EQ(no_effect(named("repetition-penalty"), {}), "");
+}
+
 TEST(DecodingSettings, AWordOfAnotherKindIsRefusedByTheFlagsName) {
   EXPECT_EQ(refusal("method", "beams"), "[usage] --method beams: must be one of greedy | top-p | beam | diverse-beam");
   EXPECT_EQ(refusal("beams", "4.5"), "[usage] --beams 4.5: a whole number is needed");

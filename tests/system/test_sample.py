@@ -106,6 +106,15 @@ def test_a_preset_keeps_the_last_256_tokens(rrhf: Program, model: Path, tmp_path
     assert whole.returncode == 2 and "long.jsonl:1" in whole.stderr and "--max-prompt-tokens" in whole.stderr
 
 
+def test_flags_without_effect_are_warned_of(rrhf: Program, model: Path, data: Path, tmp_path: Path) -> None:
+    command = ("sample", "--model", model, "--data", data, "--overwrite", "--out", tmp_path / "out.jsonl", *SHORT)
+    warned = rrhf(*command, "--temperature", 0.5, "--beams", 4).stderr
+    assert "--temperature is of --method top-p; diverse-beam takes no notice of it" in warned and "--beams is" not in warned
+    # a preset's own settings are nobody's mistake
+    assert "no notice" not in rrhf(*command, "--preset", "sp").stderr
+    assert "no notice" not in rrhf(*command, "--preset", "bp").stderr
+
+
 def test_places_and_duplicates(rrhf: Program, model: Path, tmp_path: Path) -> None:
     """With two tokens at a temperature near 0 all samples are one text."""
     flags = ("--method", "top-p", "--temperature", 1e-4, "--max-new-tokens", 2, "--writer", "w")
