@@ -124,13 +124,25 @@ class Chat {
   }
 
   void answer(const std::string& query) {
+    if (template_.would_wrap_twice(query)) {
+      return log(
+          "(the query already carries the Alpaca template, which template {} would put around it again; "
+          "/template none takes it as it is)",
+          template_.name());
+    }
     const std::string prompt = prompt_for(query);
-    const generate::Request request{answerer_.prompt_ids(prompt), turn_++};
+    workflow::PromptIds read = answerer_.prompt_ids(prompt);
+    if (read.cut) {
+      log("(only the last {} tokens are read: --max-prompt-tokens)", with_commas(std::ssize(read.ids)));
+    }
+    const generate::Request request{std::move(read.ids), turn_++};
     const std::int64_t own = answerer_.beginning().bos_before_answer ? 1 : 0;
     const std::int64_t room = answerer_.context_length() - std::ssize(request.prompt) - own;
     if (room < 1) {
-      return log("(full: what was said and this query have {} tokens, the model {} positions; /reset begins anew)",
-                 with_commas(std::ssize(request.prompt)), with_commas(answerer_.context_length()));
+      return log("({} {} tokens, the model {} positions{})",
+                 said_.empty() ? "too long: this query has" : "full: what was said and this query have",
+                 with_commas(std::ssize(request.prompt)), with_commas(answerer_.context_length()),
+                 said_.empty() ? "" : "; /reset begins anew");
     }
     ChatInput::forget();
     const ShownAnswer shown = show_answer(answerer_.generator(decoding_), request, ChatInput::interrupted);

@@ -47,6 +47,7 @@ void answer_one(const std::string& query, workflow::AnswerSettings settings) {
   workflow::Answerer answerer(std::move(settings));
   const data::Query queries[]{{query, {.file = "--prompt", .line = 1}}};
   const workflow::Prompts prompts = answerer.prompts(queries);
+  workflow::log_cut(answerer, prompts);
   answerer.load_weights();
   const StopSignals signals;
   const ShownAnswer shown = show_answer(answerer.generator(), prompts.requests.front(), StopSignals::requested);

@@ -19,13 +19,8 @@ std::string counted(std::int64_t count, std::string_view one) {
   return fmt::format("{} {}{}", with_commas(count), one, count == 1 ? "" : "s");
 }
 
-void log_prompts(const Answerer& answerer, const Prompts& prompts) {
+void warn_of_little_room(const Answerer& answerer, const Prompts& prompts) {
   const AnswerSettings& settings = answerer.settings();
-  if (prompts.cut > 0) {
-    log("{} to the last {} tokens (--max-prompt-tokens)",
-        prompts.cut == 1 ? "1 prompt is cut" : with_commas(prompts.cut) + " prompts are cut",
-        *settings.max_prompt_tokens);
-  }
   if (prompts.short_of_room > 0) {
     warn("{} fewer than {} tokens for the answer in the model's {} positions",
          prompts.short_of_room == 1 ? "1 prompt leaves" : with_commas(prompts.short_of_room) + " prompts leave",
@@ -135,9 +130,17 @@ class Run {
 
 }  // namespace
 
+void log_cut(const Answerer& answerer, const Prompts& prompts) {
+  if (prompts.cut == 0) return;
+  log("{} to the last {} tokens (--max-prompt-tokens)",
+      prompts.cut == 1 ? "1 prompt is cut" : with_commas(prompts.cut) + " prompts are cut",
+      *answerer.settings().max_prompt_tokens);
+}
+
 AnswerCounts answer_rows(Answerer& answerer, const Prompts& prompts, PartLines& lines, const LineOf& line_of,
                          std::string_view operation) {
-  log_prompts(answerer, prompts);
+  log_cut(answerer, prompts);
+  warn_of_little_room(answerer, prompts);
   if (lines.finished() > 0)
     log("going on after {} of {} rows", with_commas(lines.finished()), with_commas(lines.rows()));
   AnswerCounts counts;

@@ -24,6 +24,9 @@ struct AnswerCounts {
 /// The line of a row, from its answers.
 using LineOf = std::function<Json(std::size_t row, const std::vector<generate::Answer>& answers)>;
 
+/// Says how many prompts Answerer::prompts() cut, where it cut any.
+void log_cut(const Answerer& answerer, const Prompts& prompts);
+
 /// Answers the rows that `lines` lacks (requests[r] is row r), loading the weights if there are any, then completes
 /// the file and logs what there was. `operation` is "generate" or "sample", `rows_are` "prompts" or "rows".
 /// Throws Interrupted when a stop signal comes (StopSignals); what is finished then, and after any other error, is

@@ -69,8 +69,11 @@ Answerer::Answerer(AnswerSettings settings)
 
 std::int64_t Answerer::context_length() const { return model::context_length(config_); }
 
-std::vector<std::int32_t> Answerer::prompt_ids(std::string_view prompt) const {
-  return generate::prompt_ids(tokenizer_, beginning_, prompt, settings_.max_prompt_tokens);
+PromptIds Answerer::prompt_ids(std::string_view prompt) const {
+  const std::optional<std::int64_t> most = settings_.max_prompt_tokens;
+  std::vector<std::int32_t> whole = generate::prompt_ids(tokenizer_, beginning_, prompt);
+  if (!most || std::ssize(whole) <= *most) return {.ids = std::move(whole)};
+  return {.ids = generate::prompt_ids(tokenizer_, beginning_, prompt, most), .cut = true};
 }
 
 Prompts Answerer::prompts(std::span<const data::Query> queries) const {
@@ -87,12 +90,8 @@ Prompts Answerer::prompts(std::span<const data::Query> queries) const {
                       template_.name()));
       continue;
     }
-    const std::string prompt = template_.apply(query.text);
-    std::vector<std::int32_t> ids = generate::prompt_ids(tokenizer_, beginning_, prompt);
-    if (settings_.max_prompt_tokens && std::ssize(ids) > *settings_.max_prompt_tokens) {
-      ids = prompt_ids(prompt);
-      ++prompts.cut;
-    }
+    auto [ids, cut] = prompt_ids(template_.apply(query.text));
+    prompts.cut += cut;
     const std::int64_t room = context_length() - std::ssize(ids) - (beginning_.bos_before_answer ? 1 : 0);
     if (room < 1) {
       add(

@@ -42,6 +42,11 @@ struct Prompts {
   std::int64_t short_of_room = 0;  ///< prompts that leave the answer fewer than max_new_tokens of the model's positions
 };
 
+struct PromptIds {
+  std::vector<std::int32_t> ids;
+  bool cut = false;  ///< max_prompt_tokens dropped its beginning
+};
+
 /// Not thread-safe.
 class Answerer {
  public:
@@ -55,7 +60,7 @@ class Answerer {
   Prompts prompts(std::span<const data::Query> queries) const;
 
   /// [BOS, tokens of a prompt as the model is to see it], its beginning dropped where max_prompt_tokens says so.
-  std::vector<std::int32_t> prompt_ids(std::string_view prompt) const;
+  PromptIds prompt_ids(std::string_view prompt) const;
 
   /// Throws InputError for weights that are missing or of another shape.
   void load_weights();

@@ -78,9 +78,10 @@ def test_the_default_template_is_alpaca(rrhf: Program, model: Path) -> None:
 def test_the_last_tokens_of_a_prompt_are_kept(rrhf: Program, model: Path) -> None:
     tail = rrhf("generate", "--model", model, *RAW, "--prompt", "a time", "--max-new-tokens", 20)
     more = ("--prompt", "The dog was sad. He had a time", "--max-new-tokens", 20, "--max-prompt-tokens")
-    kept = {n: rrhf("generate", "--model", model, *RAW, *more, n).stdout for n in (3, 100)}
+    kept = {n: rrhf("generate", "--model", model, *RAW, *more, n) for n in (3, 100)}
     # of 512 pieces "a" and "time" are one each: three tokens are BOS and these two
-    assert kept[3] == tail.stdout and kept[100] != tail.stdout
+    assert kept[3].stdout == tail.stdout and kept[100].stdout != tail.stdout
+    assert "1 prompt is cut to the last 3 tokens (--max-prompt-tokens)" in kept[3].stderr and "cut" not in kept[100].stderr
 
 
 def test_draws_follow_the_seed(rrhf: Program, model: Path) -> None:
@@ -505,6 +506,34 @@ def test_a_full_context_is_said(chat) -> None:
     terminal.press("Once\\\n")
     terminal.wait(". ")
     terminal.press("\x04")
+    terminal.wait("> ")
+    terminal.press("\x04")
+    assert terminal.end() == 0
+
+
+def test_a_query_that_alone_is_too_long_is_said_to_be(chat) -> None:
+    terminal = chat(*RAW, "--max-new-tokens", 5)
+    terminal.press("sun " * 600 + "\n")
+    terminal.wait("(too long: this query has")
+    assert "/reset" not in terminal.wait("> ")
+    terminal.press("Once\n")
+    terminal.wait("(cut at 5")
+    terminal.wait("> ")
+    terminal.press("sun " * 600 + "\n")
+    terminal.wait("(full: what was said and this query have")
+    terminal.wait("/reset begins anew)\n> ")
+    terminal.press("\x04")
+    assert terminal.end() == 0
+
+
+def test_the_chat_says_what_it_does_not_read(chat) -> None:
+    terminal = chat("--max-prompt-tokens", 8, "--max-new-tokens", 5)
+    terminal.press("Once upon a time there was a big tree.\n")
+    terminal.wait("(only the last 8 tokens are read: --max-prompt-tokens)")
+    terminal.wait("(cut at 5")
+    terminal.wait("> ")
+    terminal.press("Below is an instruction that describes a task.### Instruction: Name a fruit.### Response:\n")
+    terminal.wait("(the query already carries the Alpaca template")
     terminal.wait("> ")
     terminal.press("\x04")
     assert terminal.end() == 0
