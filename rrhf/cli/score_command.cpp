@@ -1,7 +1,9 @@
 #include "rrhf/cli/score_command.h"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -19,6 +21,19 @@ using Source = workflow::ScoreTask::Source;
 
 constexpr std::array sources{std::pair{"reward-model", Source::reward_model}, std::pair{"rule", Source::rule},
                              std::pair{"merge", Source::merge}, std::pair{"model", Source::model}};
+
+// Flags that only some sources take.
+struct SourceFlag {
+  const char* name;
+  std::array<std::optional<Source>, 2> sources;
+};
+constexpr std::array source_flags{SourceFlag{"allow-missing", {Source::merge}}, SourceFlag{"tokenizer", {Source::rule}},
+                                  SourceFlag{"restart", {Source::reward_model, Source::model}},
+                                  SourceFlag{"max-length", {Source::reward_model, Source::model}}};
+
+std::string_view name_of(Source source) {
+  return std::ranges::find(sources, source, &decltype(sources)::value_type::second)->first;
+}
 
 cxxopts::Options declare() {
   cxxopts::Options options("rrhf score", "Replace the scores of rows. One source of scores is needed.");
@@ -58,9 +73,21 @@ std::pair<Source, std::string> source_of(const cxxopts::ParseResult& arguments) 
   return result;
 }
 
+void require_fitting_flags(const cxxopts::ParseResult& arguments, Source source) {
+  for (const SourceFlag& flag : source_flags) {
+    if (arguments.count(flag.name) == 0 || std::ranges::count(flag.sources, source) > 0) continue;
+    std::string takers;
+    for (const auto& taker : flag.sources) {
+      if (taker) takers += fmt::format("{}--{}", takers.empty() ? "" : " and ", name_of(*taker));
+    }
+    throw_input("usage", "--{} goes with {}, not with --{}", flag.name, takers, name_of(source));
+  }
+}
+
 workflow::ScoreTask task_of(const cxxopts::ParseResult& arguments) {
   workflow::ScoreTask task;
   std::tie(task.source, task.from) = source_of(arguments);
+  require_fitting_flags(arguments, task.source);
   task.data = required(arguments, "data", "score");
   const bool compares = arguments.count("compare") > 0;
   task.out = compares ? flag(arguments, "out") : required(arguments, "out", "score");

@@ -103,6 +103,11 @@ class Merger {
   std::optional<Entry> read(const Json& json) {
     Entry entry;
     bool good = read_scores(json, entry);
+    for (const char* key : {"response", "response_index", "score"}) {
+      if (!entry.whole_row || !json.contains(key)) continue;
+      return mismatch(fmt::format("has \"scores\", of a whole row, and \"{}\", of one response; one is needed", key)),
+             std::nullopt;
+    }
     entry.row = number(json, "row", good);
     entry.response_index = number(json, "response_index", good);
     entry.query = text(json, "query", good);

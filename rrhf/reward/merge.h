@@ -5,7 +5,7 @@
 //     {"row", "response_index", "score"}               by number, both from 0
 //     {"row", "response", "score"}                     by number and text
 //     {"row", "scores": [k numbers]}                   a whole row
-// "query" and "response" may be given beside the numbers: they must then agree with them.
+// "query" may be given beside "row", and "response" beside "response_index": they must then agree.
 #pragma once
 
 #include <cstdint>

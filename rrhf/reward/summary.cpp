@@ -52,7 +52,9 @@ void ScoreTotals::add(const Row& row, const std::vector<std::optional<double>>& 
     best = best ? std::max(*best, score) : score;
     ++responses;
     sum += score;
-    squares += score * score;
+    const double off = score - center;
+    center += off / static_cast<double>(responses);
+    spread += off * (score - center);
     for (std::size_t j = i + 1; j < scores.size(); ++j) {
       if (!scores[j]) continue;
       ties += score == *scores[j];
@@ -68,7 +70,7 @@ void ScoreTotals::add(const Row& row, const std::vector<std::optional<double>>& 
 
 double ScoreTotals::mean() const { return share(sum, responses); }
 
-double ScoreTotals::deviation() const { return std::sqrt(std::max(0.0, share(squares, responses) - mean() * mean())); }
+double ScoreTotals::deviation() const { return std::sqrt(share(spread, responses)); }
 
 double ScoreTotals::mean_best() const { return share(best_sum, rows); }
 

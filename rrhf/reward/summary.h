@@ -12,12 +12,13 @@
 
 namespace rrhf::reward {
 
-/// Sums over rows: they add up over any split.
+/// Sums over rows.
 struct ScoreTotals {
   std::int64_t rows = 0;
   std::int64_t responses = 0;
   double sum = 0;
-  double squares = 0;
+  double center = 0;  ///< mean so far, and the summed squared distances from it: squares of scores themselves would
+  double spread = 0;  ///< lose the differences of large ones (Welford 1962)
   double least = 0;
   double most = 0;
   double best_sum = 0;        ///< of each row's highest score

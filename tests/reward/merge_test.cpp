@@ -79,7 +79,8 @@ TEST(Merge, NamesEverythingThatDoesNotFit) {
       "{\"row\": 0, \"response_index\": 1, \"score\": 4}\n"
       "{\"query\": \"q\", \"response\": \"b\", \"score\": 5}\n"
       "7\n"
-      "{\"row\":\n");
+      "{\"row\":\n"
+      "{\"row\": 1, \"scores\": [1, 2], \"response_index\": 0, \"score\": 3}\n");
   EXPECT_EQ(
       merged.mismatches,
       (std::vector<std::string>{
@@ -100,6 +101,7 @@ TEST(Merge, NamesEverythingThatDoesNotFit) {
           "s:16: the entry is the number 7; an object is needed",
           "s:17: not JSON: syntax error while parsing value - unexpected end of input; expected '[', '{', or a literal "
           "(byte 7)",
+          "s:18: has \"scores\", of a whole row, and \"response_index\", of one response; one is needed",
       }));
 }
 

@@ -49,6 +49,13 @@ TEST(ScoreTotals, HaveMeansOverResponsesAndOverBestOnes) {
   EXPECT_EQ(totals.most, 3);
 }
 
+TEST(ScoreTotals, TellLargeScoresApart) {
+  ScoreTotals totals;
+  totals.add(row_with({std::nullopt, std::nullopt, std::nullopt, std::nullopt}),
+             {1e9 + 4, 1e9 + 7, 1e9 + 13, 1e9 + 16});
+  EXPECT_DOUBLE_EQ(totals.deviation(), std::sqrt(22.5));  // distances from the mean: -6, -3, 3, 6
+}
+
 TEST(ScoreSummary, HasALineAGroup) {
   ScoreSummary summary;
   summary.add(row_with({1, 2}, "sums"), {1, 2});

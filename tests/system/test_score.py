@@ -121,6 +121,16 @@ def test_one_source_is_needed(rrhf: Program, good_data: Path, tmp_path: Path) ->
     assert result.returncode == 2 and "score needs --out" in result.stderr
 
 
+@pytest.mark.parametrize("source, flag, takers", [
+    ("--rule", ("--allow-missing",), "--merge"), ("--rule", ("--restart",), "--reward-model and --model"),
+    ("--merge", ("--max-length", 40), "--reward-model and --model"), ("--model", ("--tokenizer", "x"), "--rule"),
+])
+def test_a_flag_of_another_source_is_refused(source: str, flag: tuple[object, ...], takers: str, rrhf: Program, good_data: Path,
+                                             tmp_path: Path) -> None:
+    rule = write_rule(tmp_path / "rule.json", 1)
+    refused(rrhf, tmp_path, source, rule, "--data", good_data, *flag, words=(f"{flag[0]} goes with {takers}, not with {source}",))
+
+
 def test_an_output_that_is_there_stays_unless_told(rrhf: Program, good_data: Path, tmp_path: Path) -> None:
     out, rule = tmp_path / "out.jsonl", write_rule(tmp_path / "r.json", LENGTH)
     out.write_text("precious")
