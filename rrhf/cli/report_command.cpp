@@ -14,6 +14,8 @@
 namespace rrhf::cli {
 namespace {
 
+namespace fs = std::filesystem;
+
 struct Arguments {
   std::vector<std::string> runs;
   std::string out;
@@ -23,8 +25,8 @@ struct Arguments {
 Arguments arguments_of(int argc, const char* const* argv) {
   cxxopts::Options options("rrhf report", "Print a table of runs and write a page with their curves.");
   options.custom_help("RUN_DIR... [--out FILE]");
-  options.add_options()("out", "Page to write [RUN_DIR/report.html for a single run]", cxxopts::value<std::string>(),
-                        "FILE")("h,help", "Print this help");
+  options.add_options()("out", "Page to write [RUN_DIR/report.html for a single run, none for several]",
+                        cxxopts::value<std::string>(), "FILE")("h,help", "Print this help");
   try {
     const auto given = options.parse(argc, argv);
     if (given.count("help") > 0) return {{}, "", options.help()};
@@ -36,6 +38,19 @@ Arguments arguments_of(int argc, const char* const* argv) {
   }
 }
 
+// All that the runs have written but pages.
+std::vector<fs::path> files_of(const std::vector<fs::path>& folders) {
+  std::vector<fs::path> files;
+  for (const fs::path& folder : folders) {
+    std::error_code failure;
+    fs::recursive_directory_iterator at(folder, fs::directory_options::skip_permission_denied, failure);
+    for (; !failure && at != fs::recursive_directory_iterator(); at.increment(failure)) {
+      if (at->path().extension() != ".html") files.push_back(at->path());
+    }
+  }
+  return files;
+}
+
 }  // namespace
 
 void report_command(int argc, const char* const* argv) {
@@ -44,19 +59,16 @@ void report_command(int argc, const char* const* argv) {
     std::cout << arguments.help;
     return;
   }
-  if (arguments.runs.size() > 1 && arguments.out.empty()) {
-    throw_input("usage", "the page of {} runs needs a name: add --out FILE.html", arguments.runs.size());
+  const std::vector<fs::path> folders(arguments.runs.begin(), arguments.runs.end());
+  const std::vector<report::RunRecord> runs = report::load_runs(folders);
+  fs::path page = arguments.out;
+  if (page.empty() && runs.size() == 1) page = folders[0] / "report.html";
+  if (!page.empty()) {
+    require_writable_file(page, files_of(folders));
+    write_file_atomically(page, report::html_report(runs));
   }
-  std::vector<report::RunRecord> runs;
-  for (const std::string& folder : arguments.runs) runs.push_back(report::load_run(folder));
-
-  const std::filesystem::path first = arguments.runs[0];
-  const std::filesystem::path page =
-      arguments.out.empty() ? first / "report.html" : std::filesystem::path(arguments.out);
-  require_writable_file(page);
-  write_file_atomically(page, report::html_report(runs));
   std::cout << report::text_table(runs);
-  log("report: {}", page.string());
+  log("{}", page.empty() ? "no page is written: --out FILE.html names one" : "report: " + page.string());
 }
 
 }  // namespace rrhf::cli

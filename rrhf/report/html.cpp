@@ -5,6 +5,7 @@
 #include "rrhf/report/chart.h"
 #include "rrhf/report/format.h"
 #include "rrhf/report/report.h"
+#include "rrhf/report/settings.h"
 #include "rrhf/report/style.h"
 
 namespace rrhf::report {
@@ -51,10 +52,32 @@ std::string training_row(const RunRecord& run) {
   std::string cells =
       fmt::format("<td class=\"name\">{}</td><td class=\"name\">{}</td><td class=\"name\">{}</td>", escape(run.name),
                   escape(setting(run.config, {"recipe"})), escape(setting(run.config, {"objective", "rank_loss"})));
-  cells += fmt::format("<td>{}</td>", last ? std::to_string(last->step) : "-");
+  cells += fmt::format("<td>{}</td>", steps_done(run));
   for (const char* metric : {"epoch", "loss", "rank_loss", "sft_loss"})
     cells += fmt::format("<td>{}</td>", figure(of(metric)));
   return fmt::format("<tr>{}<td>{}</td></tr>\n", cells, percent(of("rank_accuracy")));
+}
+
+// What an ablation changed, a line a run.
+std::string differences(std::span<const RunRecord> runs) {
+  std::vector<DifferingSetting> differing = differing_settings(runs);
+  differing.resize(std::min(differing.size(), most_settings_shown));
+  std::string html;
+  for (const std::string& note : comparison_notes(runs))
+    html += fmt::format("<p class=\"lead\">{}</p>\n", escape(note));
+  if (differing.empty()) return html;
+  std::string head, rows;
+  for (const DifferingSetting& setting : differing) head += fmt::format("<th>{}</th>", escape(setting.key));
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    rows += fmt::format("<tr><td class=\"name\">{}</td>", escape(runs[i].name));
+    for (const DifferingSetting& setting : differing) rows += fmt::format("<td>{}</td>", escape(setting.values[i]));
+    rows += "</tr>\n";
+  }
+  return fmt::format(
+             "<h2>Settings that differ</h2>\n<div class=\"card\"><table>\n<thead><tr><th "
+             "class=\"name\">run</th>{}</tr></thead>\n<tbody>\n{}</tbody></table></div>\n",
+             head, rows) +
+         html;
 }
 
 std::string training(std::span<const RunRecord> runs) {
@@ -154,7 +177,8 @@ std::string html_report(std::span<const RunRecord> runs) {
       "report</title>\n<style>{}</style></head>\n<body>\n",
       title, style_sheet);
   page += fmt::format("<h1>{}</h1>\n<p class=\"lead\">{}</p>\n", title, how_to_read);
-  return page + summary(runs) + training(runs) + charts(runs) + settings(runs) + notes(runs) + "</body></html>\n";
+  return page + differences(runs) + summary(runs) + training(runs) + charts(runs) + settings(runs) + notes(runs) +
+         "</body></html>\n";
 }
 
 }  // namespace rrhf::report

@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <system_error>
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
@@ -6,6 +9,7 @@
 #include "rrhf/report/report.h"
 
 namespace rrhf::report {
+namespace fs = std::filesystem;
 namespace {
 
 void take_numbers(const Json& object, const std::string& prefix, Row& row) {
@@ -64,6 +68,34 @@ void take_metrics(const std::string& text, const std::filesystem::path& path, Ru
     throw_input("report", "{}: none of its lines is a line of metrics", path.string());
 }
 
+// "runs/a/" is runs/a.
+fs::path full_path(const fs::path& folder) {
+  return fs::weakly_canonical(folder.has_filename() ? folder : folder.parent_path());
+}
+
+fs::path end_of(const fs::path& path, std::ptrdiff_t parts) {
+  fs::path end;
+  for (auto at = path.end(); parts > 0 && at != path.begin(); --parts) {
+    --at;
+    end = end.empty() ? *at : *at / end;
+  }
+  return end;
+}
+
+// " RUN/round-001 RUN/round-002": the rounds of an iterated run that have trained, "" where there are none.
+std::string rounds_in(const fs::path& folder) {
+  std::vector<std::string> rounds;
+  std::error_code failure;
+  for (const auto& entry : fs::directory_iterator(folder, failure)) {
+    const bool round = entry.path().filename().string().starts_with("round-");
+    if (round && path_exists(entry.path() / "metrics.jsonl")) rounds.push_back(entry.path().string());
+  }
+  std::ranges::sort(rounds);
+  std::string list;
+  for (const std::string& round : rounds) list += " " + round;
+  return list;
+}
+
 Json load_config(const std::filesystem::path& path, RunRecord& run) {
   if (!path_exists(path)) {
     run.notes.push_back("there is no config.json: settings are not shown");
@@ -82,15 +114,38 @@ std::optional<double> Row::value(std::string_view name) const {
 RunRecord load_run(const std::filesystem::path& folder) {
   const auto metrics = folder / "metrics.jsonl";
   if (!path_exists(metrics)) {
+    if (const std::string rounds = rounds_in(folder); !rounds.empty()) {
+      throw_input("report", "{}: holds a run of rrhf iterate; name the rounds to report:{}", folder.string(), rounds);
+    }
     throw_input("report", "{}: there is no metrics.jsonl; a run's folder is what `output` named in its config",
                 folder.string());
   }
   RunRecord run;
-  const auto named = folder.has_filename() ? folder : folder.parent_path();  // "runs/a/" is runs/a
-  run.name = std::filesystem::weakly_canonical(named).filename().string();
+  run.name = full_path(folder).filename().string();
   take_metrics(read_file(metrics), metrics, run);
   run.config = load_config(folder / "config.json", run);
   return run;
+}
+
+std::vector<RunRecord> load_runs(std::span<const fs::path> folders) {
+  std::vector<RunRecord> runs;
+  std::vector<fs::path> paths;
+  for (const fs::path& folder : folders) {
+    runs.push_back(load_run(folder));
+    paths.push_back(full_path(folder));
+  }
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const std::ptrdiff_t most = std::distance(paths[i].begin(), paths[i].end());
+    const auto shared = [&](std::ptrdiff_t parts) {
+      return std::ranges::any_of(paths, [&](const fs::path& other) {
+        return other != paths[i] && end_of(other, parts) == end_of(paths[i], parts);
+      });
+    };
+    std::ptrdiff_t parts = 1;
+    while (parts < most && shared(parts)) ++parts;
+    runs[i].name = end_of(paths[i], parts).string();
+  }
+  return runs;
 }
 
 const Row* best_evaluation(const RunRecord& run) {

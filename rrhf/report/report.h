@@ -27,7 +27,7 @@ struct Row {
 
 /// What a run's folder says.
 struct RunRecord {
-  std::string name;                ///< the folder's name
+  std::string name;                ///< the folder's name; of load_runs(), with those before it where it needs them
   Json config;                     ///< as resolved; null when the folder has none
   std::vector<Row> steps;          ///< steps rising; of a step done again after a resume, the last
   std::vector<Row> evaluations;    ///< the same for evaluations
@@ -35,8 +35,12 @@ struct RunRecord {
 };
 
 /// Reads a run's folder. Lines that are not metrics are passed over with a note.
-/// Throws InputError when there is no metrics.jsonl, or none of its lines is a metrics line.
+/// Throws InputError when there is no metrics.jsonl (naming the rounds of an iterated run), or none of its lines is a
+/// metrics line.
 RunRecord load_run(const std::filesystem::path& folder);
+
+/// Runs to be compared: folders of one name are named by as much of their paths as tells them apart.
+std::vector<RunRecord> load_runs(std::span<const std::filesystem::path> folders);
 
 /// The evaluation with the highest rank accuracy, the first of equals; null without evaluations.
 const Row* best_evaluation(const RunRecord& run);
@@ -44,7 +48,9 @@ const Row* best_evaluation(const RunRecord& run);
 /// One page that needs no other file and no network: summary, curves of all runs on common axes, settings.
 std::string html_report(std::span<const RunRecord> runs);
 
-/// For a terminal, a line a run: recipe, rank loss, steps, last loss, and the last evaluation's figures.
+/// For a terminal, a line a run: recipe, rank loss, settings that differ among the runs, steps, and the figures of the
+/// last evaluation with the step it was made after. The loss of a run without an evaluation is that of its last step.
+/// Behind it, comparison_notes().
 std::string text_table(std::span<const RunRecord> runs);
 
 }  // namespace rrhf::report

@@ -3,33 +3,29 @@
 #include "rrhf/core/unicode.h"
 #include "rrhf/report/format.h"
 #include "rrhf/report/report.h"
+#include "rrhf/report/settings.h"
 
 namespace rrhf::report {
 namespace {
 
 using Line = std::vector<std::string>;
 
-Line line_of(const RunRecord& run) {
-  const Row* last = run.steps.empty() ? nullptr : &run.steps.back();
+// The figures of the last evaluation, however far the training went on after it; the loss of a run without one is its
+// last step's.
+void add_figures(const RunRecord& run, Line& line) {
   const Row* eval = run.evaluations.empty() ? nullptr : &run.evaluations.back();
+  const Row* last = eval != nullptr || run.steps.empty() ? eval : &run.steps.back();
   const auto of = [](const Row* row, std::string_view name) { return row ? row->value(name) : std::nullopt; };
-  return {run.name,
-          setting(run.config, {"recipe"}),
-          setting(run.config, {"objective", "rank_loss"}),
-          last ? std::to_string(last->step) : "-",
-          figure(of(last, "loss")),
-          percent(of(eval, "rank_accuracy")),
-          figure(of(eval, "margin")),
-          figure(of(eval, "perplexity"))};
+  line.push_back(steps_done(run));
+  line.push_back(eval ? std::to_string(eval->step) : "-");
+  line.push_back(figure(of(last, "loss")));
+  line.push_back(percent(of(eval, "rank_accuracy")));
+  line.push_back(figure(of(eval, "margin")));
+  line.push_back(figure(of(eval, "perplexity")));
 }
 
-}  // namespace
-
-std::string text_table(std::span<const RunRecord> runs) {
-  std::vector<Line> lines{{"run", "recipe", "rank loss", "steps", "loss", "accuracy", "margin", "perplexity"}};
-  for (const RunRecord& run : runs) lines.push_back(line_of(run));
-
-  constexpr std::size_t words = 3;  // the first columns are words and stand on the left, numbers on the right
+// The first `words` columns stand on the left, numbers on the right.
+std::string in_columns(const std::vector<Line>& lines, std::size_t words) {
   std::string table;
   for (const Line& line : lines) {
     for (std::size_t column = 0; column < line.size(); ++column) {
@@ -40,6 +36,26 @@ std::string text_table(std::span<const RunRecord> runs) {
     }
     table += "\n";
   }
+  return table;
+}
+
+}  // namespace
+
+std::string text_table(std::span<const RunRecord> runs) {
+  std::vector<DifferingSetting> differing = differing_settings(runs);
+  differing.resize(std::min(differing.size(), most_settings_shown));
+  std::vector<Line> lines{{"run", "recipe", "rank loss"}};
+  for (const DifferingSetting& setting : differing) lines[0].push_back(setting.key);
+  const std::size_t words = lines[0].size();
+  for (const char* name : {"steps", "evaluated", "loss", "accuracy", "margin", "perplexity"}) lines[0].push_back(name);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    Line line{runs[i].name, setting(runs[i].config, {"recipe"}), setting(runs[i].config, {"objective", "rank_loss"})};
+    for (const DifferingSetting& setting : differing) line.push_back(setting.values[i]);
+    add_figures(runs[i], line);
+    lines.push_back(std::move(line));
+  }
+  std::string table = in_columns(lines, words);
+  for (const std::string& note : comparison_notes(runs)) table += note + "\n";
   return table;
 }
 

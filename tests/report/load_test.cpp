@@ -84,6 +84,22 @@ TEST(LoadRun, RefusesAFolderWithoutMetrics) {
             "[report] no/such/run: there is no metrics.jsonl; a run's folder is what `output` named in its config");
 }
 
+TEST(LoadRun, NamesTheRoundsOfAnIteratedRun) {
+  const ScratchRun first("iterated/round-001", ""), second("iterated/round-002", "");
+  std::filesystem::create_directory(first.folder().parent_path() / "round-000");
+  EXPECT_EQ(message_of(first.folder().parent_path()),
+            fmt::format("[report] {}: holds a run of rrhf iterate; name the rounds to report: {} {}",
+                        first.folder().parent_path().string(), first.folder().string(), second.folder().string()));
+}
+
+TEST(LoadRuns, NamesAreAsLongAsTellsThemApart) {
+  const ScratchRun a("names/a/run", ""), b("names/b/run", ""), other("names/a/other", "");
+  const std::vector<std::filesystem::path> folders{a.folder(), b.folder() / "", other.folder(), a.folder()};
+  std::vector<std::string> names;
+  for (const RunRecord& run : load_runs(folders)) names.push_back(run.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"a/run", "b/run", "other", "a/run"}));
+}
+
 TEST(LoadRun, RefusesAFileWithoutAnyLineOfMetrics) {
   const ScratchRun run("prose", "once upon\na time\n");
   EXPECT_EQ(message_of(run.folder()), fmt::format("[report] {}: none of its lines is a line of metrics",

@@ -4,6 +4,7 @@
 #include "rrhf/report/chart.h"
 #include "rrhf/report/format.h"
 #include "rrhf/report/report.h"
+#include "rrhf/report/settings.h"
 #include "scratch_run.h"
 
 namespace rrhf::report {
@@ -131,9 +132,83 @@ TEST(TextTable, HasALineARun) {
   RunRecord bare;
   bare.name = "bare";
   EXPECT_EQ(text_table(std::array{record("run-1", 3, 2), bare}),
-            "run    recipe  rank loss  steps   loss  accuracy  margin  perplexity\n"
-            "run-1  paper   rrhf           3  1.000    60.0 %  0.2500       6.000\n"
-            "bare   -       -              -      -         -       -           -\n");
+            "run    recipe  rank loss  steps  evaluated  loss  accuracy  margin  perplexity\n"
+            "run-1  paper   rrhf           3          1     -    60.0 %  0.2500       6.000\n"
+            "bare   -       -              -          -     -         -       -           -\n");
+}
+
+TEST(TextTable, HasTheLossOfTheEvaluationAndWithoutOneOfTheLastStep) {
+  RunRecord evaluated = record("a", 3, 2);  // steps' losses 3, 1.5, 1; evaluated after step 1
+  evaluated.evaluations.back().values["loss"] = 2.5;
+  EXPECT_EQ(text_table(std::array{evaluated, record("b", 3, 0)}),
+            "run  recipe  rank loss  steps  evaluated   loss  accuracy  margin  perplexity\n"
+            "a    paper   rrhf           3          1  2.500    60.0 %  0.2500       6.000\n"
+            "b    paper   rrhf           3          -  1.000         -       -           -\n");
+}
+
+TEST(TextTable, SaysHowFarAStoppedRunWasToGo) {
+  RunRecord run = record("run", 3, 0);
+  run.config["train"] = Json{{"epochs", 2}, {"queries_per_step", 4}};
+  run.steps[0].values["queries"] = 4;
+  run.steps[0].values["epoch"] = 0.4;  // of ten queries: three steps an epoch
+  EXPECT_EQ(steps_done(run), "3 of 6");
+  run.config["train"]["epoch_end"] = "carry";
+  EXPECT_EQ(steps_done(run), "3 of 4");  // 10 / 4 whole steps an epoch
+  run.config["train"]["max_steps"] = 3;
+  EXPECT_EQ(steps_done(run), "3");
+  run.config["train"] = Json{{"epochs", 5}, {"queries_per_step", 64}};
+  run.steps[0].values["queries"] = 10;
+  run.steps[0].values["epoch"] = 1;  // an epoch is less than a step
+  EXPECT_EQ(steps_done(run), "3 of 5");
+  run.steps.erase(run.steps.begin());
+  EXPECT_EQ(steps_done(run), "3");
+  EXPECT_NE(text_table(std::array{record("run", 0, 0)}).find("  -  "), std::string::npos);
+}
+
+TEST(TextTable, HasAColumnForEachSettingThatDiffers) {
+  RunRecord a = record("a", 1, 0), b = record("b", 1, 0), bare;
+  bare.name = "bare";
+  a.config["output"] = "runs/a";
+  b.config["output"] = "runs/b";
+  a.config["objective"]["rank_weight"] = 1;
+  b.config["objective"]["rank_weight"] = 10;
+  a.config["data"] = Json{{"train", Json::array({"a/folder/with/a/long/name/ranked.jsonl"})}, {"shuffle", true}};
+  b.config["data"] = Json{{"train", Json::array({"b.jsonl"})}, {"shuffle", true}, {"later", 1}};
+  const std::string table = text_table(std::array{a, b, bare});
+  EXPECT_EQ(table.substr(0, table.find('\n')),
+            "run   recipe  rank loss  objective.rank_weight  data.train                    steps  evaluated   loss  "
+            "accuracy  margin  perplexity");
+  EXPECT_NE(table.find("rrhf       1                      .../a/long/name/ranked.jsonl"), std::string::npos) << table;
+  EXPECT_NE(table.find("rrhf       10                     b.jsonl "), std::string::npos) << table;
+  EXPECT_EQ(table.find("can't be compared"), std::string::npos);
+  const std::string page = html_report(std::array{a, b});
+  EXPECT_NE(page.find("<th>objective.rank_weight</th>"), std::string::npos);
+  EXPECT_NE(page.find("<td>10</td>"), std::string::npos);
+}
+
+TEST(TextTable, ShowsAHandfulOfSettingsAndNamesTheRest) {
+  RunRecord a = record("a", 1, 0), b = record("b", 1, 0);
+  for (const char* key : {"s1", "s2", "s3", "s4", "s5", "s6", "s7"}) {
+    a.config[key] = 1;
+    b.config[key] = 2;
+  }
+  const std::string table = text_table(std::array{a, b});
+  EXPECT_NE(table.find("  s5  "), std::string::npos);
+  EXPECT_NE(table.find("other settings that differ: s6, s7\n"), std::string::npos) << table;
+}
+
+TEST(TextTable, SaysWhichFiguresAreOfDifferentScores) {
+  RunRecord a = record("a", 1, 1), b = record("b", 1, 1);
+  a.config["objective"]["normalization"] = "response";
+  b.config["objective"]["normalization"] = "none";
+  a.config["data"] = Json{{"template", "none"}, {"encoding", "plain"}};
+  b.config["data"] = Json{{"template", "alpaca"}, {"encoding", "plain"}};
+  const std::string note =
+      "the runs differ in objective.normalization, data.template: their accuracies and margins are of different scores "
+      "and can't be compared";
+  EXPECT_NE(text_table(std::array{a, b}).find(note + "\n"), std::string::npos) << text_table(std::array{a, b});
+  EXPECT_NE(html_report(std::array{a, b}).find(escape(note)), std::string::npos);
+  EXPECT_EQ(text_table(std::array{a, a}).find("can't be compared"), std::string::npos);
 }
 
 TEST(Figure, HasFourDigits) {
