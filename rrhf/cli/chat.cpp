@@ -51,6 +51,8 @@ class Chat {
       if (typed.kind == ChatInput::Kind::line) {
         interrupts_ = 0;
         take(read_on(typed.text));
+      } else if (typed.kind == ChatInput::Kind::too_long) {
+        refuse_long_line();
       } else {
         fmt::print(stderr, "\n");
         left_ = typed.kind == ChatInput::Kind::end || ++interrupts_ == 2;
@@ -70,9 +72,20 @@ class Chat {
         fmt::print(stderr, "\n");
         return {};
       }
+      if (more.kind == ChatInput::Kind::too_long) {
+        refuse_long_line();
+        return {};
+      }
       line += more.text;
     }
     return line;
+  }
+
+  static void refuse_long_line() {
+    log_line(
+        fmt::format("(not asked: a terminal passes on no more than {} bytes of a line, so this one may lack its end; "
+                    "end lines with \\ to go on in the next, or ask by --prompt)",
+                    with_commas(ChatInput::longest_line)));
   }
 
   void take(const std::string& line) {

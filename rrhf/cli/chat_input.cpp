@@ -43,7 +43,7 @@ ChatInput::Typed ChatInput::read(std::string_view prompt) {
   std::fflush(stderr);
   while (true) {
     if (const std::size_t end = rest_.find('\n'); end != std::string::npos) {
-      Typed typed{Kind::line, rest_.substr(0, end)};
+      Typed typed{end < longest_line ? Kind::line : Kind::too_long, rest_.substr(0, end)};
       rest_.erase(0, end + 1);
       return typed;
     }

@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -12,7 +13,13 @@ namespace rrhf::cli {
 /// destructor. At most one at a time.
 class ChatInput {
  public:
-  enum class Kind { line, interrupt, end };
+  enum class Kind {
+    line,
+    too_long,  ///< a line that the terminal may have cut: it passes on `longest_line` bytes and drops the rest unsaid
+    interrupt,
+    end
+  };
+  static constexpr std::size_t longest_line = 4095;
   struct Typed {
     Kind kind = Kind::end;
     std::string text;  ///< of a line, without its end

@@ -539,6 +539,23 @@ def test_the_chat_says_what_it_does_not_read(chat) -> None:
     assert terminal.end() == 0
 
 
+def test_a_line_that_the_terminal_cuts_is_not_asked(chat) -> None:
+    """It passes on 4,095 bytes of a line, and the kernel drops the rest without a word."""
+    terminal = chat(*RAW, "--max-new-tokens", 5)
+    for begin in ("", "Once\\\n"):
+        terminal.press(begin)
+        if begin:
+            terminal.wait(". ")
+        terminal.press("sun " * 1100 + "\n")
+        terminal.wait("(not asked: a terminal passes on no more than 4,095 bytes of a line")
+        assert "(cut at 5" not in terminal.wait("> ")
+    terminal.press("Once\n")
+    terminal.wait("(cut at 5")
+    terminal.wait("> ")
+    terminal.press("\x04")
+    assert terminal.end() == 0
+
+
 def test_streamed_text_is_whole_characters(chat, rrhf: Program, model: Path) -> None:
     """A vocabulary of 512 pieces spells other scripts in bytes. Drawn nearly evenly, many of its tokens are bytes: what
     the terminal gets decodes piece by piece (Terminal.read) and is together the text that is written at once."""
