@@ -64,14 +64,16 @@ struct DeltaApplied {
   std::int64_t parameters = 0;
   Dtype dtype = Dtype::float16;  ///< of the result's embedding
   CountedRows rows;
+  bool tokenizer_of_base = false;  ///< the result's tokenizer, which may have decided the rows: the delta has none
   RowFill pad_row = RowFill::zero;
   BaseCheck base = BaseCheck::unverified;
   std::optional<WeightSum::Result> sum;  ///< when one was expected
 };
 
-/// Writes the folder of the recovered model: the sums, config and tokenizer of the delta, and rrhf-delta.json with the
-/// hash of every file of base, delta and result. Throws InputError when base and delta don't fit (all reasons at once),
-/// either's files are not those the delta names, the sum is not the expected one, or `out` is not free.
+/// Writes the folder of the recovered model: the sums, config and tokenizer of the delta (the base's tokenizer where
+/// the delta has none), and rrhf-delta.json with the hash of every file of base, delta and result. Throws InputError
+/// when base and delta don't fit (all reasons at once), either's files are not those the delta names, the sum is not
+/// the expected one, or `out` is not free.
 DeltaApplied apply_delta(const ApplyDelta& settings);
 
 }  // namespace rrhf::checkpoint

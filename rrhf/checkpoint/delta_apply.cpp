@@ -68,7 +68,8 @@ class FileCheck {
   bool base_seen_ = false;
 };
 
-// Where the result's tokenizer comes from: the delta; the base when the delta has none and adds no tokens.
+// Where the result's tokenizer comes from, all of its files: the delta; the base when the delta has none and adds no
+// rows. The base's files with some of the delta's among them would be a tokenizer that nobody made.
 fs::path tokenizer_folder(const ApplyDelta& settings, const CheckpointPair& pair) {
   const auto has_one = [](const fs::path& folder) { return path_exists(folder / "tokenizer.model"); };
   const bool same_rows = pair.base_rows() == pair.other_rows();
@@ -81,6 +82,10 @@ fs::path tokenizer_folder(const ApplyDelta& settings, const CheckpointPair& pair
   if (tokenizer.size() > pair.other_rows()) {
     throw_input("delta", "{}: the tokenizer has {} ids, the delta {} rows of vocabulary: it is another model's",
                 folder.string(), tokenizer.size(), pair.other_rows());
+  }
+  if (folder != settings.delta && !text::tokenizer_files(settings.delta).empty()) {
+    warn("{}: has files of a tokenizer, but no tokenizer.model; they are left out, the result has the base's tokenizer",
+         settings.delta.string());
   }
   if (folder == settings.delta && has_one(settings.base) &&
       text::read_sentencepiece_model(settings.base) != text::read_sentencepiece_model(settings.delta)) {
@@ -97,7 +102,8 @@ class Applier {
         pair_(settings.base, settings.delta, "delta"),
         embedding_(*pair_.other().find("model.embed_tokens.weight")),
         tokenizer_(tokenizer_folder(settings, pair_)),
-        carried_(settings.delta, CarriedFiles::What::tokenizer_generation_and_note),
+        carried_(settings.delta, tokenizer_ == settings.delta ? CarriedFiles::What::tokenizer_generation_and_note
+                                                              : CarriedFiles::What::generation_and_note),
         check_(settings, manifest_) {
     if (tokenizer_ != settings.delta) of_base_.emplace(tokenizer_, CarriedFiles::What::tokenizer_and_generation);
     warn_of_other_ids(tokenizer_, pair_.other_config());
@@ -111,7 +117,8 @@ class Applier {
                           .base_rows = manifest_ ? manifest_->base_rows : std::nullopt,
                           .keep_base_row = settings.keep_base_row,
                           .base_folder = settings.base,
-                          .delta_folder = settings.delta});
+                          .delta_folder = settings.delta,
+                          .tokenizer_folder = tokenizer_});
   }
 
   DeltaApplied run() {
@@ -133,6 +140,7 @@ class Applier {
     return {.parameters = parameters_,
             .dtype = dtype_choice(stored_dtype(embedding_)),
             .rows = rows_,
+            .tokenizer_of_base = tokenizer_ != settings_.delta,
             .pad_row = pad_row_,
             .base = checked,
             .sum = sum};

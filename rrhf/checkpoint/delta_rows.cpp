@@ -56,7 +56,7 @@ CountedRows counted_rows(const RowQuestion& question) {
                   question.base_folder.string(), question.base, question.delta);
     }
     rows.by = CountedRows::By::asked;
-  } else if (ends_with_pad(question.delta_folder, question.delta)) {
+  } else if (ends_with_pad(question.tokenizer_folder, question.delta)) {
     rows.by = CountedRows::By::pad_token;
     rows.counted = std::min(question.base, question.delta - 1);
   }

@@ -2,8 +2,8 @@
 //
 // A fine-tuned model has a row for [PAD] that LLaMA lacks: for its delta, both embeddings of the base first got such a
 // row, zeros (Wombat) or the mean of the old ones (Alpaca-7B). A base that someone gave a [PAD] since has some other
-// row there, and a sum over it is wrong in that row. So the delta decides, never the base's own tokens: by its
-// manifest, else by its tokenizer.
+// row there, and a sum over it is wrong in that row. So the delta decides: by its manifest, else by the tokenizer that
+// the result will have, which is the base's own only where the delta has none.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ struct CountedRows {
   /// What decided.
   enum class By {
     manifest,   ///< the delta says how many rows of its base it counts on
-    pad_token,  ///< its last row is a padding token's that tokenizer.model lacks: all rows but this one
-    no_pad,     ///< it has no such row: as many as both have
+    pad_token,  ///< the last row is a padding token's that tokenizer.model lacks: all rows but this one
+    no_pad,     ///< there is no such row: as many as both have
     asked       ///< the base's own row was asked for: as many as both have
   };
   std::int64_t base = 0;     ///< rows that the base has
@@ -34,6 +34,7 @@ struct RowQuestion {
   std::optional<std::int64_t> base_rows;  ///< those of its base that the delta's manifest says it counts on
   bool keep_base_row = false;             ///< the base's own row of [PAD] is asked for
   std::filesystem::path base_folder, delta_folder;
+  std::filesystem::path tokenizer_folder;  ///< whose tokenizer the result will have
 };
 
 /// Throws InputError when the base has fewer rows than the delta's manifest counts on, and when the base's own row is

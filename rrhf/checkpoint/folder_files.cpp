@@ -122,14 +122,16 @@ void warn_of_other_ids(const fs::path& folder, const model::LlamaConfig& config)
 
 CarriedFiles::CarriedFiles(const fs::path& from, What what) {
   const auto tokenizer = tokenizer_in(from);
-  for (const fs::path& file : text::tokenizer_files(from)) {
-    std::string content = read_file(file);
-    if (file.extension() == ".json") {
-      Json json = object_of(content, file);
-      const bool declares = file.filename() != "tokenizer.json" && file.filename() != "added_tokens.json";
-      if (declares && mend_declarations(json, tokenizer)) content = text_of(json);
+  if (what != What::generation_and_note) {
+    for (const fs::path& file : text::tokenizer_files(from)) {
+      std::string content = read_file(file);
+      if (file.extension() == ".json") {
+        Json json = object_of(content, file);
+        const bool declares = file.filename() != "tokenizer.json" && file.filename() != "added_tokens.json";
+        if (declares && mend_declarations(json, tokenizer)) content = text_of(json);
+      }
+      files_.push_back({file.filename().string(), std::move(content)});
     }
-    files_.push_back({file.filename().string(), std::move(content)});
   }
   if (what == What::tokenizer) return;
   if (const fs::path file = from / generation_file; path_exists(file)) {

@@ -36,6 +36,7 @@ class CarriedFiles {
     tokenizer,                      ///< the tokenizer's files
     tokenizer_and_generation,       ///< and generation_config.json
     tokenizer_generation_and_note,  ///< and rrhf.json: for weights that are the same, or mean the same
+    generation_and_note             ///< these two alone
   };
 
   /// Each may be missing. Content is carried byte for byte but for what LLaMA's first conversions have wrong: a

@@ -74,14 +74,18 @@ std::string vocabulary_text(const checkpoint::CountedRows& rows, RowFill fill) {
   return text;
 }
 
-std::string_view decided_by(checkpoint::CountedRows::By by) {
-  switch (by) {
+std::string_view decided_by(const checkpoint::DeltaApplied& made) {
+  switch (made.rows.by) {
     case checkpoint::CountedRows::By::manifest:
       return "as the delta's manifest says";
     case checkpoint::CountedRows::By::pad_token:
-      return "since the delta's last row is [PAD], which its base did not have; --pad-row base: it had";
+      return made.tokenizer_of_base
+                 ? "since the last row is [PAD] by the base's tokenizer, the delta having none, and taken as one that "
+                   "the delta's base did not have; --pad-row base: it had"
+                 : "since the delta's last row is [PAD], which its base did not have; --pad-row base: it had";
     case checkpoint::CountedRows::By::no_pad:
-      return "since the delta's tokenizer has no [PAD] in the last row";
+      return made.tokenizer_of_base ? "since the base's tokenizer, the delta having none, has no [PAD] in the last row"
+                                    : "since the delta's tokenizer has no [PAD] in the last row";
     case checkpoint::CountedRows::By::asked:
       return "as asked for by --pad-row base";
   }
@@ -156,7 +160,7 @@ void apply(int argc, const char* const* argv) {
   fmt::print("recovered {}: {} parameters, {}\n", settings.out.string(), with_commas(made.parameters),
              name_of(made.dtype));
   fmt::print("base      {}\n", base_text(made.base));
-  fmt::print("vocab     {} ({})\n", vocabulary_text(made.rows, made.pad_row), decided_by(made.rows.by));
+  fmt::print("vocab     {} ({})\n", vocabulary_text(made.rows, made.pad_row), decided_by(made));
   if (made.sum) print_sum(*made.sum, *settings.expected_sum);
   std::fflush(stdout);
   if (arguments->count("no-answer") == 0) print_first_answer(settings.out);

@@ -393,6 +393,32 @@ def test_a_delta_without_tokenizer(world: World, apply: Any, tmp_path: Path) -> 
     refused(apply(delta=delta, check=False), tmp_path, "no tokenizer.model")
 
 
+def test_a_delta_without_tokenizer_takes_the_base_s_whole(world: World, apply: Any, tmp_path: Path) -> None:
+    """None of the delta's declarations comes beside the base's tokenizer.model; the base's [PAD] decides the rows."""
+    delta = without_manifest(world.delta, tmp_path / "bare")
+    apply(delta=delta, base=world.padded_base)
+    whole = recovered(tmp_path / "out")
+    (delta / "tokenizer.model").unlink()
+    (delta / "added_tokens.json").write_text('{"[PAD]": 512, "<more>": 513}')
+    result = apply(delta=delta, base=world.padded_base)
+    assert "has files of a tokenizer, but no tokenizer.model; they are left out" in result.stderr
+    assert "the base's last row set aside; the base taken as zero in the last row (since the last row is [PAD] by the base's" in result.stdout
+    for name in ("tokenizer.model", "added_tokens.json", "special_tokens_map.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (world.padded_base / name).read_bytes(), name
+    assert recovered(tmp_path / "out") == whole
+
+
+def test_a_delta_with_declarations_alone(rrhf: Program, world: World, apply: Any, tmp_path: Path) -> None:
+    delta = tmp_path / "delta"
+    rrhf("delta", "make", "--base", world.base, "--target", world.trained, "--out", delta)
+    (delta / "rrhf-delta.json").unlink()
+    (delta / "tokenizer.model").unlink()
+    (delta / "added_tokens.json").write_text('{"[PAD]": 32000}')
+    assert "since the base's tokenizer, the delta having none, has no [PAD]" in apply(delta=delta).stdout
+    assert not (tmp_path / "out" / "added_tokens.json").exists()
+    assert "512 rows, 512 ids in the tokenizer: they fit" in rrhf("model", "info", tmp_path / "out").stdout
+
+
 def test_the_tokenizer_of_another_model(world: World, apply: Any, repo: Path, tmp_path: Path) -> None:
     delta = without_manifest(world.delta, tmp_path / "other")
     for name in ("added_tokens.json", "special_tokens_map.json"):
