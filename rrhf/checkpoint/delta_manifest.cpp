@@ -25,6 +25,15 @@ std::string word_at(const Json& json, const char* key) {
   return found != json.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
+std::optional<Json> manifest_in(const fs::path& folder) {
+  const fs::path path = folder / delta_manifest_file;
+  if (!path_exists(path)) return std::nullopt;
+  require_regular_file(path);
+  Json json = parse_json(read_file(path), "delta", path.string());
+  if (!json.is_object()) broken(path, "is not an object");
+  return json;
+}
+
 template <class E>
 E choice_at(const Json& json, const char* key, const fs::path& path) {
   const auto value = choice_named<E>(word_at(json, key));
@@ -74,12 +83,16 @@ std::vector<FileHash> files_at(const Json& json, const char* key, const fs::path
 
 }  // namespace
 
+bool is_delta_folder(const fs::path& folder) {
+  const auto json = manifest_in(folder);
+  return json && word_at(*json, "what") == "delta";
+}
+
 std::optional<DeltaManifest> read_delta_manifest(const fs::path& folder) {
+  const auto found = manifest_in(folder);
+  if (!found) return std::nullopt;
   const fs::path path = folder / delta_manifest_file;
-  if (!path_exists(path)) return std::nullopt;
-  require_regular_file(path);
-  const Json json = parse_json(read_file(path), "delta", path.string());
-  if (!json.is_object()) broken(path, "is not an object");
+  const Json& json = *found;
   if (word_at(json, "what") == "recovered") {
     throw_input("delta", "{}: holds a recovered model, not a delta", folder.string());
   }

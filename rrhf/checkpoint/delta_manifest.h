@@ -43,6 +43,10 @@ struct DeltaManifest {
 /// Throws InputError when it is broken, or when the folder holds a recovered model.
 std::optional<DeltaManifest> read_delta_manifest(const std::filesystem::path& folder);
 
+/// Whether a folder holds a delta, by its manifest: the released ones, which have none, look like models.
+/// Throws InputError when there is a manifest that can't be read.
+bool is_delta_folder(const std::filesystem::path& folder);
+
 /// "base", "files" and so on.
 Json to_json(const std::vector<FileHash>& files);
 

@@ -27,7 +27,7 @@ class Matcher {
   Matcher(const TensorSource& base, const TensorSource& other, std::string_view word)
       : base_(base), other_(other), word_(word) {}
 
-  // A head that both configs tie to the embedding may be in the files; it is not part of the model.
+  // A head that both configs tie to the embedding may be in the files; it is no part of the model.
   std::vector<TensorPair> match(bool tied) {
     const auto ignored = [&](const TensorInfo& info) { return tied && info.name == "lm_head.weight"; };
     std::vector<TensorPair> pairs;
@@ -83,13 +83,16 @@ void warn_of_another_family(const model::LlamaConfig& base, const model::LlamaCo
 }  // namespace
 
 CheckpointPair::CheckpointPair(const fs::path& base, const fs::path& other, std::string_view word)
-    : base_config_(load_config(base)), other_config_(load_config(other)), base_(base), other_(other) {
+    : base_config_(load_config(base)),
+      other_config_(word == "delta" ? load_config_of_any(other) : load_config(other)),
+      base_(base),
+      other_(other) {
   const bool tied = base_config_.tie_word_embeddings && other_config_.tie_word_embeddings;
   pairs_ = Matcher(base_, other_, word).match(tied);
   match_tensors(base_, base_config_);
   match_tensors(other_, other_config_);
-  if (tied) warn_of_untied_head(base_, base_config_);
-  if (tied) warn_of_untied_head(other_, other_config_);
+  warn_of_untied_head(base_, base_config_);
+  warn_of_untied_head(other_, other_config_);
   if (base_rows() > other_rows()) require_no_piece_beyond(base, other_rows());
   warn_of_another_family(base_config_, other_config_, word);
 }

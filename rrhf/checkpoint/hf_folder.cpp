@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "rrhf/checkpoint/delta_manifest.h"
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/mapped_tensor.h"
 #include "rrhf/checkpoint/tensor_match.h"
@@ -57,6 +58,17 @@ void write_small_files(const fs::path& folder, const model::LlamaConfig& config,
 }  // namespace
 
 model::LlamaConfig load_config(const fs::path& folder) {
+  model::LlamaConfig config = load_config_of_any(folder);
+  if (is_delta_folder(folder)) {
+    throw_input("checkpoint",
+                "{0}: holds a delta, which is no model ({1}); rrhf delta apply --base DIR --delta {0} --out DIR makes "
+                "the model of it and its base",
+                folder.string(), delta_manifest_file);
+  }
+  return config;
+}
+
+model::LlamaConfig load_config_of_any(const fs::path& folder) {
   if (!is_folder(folder)) throw_input("checkpoint", "{}: no such model folder", folder.string());
   if (path_exists(folder / "metrics.jsonl") && path_exists(folder / "model" / "config.json")) {
     throw_input("checkpoint", "{}: is the folder of a run; its model is {}", folder.string(),
@@ -74,6 +86,9 @@ WeightReader::WeightReader(const fs::path& folder, const model::LlamaConfig& con
                            std::span<const std::string_view> beside)
     : source_(folder) {
   const std::vector<const TensorInfo*> found = match_tensors(source_, config, beside);
+  warn_of_a_likely_delta(source_);
+  // With tensors beside it the model is a part of another, whose reader set the config's tie.
+  if (beside.empty()) warn_of_untied_head(source_, config);
   auto next = found.begin();
   const auto shapes = model::tensor_shapes(config);
   for (std::size_t i = 0; i < shapes.size(); ++i) {

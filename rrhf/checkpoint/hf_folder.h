@@ -21,9 +21,13 @@
 
 namespace rrhf::checkpoint {
 
-/// The config of a folder. Throws InputError when the folder or its config.json is missing (with the way out for a
-/// folder in Meta's layout) or not a LLaMA.
+/// The config of a model's folder. Throws InputError when the folder or its config.json is missing (with the way out
+/// for a folder in Meta's layout) or not a LLaMA, and when its manifest says that it holds a delta: no command may take
+/// one for a model.
 model::LlamaConfig load_config(const std::filesystem::path& folder);
+
+/// The same for a folder that may hold a delta.
+model::LlamaConfig load_config_of_any(const std::filesystem::path& folder);
 
 /// The weights of a folder, any range of any tensor. Files are mapped and each element is copied once, into its place.
 /// Rotary inv_freq buffers of old files are passed over. A missing lm_head.weight is taken as tied when the config
@@ -31,7 +35,8 @@ model::LlamaConfig load_config(const std::filesystem::path& folder);
 class WeightReader {
  public:
   /// Throws InputError naming all missing, unexpected and wrongly shaped tensors together. Tensors named in `beside`
-  /// may be there too.
+  /// may be there too. Warns of weights that look like a delta's, and of a head that the config makes no part of the
+  /// model.
   WeightReader(const std::filesystem::path& folder, const model::LlamaConfig& config,
                std::span<const std::string_view> beside = {});
 

@@ -84,9 +84,26 @@ void warn_of_untied_head(const TensorSource& source, const model::LlamaConfig& c
   const TensorInfo* const embedding = source.find(embedding_tensor);
   if (!config.tie_word_embeddings || head == nullptr || same_values(source, *head, *embedding)) return;
   warn(
-      "{}: holds a {} that differs from the embedding, while its config.json ties them (tie_word_embeddings): it is "
-      "left out. If the head is meant, set that to false",
+      "{}: holds a {} that differs from the embedding, while its config.json ties them (tie_word_embeddings): it is no "
+      "part of the model. If the head is meant, set that to false",
       source.path().string(), tied_head_name);
+}
+
+void warn_of_a_likely_delta(const TensorSource& source) {
+  constexpr double least = 0.05;
+  double sum = 0, elements = 0;
+  for (const TensorInfo& info : source.tensors()) {
+    if (!info.name.ends_with("norm.weight")) continue;
+    sum += source.tensor(info).to(at::kDouble).abs().sum().item<double>();
+    elements += static_cast<double>(info.numel());
+    source.release(info);
+  }
+  if (elements == 0 || sum > least * elements) return;
+  warn(
+      "{}: its norm weights are {:.2g} in size on average, near 1 in a model and near 0 in a delta: is it a delta, to "
+      "be "
+      "added to its base by rrhf delta apply?",
+      source.path().string(), sum / elements);
 }
 
 }  // namespace rrhf::checkpoint

@@ -23,4 +23,8 @@ std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const m
 /// of the model: is the config wrong? For sources that match_tensors() takes; reads both tensors.
 void warn_of_untied_head(const TensorSource& source, const model::LlamaConfig& config);
 
+/// Warns where the norm weights are near 0, as in a delta that carries no manifest (load_config() refuses those that
+/// do). Reads the norms alone.
+void warn_of_a_likely_delta(const TensorSource& source);
+
 }  // namespace rrhf::checkpoint

@@ -4,6 +4,7 @@
 #include <iostream>
 #include <map>
 
+#include "rrhf/checkpoint/delta_manifest.h"
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/checkpoint/shape_text.h"
@@ -111,15 +112,22 @@ void model_info(int argc, const char* const* argv) {
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
   const std::filesystem::path folder = required(*arguments, "model", "model info", "DIR");
-  const model::LlamaConfig config = checkpoint::load_config(folder);
+  const model::LlamaConfig config = checkpoint::load_config_of_any(folder);
+  const bool is_delta = checkpoint::is_delta_folder(folder);
   const checkpoint::TensorSource source(folder);
   const std::vector<const TensorInfo*> tensors = checkpoint::match_tensors(source, config);
   std::int64_t bytes = 0;
   for (const TensorInfo* info : tensors) bytes += info->bytes();
+  checkpoint::warn_of_untied_head(source, config);
+  if (!is_delta) checkpoint::warn_of_a_likely_delta(source);
 
   fmt::print("{}   LLaMA with {} parameters in {} tensors and {} file{}\n", folder.string(),
              with_commas(config.parameter_count()), tensors.size(), source.files().size(),
              source.files().size() == 1 ? "" : "s");
+  if (is_delta) {
+    fmt::print("delta       no model, but a model's difference from its base ({}); rrhf delta apply adds them\n",
+               checkpoint::delta_manifest_file);
+  }
   print_shape(config);
   print_vocabulary(folder, config);
   if (const auto note = checkpoint::load_encoding_note(folder)) {

@@ -381,6 +381,49 @@ def test_a_whole_model_as_a_delta_is_warned_of(world: World, apply: Any, tmp_pat
     assert "warning" not in quiet.stderr
 
 
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    file = tmp_path / "data.jsonl"
+    file.write_text('{"query": "Once", "responses": ["upon a time", "two"], "scores": [1, 0]}\n')
+    return file
+
+
+MODEL_COMMANDS: dict[str, Callable[[Path, Path, Path], list[object]]] = {
+    "generate": lambda delta, data, out: ["generate", "--model", delta, "--prompt", "Once"],
+    "sample": lambda delta, data, out: ["sample", "--model", delta, "--data", data, "--out", out, "--responses", 2],
+    "eval": lambda delta, data, out: ["eval", "--model", delta, "--data", data],
+    "train": lambda delta, data, out: ["train", "--preset", "wombat-7b"]
+    + [f"--set={key}={value}" for key, value in (("model.path", delta), ("data.train", data), ("output", out))],
+    "score": lambda delta, data, out: ["score", "--model", delta, "--data", data, "--out", out],
+    "score --reward-model": lambda delta, data, out: ["score", "--reward-model", delta, "--data", data, "--out", out],
+    "convert": lambda delta, data, out: ["model", "convert", delta, "--out", out],
+    "resize": lambda delta, data, out: ["model", "resize", delta, "--vocab", 600, "--out", out],
+    "make, base": lambda delta, data, out: ["delta", "make", "--base", delta, "--target", delta.parent / "target", "--out", out],
+    "make, target": lambda delta, data, out: ["delta", "make", "--base", delta.parent / "base", "--target", delta, "--out", out],
+    "apply, base": lambda delta, data, out: ["delta", "apply", "--base", delta, "--delta", delta, "--out", out],
+}
+
+
+@pytest.mark.parametrize("command", MODEL_COMMANDS)
+def test_a_delta_is_no_model(command: str, rrhf: Program, world: World, data: Path, tmp_path: Path) -> None:
+    result = rrhf(*MODEL_COMMANDS[command](world.delta, data, tmp_path / "out"), check=False)
+    refused(result, tmp_path, f"{world.delta}: holds a delta, which is no model", f"rrhf delta apply --base DIR --delta {world.delta}")
+
+
+def test_info_says_that_it_is_a_delta(rrhf: Program, world: World) -> None:
+    assert "delta       no model, but a model's difference" in rrhf("model", "info", world.delta).stdout
+    assert "delta  " not in rrhf("model", "info", world.target).stdout
+
+
+def test_a_delta_without_manifest_is_warned_of(rrhf: Program, models: Path, world: World, data: Path, tmp_path: Path) -> None:
+    base = models / "hf"
+    rrhf("delta", "make", "--base", base, "--target", base, "--out", tmp_path / "delta")
+    (tmp_path / "delta" / "rrhf-delta.json").unlink()
+    for command in (("eval", "--data", data, "--model"), ("model", "info")):
+        assert "near 1 in a model and near 0 in a delta" in rrhf(*command, tmp_path / "delta").stderr, command
+        assert "warning" not in rrhf(*command, base).stderr, command
+
+
 def test_a_recovered_model_is_no_delta(world: World, apply: Any, tmp_path: Path) -> None:
     apply()
     (tmp_path / "out").rename(tmp_path / "recovered")
