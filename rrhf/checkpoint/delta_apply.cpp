@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "rrhf/checkpoint/delta.h"
+#include "rrhf/checkpoint/delta_check.h"
 #include "rrhf/checkpoint/delta_manifest.h"
 #include "rrhf/checkpoint/delta_pairs.h"
 #include "rrhf/checkpoint/finite.h"
@@ -20,53 +21,6 @@
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
 namespace {
-
-// The files a delta names, held against those that are there: by size before the work, by content after it.
-class FileCheck {
- public:
-  FileCheck(const ApplyDelta& settings, std::optional<DeltaManifest> manifest)
-      : settings_(settings), manifest_(std::move(manifest)) {}
-
-  void sizes(const std::vector<fs::path>& base, const std::vector<fs::path>& delta) const {
-    if (!manifest_) return;
-    if (!same_sizes(file_sizes(delta), manifest_->files)) refuse_delta(file_sizes(delta));
-    if (!settings_.any_base && !same_sizes(file_sizes(base), manifest_->base)) refuse_base(file_sizes(base));
-  }
-
-  // While the sums are being taken, as soon as the base is hashed: a wrong one is not worth waiting for.
-  void base_so_far(FileHashing& base) {
-    if (!manifest_ || base_seen_ || !base.finished()) return;
-    base_seen_ = true;
-    if (!settings_.any_base && !same_contents(base.wait(), manifest_->base)) refuse_base(base.wait());
-  }
-
-  BaseCheck contents(const std::vector<FileHash>& base, const std::vector<FileHash>& delta) const {
-    if (!manifest_) return BaseCheck::unverified;
-    if (!same_contents(delta, manifest_->files)) refuse_delta(delta);
-    if (same_contents(base, manifest_->base)) return BaseCheck::verified;
-    if (!settings_.any_base) refuse_base(base);
-    return BaseCheck::other;
-  }
-
- private:
-  [[noreturn]] void refuse_base(const std::vector<FileHash>& found) const {
-    throw_input("delta",
-                "base {} is not the one this delta was made from:\n  here: {}\n  there: {}\nThe same weights in other "
-                "files (.bin for safetensors, other shards) are as good: --any-base takes them",
-                settings_.base.string(), file_list(found), file_list(manifest_->base));
-  }
-
-  [[noreturn]] void refuse_delta(const std::vector<FileHash>& found) const {
-    throw_input("delta",
-                "delta {}: its files are not those that its {} names; an incomplete or changed copy?\n  here: {}\n  "
-                "there: {}",
-                settings_.delta.string(), delta_manifest_file, file_list(found), file_list(manifest_->files));
-  }
-
-  const ApplyDelta& settings_;
-  std::optional<DeltaManifest> manifest_;
-  bool base_seen_ = false;
-};
 
 // Where the result's tokenizer comes from, all of its files: the delta; the base when the delta has none and adds no
 // rows. The base's files with some of the delta's among them would be a tokenizer that nobody made.
@@ -107,7 +61,7 @@ class Applier {
         check_(settings, manifest_) {
     if (tokenizer_ != settings.delta) of_base_.emplace(tokenizer_, CarriedFiles::What::tokenizer_and_generation);
     warn_of_other_ids(tokenizer_, pair_.other_config());
-    check_.sizes(pair_.base().files(), pair_.other().files());
+    check_.before_work(pair_.base().files(), pair_.other().files());
     pad_row_ = settings.pad_row.value_or(manifest_ ? manifest_->pad_row : RowFill::zero);
     if (manifest_ && pad_row_ != manifest_->pad_row) {
       throw_input("delta", "{} was made with --pad-row {}", settings.delta.string(), name_of(manifest_->pad_row));
@@ -135,7 +89,11 @@ class Applier {
     if (of_base_) of_base_->write(folder.path());
     carried_.write(folder.path());
     write_configs(folder.path(), pair_.other_config(), dtype_choice(stored_dtype(embedding_)));
-    write_json(folder.path() / delta_manifest_file, manifest(base.wait(), delta.wait(), files, checked));
+    Json manifest = manifest_of(base.wait(), delta.wait(), files, checked);
+    manifest["small_files"] = {{"base", to_json(check_.small_of_base())},
+                               {"delta", to_json(check_.small_of_delta())},
+                               {"files", to_json(hash_small_files(folder.path()))}};
+    write_json(folder.path() / delta_manifest_file, manifest);
     folder.publish();
     return {.parameters = parameters_,
             .dtype = dtype_choice(stored_dtype(embedding_)),
@@ -243,8 +201,8 @@ class Applier {
                 sum.exact, sum.float32, sum.exact_with_rotary, sum.float32_with_rotary, *settings_.expected_sum);
   }
 
-  Json manifest(const std::vector<FileHash>& base, const std::vector<FileHash>& delta,
-                const std::vector<FileHash>& files, BaseCheck checked) const {
+  Json manifest_of(const std::vector<FileHash>& base, const std::vector<FileHash>& delta,
+                   const std::vector<FileHash>& files, BaseCheck checked) const {
     return {{"what", "recovered"},
             {"made_by", "rrhf " RRHF_VERSION},
             {"dtype", name_of(dtype_choice(sum_dtype(embedding_)))},
@@ -263,7 +221,7 @@ class Applier {
   const fs::path tokenizer_;
   const CarriedFiles carried_;
   std::optional<CarriedFiles> of_base_;  // where the tokenizer is the base's
-  FileCheck check_;
+  DeltaCheck check_;
   RowFill pad_row_ = RowFill::zero;
   CountedRows rows_;
   WeightSum sum_;

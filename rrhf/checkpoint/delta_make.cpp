@@ -23,7 +23,9 @@ class Maker {
       : settings_(settings),
         pair_(settings.base, settings.target, "target"),
         embedding_(*pair_.other().find("model.embed_tokens.weight")),
-        carried_(settings.target, CarriedFiles::What::tokenizer_generation_and_note) {}
+        carried_(settings.target, CarriedFiles::What::tokenizer_generation_and_note),
+        small_of_base_(hash_small_files(settings.base)),
+        small_of_target_(hash_small_files(settings.target)) {}
 
   DeltaMade run() {
     const ThreadsBeside threads(3);  // base, the other and the result are hashed
@@ -41,7 +43,11 @@ class Maker {
     wait_for({&base, &target});
     carried_.write(folder.path());
     write_configs(folder.path(), pair_.other_config(), dtype_choice(dtype_of(embedding_)));
-    write_json(folder.path() / delta_manifest_file, manifest(base.wait(), target.wait(), files));
+    Json manifest = manifest_of(base.wait(), target.wait(), files);
+    manifest["small_files"] = {{"base", to_json(small_of_base_)},
+                               {"target", to_json(small_of_target_)},
+                               {"files", to_json(hash_small_files(folder.path()))}};
+    write_json(folder.path() / delta_manifest_file, manifest);
     folder.publish();
     return {.parameters = rounding_.elements,
             .dtype = dtype_choice(dtype_of(embedding_)),
@@ -108,8 +114,8 @@ class Maker {
                 not_finite_.count, name_of(dtype_choice(not_finite_.dtype)), not_finite_.first);
   }
 
-  Json manifest(const std::vector<FileHash>& base, const std::vector<FileHash>& target,
-                const std::vector<FileHash>& files) const {
+  Json manifest_of(const std::vector<FileHash>& base, const std::vector<FileHash>& target,
+                   const std::vector<FileHash>& files) const {
     Json rounding = {{"tensors", rounding_.inexact_tensors}, {"elements", rounding_.inexact_elements}};
     if (rounding_.inexact_elements > 0 && std::isfinite(rounding_.largest_relative)) {
       rounding["largest_absolute"] = rounding_.largest_absolute;
@@ -138,6 +144,7 @@ class Maker {
   const CheckpointPair pair_;
   const TensorInfo& embedding_;  // of the target
   const CarriedFiles carried_;
+  const std::vector<FileHash> small_of_base_, small_of_target_;
   Rounding rounding_;
   NotFinite not_finite_;
 };

@@ -68,11 +68,9 @@ std::optional<std::int64_t> base_rows_at(const Json& json, const fs::path& path)
   return rows->get<std::int64_t>();
 }
 
-std::vector<FileHash> files_at(const Json& json, const char* key, const fs::path& path) {
-  const auto list = json.find(key);
-  if (list == json.end() || !list->is_array() || list->empty()) broken(path, fmt::format("\"{}\" lists no file", key));
+std::vector<FileHash> listed_files(const Json& list, const char* key, const fs::path& path) {
   std::vector<FileHash> files;
-  for (const Json& file : *list) {
+  for (const Json& file : list) {
     const bool whole = file.is_object() && is_size(file.value("bytes", Json()), 0) &&
                        word_at(file, "sha256").size() == digits_of_sha256 && !word_at(file, "name").empty();
     if (!whole) broken(path, fmt::format("a file of \"{}\" lacks its name, bytes or sha256", key));
@@ -80,6 +78,23 @@ std::vector<FileHash> files_at(const Json& json, const char* key, const fs::path
   }
   return files;
 }
+
+std::vector<FileHash> files_at(const Json& json, const char* key, const fs::path& path) {
+  const auto list = json.find(key);
+  if (list == json.end() || !list->is_array() || list->empty()) broken(path, fmt::format("\"{}\" lists no file", key));
+  return listed_files(*list, key, path);
+}
+
+std::vector<FileHash> small_files_at(const Json& json, const char* side, const fs::path& path) {
+  const auto sides = json.find("small_files");
+  if (sides == json.end()) return {};
+  const Json list = sides->is_object() ? sides->value(side, Json()) : Json();
+  if (!list.is_array()) broken(path, fmt::format("\"small_files\" lists no files of \"{}\"", side));
+  return listed_files(list, "small_files", path);
+}
+
+// As many digits as tell two files apart by eye.
+std::string first_digits(const FileHash& file) { return file.sha256.substr(0, 8) + "..."; }
 
 }  // namespace
 
@@ -102,7 +117,9 @@ std::optional<DeltaManifest> read_delta_manifest(const fs::path& folder) {
                        .pad_row = choice_at<RowFill>(json, "pad_row", path),
                        .base_rows = base_rows_at(json, path),
                        .base = files_at(json, "base", path),
-                       .files = files_at(json, "files", path)};
+                       .files = files_at(json, "files", path),
+                       .small_of_base = small_files_at(json, "base", path),
+                       .small_files = small_files_at(json, "files", path)};
 }
 
 Dtype DeltaManifest::dtype_of_target(std::string_view tensor) const {
@@ -134,10 +151,25 @@ bool same_sizes(const std::vector<FileHash>& a, const std::vector<FileHash>& b) 
   return sizes(a) == sizes(b);
 }
 
+std::string differences(const std::vector<FileHash>& found, const std::vector<FileHash>& named) {
+  std::string text;
+  for (const FileHash& file : named) {
+    const auto here = std::ranges::find(found, file.name, &FileHash::name);
+    if (here == found.end()) {
+      text += fmt::format("\n  {} is missing", format::shown(file.name));
+    } else if (here->sha256 != file.sha256) {
+      text += fmt::format("\n  {} is another: sha256 {} here, {} there", file.name, first_digits(*here),
+                          first_digits(file));
+    }
+  }
+  return text;
+}
+
 std::string file_list(const std::vector<FileHash>& files) {
   std::vector<std::string> names;
   for (const FileHash& file : files) {
-    names.push_back(fmt::format("{} ({}B)", file.name, short_number(static_cast<double>(file.bytes))));
+    names.push_back(fmt::format("{} ({}B{})", file.name, short_number(static_cast<double>(file.bytes)),
+                                file.sha256.empty() ? "" : ", sha256 " + first_digits(file)));
   }
   return format::name_list(names);
 }

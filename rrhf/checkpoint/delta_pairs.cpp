@@ -69,15 +69,25 @@ class Matcher {
   std::vector<std::string> only_base_, only_other_, shapes_;
 };
 
-// LLaMA-7B and Llama-2-7B have the same tensors and shapes; these two fields tell them apart.
+std::string scaling_text(const model::RopeScaling& scaling) {
+  if (scaling.kind == model::RopeScaling::Kind::none) return "none";
+  return fmt::format("{} by {}", scaling.kind == model::RopeScaling::Kind::linear ? "linear" : "dynamic",
+                     scaling.factor);
+}
+
+// What tensors and shapes leave open: LLaMA-7B and Llama-2-7B have the same, and heads may be cut otherwise.
 void warn_of_another_family(const model::LlamaConfig& base, const model::LlamaConfig& other, std::string_view word) {
-  const auto compare = [&](const char* field, double in_base, double in_other) {
+  const auto compare = [&](const char* field, const auto& in_base, const auto& in_other) {
     if (in_base == in_other) return;
     warn("{} is {} in the base's config.json and {} in the {}'s: is this the base it was made with?", field, in_base,
          in_other, word);
   };
+  compare("num_attention_heads", base.num_attention_heads, other.num_attention_heads);
+  compare("num_key_value_heads", base.num_key_value_heads, other.num_key_value_heads);
+  compare("head_dim", base.head_dim, other.head_dim);
   compare("rms_norm_eps", base.rms_norm_eps, other.rms_norm_eps);
   compare("rope_theta", base.rope_theta, other.rope_theta);
+  compare("rope_scaling", scaling_text(base.rope_scaling), scaling_text(other.rope_scaling));
 }
 
 }  // namespace

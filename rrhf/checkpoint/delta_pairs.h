@@ -23,7 +23,8 @@ class CheckpointPair {
   /// `word` is what the second one is called in messages: "target" or "delta".
   /// Throws InputError naming everything that does not fit at once: tensors on one side only, other shapes, a
   /// config.json without the rows of its own tensors; and a base whose pieces have rows that the other side lacks.
-  /// Warns where the two configs differ in what two models of one family share (rms_norm_eps, rope_theta).
+  /// Warns where the two configs differ in what two models of one family share (heads, rms_norm_eps, rope_theta,
+  /// rope_scaling).
   CheckpointPair(const std::filesystem::path& base, const std::filesystem::path& other, std::string_view word);
   CheckpointPair(const CheckpointPair&) = delete;
   CheckpointPair& operator=(const CheckpointPair&) = delete;

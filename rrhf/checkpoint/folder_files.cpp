@@ -120,6 +120,20 @@ void warn_of_other_ids(const fs::path& folder, const model::LlamaConfig& config)
   compare("eos_token_id", config.eos_token_id, tokenizer->eos_id());
 }
 
+std::vector<FileHash> hash_small_files(const fs::path& folder) {
+  std::vector<fs::path> files = text::tokenizer_files(folder);
+  for (const char* name : {"config.json", generation_file, "rrhf.json"}) {
+    if (path_exists(folder / name)) files.push_back(folder / name);
+  }
+  std::ranges::sort(files);
+  std::vector<FileHash> hashes = file_sizes(files);
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    require_regular_file(files[i]);
+    hashes[i].sha256 = sha256_of_file(files[i]);
+  }
+  return hashes;
+}
+
 CarriedFiles::CarriedFiles(const fs::path& from, What what) {
   const auto tokenizer = tokenizer_in(from);
   if (what != What::generation_and_note) {

@@ -9,6 +9,7 @@
 
 #include "rrhf/core/choices.h"
 #include "rrhf/core/json.h"
+#include "rrhf/core/sha256.h"
 #include "rrhf/model/llama_config.h"
 
 namespace rrhf::checkpoint {
@@ -27,6 +28,10 @@ void write_configs(const std::filesystem::path& folder, const model::LlamaConfig
 /// Warns where the config has other ids for BOS and EOS than the tokenizer in the folder, which may have none.
 /// LLaMA's first conversions say 0 and 1, which mean <unk> and <s>.
 void warn_of_other_ids(const std::filesystem::path& folder, const model::LlamaConfig& config);
+
+/// What identifies the small files of a folder: config.json, the tokenizer's, generation_config.json and rrhf.json,
+/// those that are there. Throws InputError when one can't be read or is no regular file.
+std::vector<FileHash> hash_small_files(const std::filesystem::path& folder);
 
 /// The small files that a model keeps of the folder it is made from. They are read and checked by the constructor, so
 /// before work that takes long, and written after it.

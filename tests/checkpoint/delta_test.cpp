@@ -216,6 +216,34 @@ TEST(DeltaManifest, SaysWhatADeltaWasMadeFrom) {
   EXPECT_EQ(manifest->base_rows, 32000);
   EXPECT_EQ(manifest->base, (std::vector<FileHash>{{"x", 3, std::string(64, 'a')}}));
   EXPECT_EQ(manifest->files.size(), 2u);
+  EXPECT_TRUE(manifest->small_files.empty());
+}
+
+TEST(DeltaManifest, NamesSmallFilesToo) {
+  const TemporaryFolder folder;
+  const auto written = [&](std::string_view small) {
+    std::string text = good_manifest;
+    text.insert(1, fmt::format("\"small_files\": {}, ", small));
+    folder.write("rrhf-delta.json", with_files(text));
+  };
+  written(R"({"base": [], "target": [HASHED, HASHED], "files": [HASHED]})");
+  const auto manifest = read_delta_manifest(folder.path());
+  EXPECT_TRUE(manifest->small_of_base.empty());
+  EXPECT_EQ(manifest->small_files, (std::vector<FileHash>{{"x", 3, std::string(64, 'a')}}));
+  for (const char* small : {"[]", "{}", R"({"base": []})", R"({"base": 3, "files": []})"}) {
+    written(small);
+    EXPECT_TRUE(holds(error_of([&] { read_delta_manifest(folder.path()); }), "\"small_files\" lists no files of \""))
+        << small;
+  }
+  written(R"({"base": [3], "files": []})");
+  EXPECT_TRUE(holds(error_of([&] { read_delta_manifest(folder.path()); }), "a file of \"small_files\" lacks"));
+}
+
+TEST(DeltaManifest, NamesFilesThatDifferAndThoseThatAreMissing) {
+  const std::vector<FileHash> named{{"a", 1, "0123456789"}, {"b", 1, "bb"}, {"c", 1, "cc"}};
+  EXPECT_EQ(differences(named, named), "");
+  EXPECT_EQ(differences({{"a", 1, "9876543210"}, {"c", 1, "cc"}, {"more", 1, "dd"}}, named),
+            "\n  a is another: sha256 98765432... here, 01234567... there\n  b is missing");
 }
 
 TEST(DeltaManifest, IsRefusedWhenItIsBroken) {
@@ -254,6 +282,7 @@ TEST(DeltaManifest, ComparesContentsWhateverTheNames) {
   EXPECT_TRUE(same_sizes(a, other_content));
   EXPECT_FALSE(same_sizes(a, fewer));
   EXPECT_EQ(file_list({{"m.bin", 13'476'939'516, ""}}), "m.bin (13.5GB)");
+  EXPECT_EQ(file_list({{"m.bin", 2'000, "0123456789"}}), "m.bin (2.00kB, sha256 01234567...)");
 }
 
 }  // namespace

@@ -162,6 +162,12 @@ def test_the_manifest_holds_the_hash_of_every_file(world: World, apply: Any, tmp
             for path in sorted(folder.glob("*.safetensors"))
         ]
         assert manifest[key] == expected, key
+        small = {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.iterdir()
+            if "safetensors" not in path.name and path.name != "rrhf-delta.json"
+        }
+        assert {file["name"]: file["sha256"] for file in manifest["small_files"][key]} == small, key
     assert len(manifest["files"]) > 2
 
 
@@ -336,7 +342,9 @@ def test_the_expected_sum(world: World, apply: Any, tmp_path: Path) -> None:
 def test_another_base_is_refused_unless_told(rrhf: Program, models: Path, world: World, apply: Any, tmp_path: Path) -> None:
     """Same names, shapes and sizes, other weights: only the hashes can tell."""
     other = make_model(rrhf, models, tmp_path / "other", 3)
-    refused(apply(base=other, check=False), tmp_path, "is not the one this delta was made from", "--any-base")
+    hashes_of = [hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:8] for folder in (other, world.base)]
+    words = [f"B, sha256 {digits}...)" for digits in hashes_of]
+    refused(apply(base=other, check=False), tmp_path, "is not the one this delta was made from", "--any-base", *words)
     result = apply("--any-base", base=other)
     assert "taken because of --any-base" in result.stdout
 
@@ -354,6 +362,43 @@ def test_a_changed_delta_is_refused(world: World, apply: Any, tmp_path: Path) ->
         file.write(b"\x7f")
     refused(apply(delta=delta, check=False), tmp_path, "incomplete or changed copy")
     refused(apply("--any-base", delta=delta, check=False), tmp_path, "incomplete or changed copy")
+
+
+SMALL_FILES_OF_DELTA = ["config.json", "tokenizer.model", "added_tokens.json", "special_tokens_map.json", "generation_config.json", "rrhf.json"]
+
+
+@pytest.mark.parametrize("name", SMALL_FILES_OF_DELTA)
+def test_a_changed_small_file_of_a_delta_is_refused(name: str, world: World, apply: Any, tmp_path: Path) -> None:
+    """Without its rrhf.json or [PAD] a delta gives another model, though all of its weights are there."""
+    delta = copy(world.delta, tmp_path / "changed")
+    if name in ("config.json", "tokenizer.model"):
+        (delta / name).write_bytes((delta / name).read_bytes() + b"\n")
+        words = (f"{name} is another: sha256 ",) if name == "config.json" else ()  # else it is no SentencePiece model
+    else:
+        (delta / name).unlink()
+        words = (f"{name} is missing", "incomplete or changed copy")
+    for flags in ((), ("--any-base",)):
+        refused(apply(*flags, delta=delta, check=False), tmp_path, *words)
+
+
+def test_changed_small_files_of_a_base(world: World, apply: Any, tmp_path: Path) -> None:
+    base = copy(world.base, tmp_path / "changed")
+    (base / "generation_config.json").unlink()
+    (base / "config.json").write_bytes((base / "config.json").read_bytes() + b"\n")
+    words = ("is not the one this delta was made from", "generation_config.json is missing", "config.json is another")
+    refused(apply(base=base, check=False), tmp_path, *words)
+    assert "the weights the delta was made from, beside other small files" in apply("--any-base", base=base).stdout
+    assert json.loads((tmp_path / "out" / "rrhf-delta.json").read_text())["base_verified"] is False
+
+
+def test_a_manifest_without_small_files(world: World, apply: Any, tmp_path: Path) -> None:
+    """As they were before."""
+    delta = copy(world.delta, tmp_path / "old")
+    manifest = json.loads((delta / "rrhf-delta.json").read_text())
+    del manifest["small_files"]
+    (delta / "rrhf-delta.json").write_text(json.dumps(manifest))
+    (delta / "rrhf.json").unlink()
+    assert "verified: the files the delta was made from" in apply(delta=delta).stdout
 
 
 def test_everything_that_does_not_fit_is_named_at_once(world: World, apply: Any, tmp_path: Path) -> None:
@@ -473,8 +518,13 @@ def test_the_tokenizer_of_another_model(world: World, apply: Any, repo: Path, tm
 def test_another_family_is_warned_of(world: World, apply: Any, tmp_path: Path) -> None:
     base = copy(world.base, tmp_path / "llama2")
     config = json.loads((base / "config.json").read_text())
-    (base / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 1e-5}))
-    assert "rms_norm_eps is 1e-05 in the base's config.json and 1e-06" in apply(base=base).stderr
+    changes = {"rms_norm_eps": 1e-5, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 4}
+    changes["rope_scaling"] = {"rope_type": "linear", "factor": 4.0}
+    (base / "config.json").write_text(json.dumps({**config, **changes}))
+    said = apply("--any-base", base=base).stderr
+    assert "rms_norm_eps is 1e-05 in the base's config.json and 1e-06" in said
+    assert "num_attention_heads is 8 in" in said and "num_key_value_heads is 4" in said and "head_dim is 4" in said
+    assert "rope_scaling is linear by 4 in the base's config.json and none in the delta's" in said
 
 
 def test_weights_that_are_no_numbers(world: World, rrhf: Program, apply: Any, tmp_path: Path) -> None:
