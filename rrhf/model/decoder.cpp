@@ -25,11 +25,6 @@ Pack prompt_pack(std::span<const std::span<const std::int32_t>> prompts, at::Dev
 
 }  // namespace
 
-std::int64_t context_length(const LlamaConfig& config) {
-  const double factor = config.rope_scaling.kind == RopeScaling::Kind::none ? 1 : config.rope_scaling.factor;
-  return static_cast<std::int64_t>(factor * static_cast<double>(config.max_position_embeddings));
-}
-
 Decoder::Decoder(const Llama& llama, Path path)
     : llama_(llama),
       cache_(llama.config(), llama.weights().embedding_VD.options(), /*zeroed=*/!takes_loops(llama, path)),

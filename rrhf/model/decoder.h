@@ -19,9 +19,6 @@ namespace rrhf::model {
 
 class DecodeForward;
 
-/// Positions the model can hold: max_position_embeddings, times the factor of its rotary scaling.
-std::int64_t context_length(const LlamaConfig& config);
-
 /// Keeps a reference to the model, which must outlive it. Owns the cache, which must outlive its sequences. Not
 /// thread-safe.
 ///

@@ -46,10 +46,16 @@ struct LlamaConfig {
   std::int64_t parameter_count() const;
 };
 
+/// Positions the model can hold: max_position_embeddings, times the factor of its rotary scaling.
+inline std::int64_t context_length(const LlamaConfig& config) {
+  const double factor = config.rope_scaling.kind == RopeScaling::Kind::none ? 1 : config.rope_scaling.factor;
+  return static_cast<std::int64_t>(factor * static_cast<double>(config.max_position_embeddings));
+}
+
 /// Reads config.json's object. `where` names it in messages.
 /// Throws InputError, all mistakes at once, for missing or impossible sizes and for every field that would change the
 /// result and is not implemented (another hidden_act or model_type, attention_bias, mlp_bias, a quantization_config, a
-/// sliding_window, pretraining_tp above 1, a rope scaling other than linear and dynamic, ...). A field this program has
+/// sliding_window, a rope scaling other than linear and dynamic, ...). A field this program has
 /// never heard of is refused too, unless it is known to have no effect. transformers 5's rope_parameters are read as
 /// the rope_theta and rope_scaling they stand for, and written as these.
 LlamaConfig llama_config_from_json(const Json& json, std::string_view where);

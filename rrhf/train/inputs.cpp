@@ -16,16 +16,10 @@ constexpr std::uint64_t split_stream = 1;
 
 }  // namespace
 
-std::int64_t longest_sequence(const model::LlamaConfig& config) {
-  const bool stretched = config.rope_scaling.kind == model::RopeScaling::Kind::dynamic;
-  const double factor = stretched ? config.rope_scaling.factor : 1;
-  return static_cast<std::int64_t>(static_cast<double>(config.max_position_embeddings) * factor);
-}
-
 void require_positions(const config::RunConfig& config, const model::LlamaConfig& model) {
-  if (config.data.max_length <= longest_sequence(model)) return;
+  if (config.data.max_length <= model::context_length(model)) return;
   throw_input("config", "data.max_length {} is beyond the model's {} positions ({}: max_position_embeddings)",
-              config.data.max_length, longest_sequence(model),
+              config.data.max_length, model::context_length(model),
               (std::filesystem::path(config.model.path) / "config.json").string());
 }
 

@@ -24,9 +24,6 @@ struct ModelFolder {
   model::LlamaConfig config;
 };
 
-/// Positions a model was made for; dynamic rotary scaling stretches them.
-std::int64_t longest_sequence(const model::LlamaConfig& config);
-
 /// Throws InputError when model.path is not set, the folder lacks a part, data.max_length goes beyond the model's
 /// positions, or the tokenizer has more ids than the model has rows.
 ModelFolder open_model_folder(const config::RunConfig& config);

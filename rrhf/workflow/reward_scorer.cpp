@@ -39,7 +39,7 @@ text::Tokenizer load_tokenizer(const fs::path& folder, const model::LlamaConfig&
 // Checked before the weights are read.
 model::LlamaConfig checked_config(const fs::path& folder, const config::RunConfig& config) {
   model::LlamaConfig llama = checkpoint::load_reward_config(folder);
-  const std::int64_t longest = train::longest_sequence(llama);
+  const std::int64_t longest = model::context_length(llama);
   if (config.score.max_length.value_or(0) > longest) {
     throw_input("config", "score.max_length {} is beyond the reward model's {} positions", *config.score.max_length,
                 longest);

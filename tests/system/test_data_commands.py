@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any, Callable
 
@@ -174,6 +175,13 @@ def test_validate_knows_the_positions_of_the_model(rrhf: Program, file: Path, mo
     settings = ("--set", "data.max_length=513")
     result = rrhf("data", "validate", file, "--model", models / "hf", *settings, check=False)
     assert result.returncode == 2 and "data.max_length 513 is beyond the model's 512 positions" in result.stderr
+    scaled = Path(shutil.copytree(models / "hf", tmp_path / "scaled"))  # either kind of scaling stretches them, as in decoding
+    config = json.loads((scaled / "config.json").read_text())
+    for kind in ("linear", "dynamic"):
+        (scaled / "config.json").write_text(json.dumps({**config, "rope_scaling": {"rope_type": kind, "factor": 2.0}}))
+        assert " 4 usable" in rrhf("data", "validate", file, "--model", scaled, "--set", "data.max_length=1024").stdout, kind
+        result = rrhf("data", "validate", file, "--model", scaled, "--set", "data.max_length=1025", check=False)
+        assert result.returncode == 2 and "data.max_length 1025 is beyond the model's 1024 positions" in result.stderr, kind
     (tmp_path / "tokenizer").mkdir()  # which counts tokens, but bounds nothing
     (tmp_path / "tokenizer" / "tokenizer.model").write_bytes((models / "hf" / "tokenizer.model").read_bytes())
     assert " 4 usable" in rrhf("data", "validate", file, "--model", tmp_path / "tokenizer", *settings).stdout
