@@ -65,7 +65,9 @@ constexpr std::array harmless_fields{"_name_or_path",
                                      "pruned_heads",
                                      "unk_token_id",
                                      "max_sequence_length",
-                                     "layer_types"};
+                                     "layer_types",
+                                     "pretraining_tp",  // how products were cut up, not what they are
+                                     "_attn_implementation_autoset"};
 
 // Fields the struct holds or that are checked below by value.
 constexpr std::array understood_fields{"vocab_size",
@@ -90,11 +92,11 @@ constexpr std::array understood_fields{"vocab_size",
                                        "attention_dropout",
                                        "hidden_dropout",
                                        "embd_pdrop",
-                                       "pretraining_tp",
                                        "quantization_config",
                                        "sliding_window",
                                        "use_sliding_window",
-                                       "partial_rotary_factor"};
+                                       "partial_rotary_factor",
+                                       "tie_encoder_decoder"};
 
 template <std::size_t N>
 bool contains(const std::array<const char*, N>& names, std::string_view name) {

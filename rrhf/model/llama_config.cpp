@@ -115,6 +115,11 @@ RopeScaling Reader::scaling_of(const char* key, std::initializer_list<const char
     mistake("{} must be an object, is {}", key, describe(*value));
     return {};
   }
+  // transformers goes by "type" where both are there, its later versions by "rope_type".
+  if (value->contains("rope_type") && value->contains("type") && (*value)["rope_type"] != (*value)["type"]) {
+    mistake("{}.rope_type is {}, its type {}; they must agree", key, (*value)["rope_type"].dump(),
+            (*value)["type"].dump());
+  }
   const auto type = value->contains("rope_type") ? value->find("rope_type") : value->find("type");
   const auto factor = value->find("factor");
   // Parameters without a type scale nothing; a scaling without one says nothing.
@@ -181,14 +186,15 @@ void check_heads(const LlamaConfig& config, Reader& reader) {
 void check_plain_fields(const Json& json, Reader& reader) {
   reader.require_plain("model_type", "llama");
   reader.require_plain("hidden_act", "silu");
-  for (const char* key : {"attention_bias", "mlp_bias", "use_sliding_window"}) reader.require_plain(key, false);
+  for (const char* key : {"attention_bias", "mlp_bias", "use_sliding_window", "tie_encoder_decoder"}) {
+    reader.require_plain(key, false);
+  }
   for (const char* key : {"attention_dropout", "hidden_dropout", "embd_pdrop"}) {
     const Json* value = reader.find(key);
     if (value != nullptr && *value != 0 && *value != 0.0) reader.require_plain(key, 0.0);
   }
-  for (const char* key : {"pretraining_tp", "partial_rotary_factor"}) {
-    const Json* value = reader.find(key);
-    if (value != nullptr && *value != 1 && *value != 1.0) reader.require_plain(key, 1);
+  if (const Json* value = reader.find("partial_rotary_factor"); value != nullptr && *value != 1 && *value != 1.0) {
+    reader.require_plain("partial_rotary_factor", 1);
   }
   for (const char* key : {"quantization_config", "sliding_window"}) reader.require_plain(key, nullptr);
   for (const auto& [key, value] : json.items()) {
@@ -283,8 +289,9 @@ Json to_json(const LlamaConfig& config) {
   json["initializer_range"] = config.initializer_range;
   json["tie_word_embeddings"] = config.tie_word_embeddings;
   if (config.rope_scaling.kind != RopeScaling::Kind::none) {
-    const bool linear = config.rope_scaling.kind == RopeScaling::Kind::linear;
-    json["rope_scaling"] = {{"rope_type", linear ? "linear" : "dynamic"}, {"factor", config.rope_scaling.factor}};
+    const char* kind = config.rope_scaling.kind == RopeScaling::Kind::linear ? "linear" : "dynamic";
+    // Under both words: transformers before 4.43 knows "type" alone.
+    json["rope_scaling"] = {{"rope_type", kind}, {"type", kind}, {"factor", config.rope_scaling.factor}};
   }
   // transformers takes a missing id for its own default, so the absence of one is written too.
   const auto id = [](const std::optional<std::int64_t>& value) { return value ? Json(*value) : Json(nullptr); };

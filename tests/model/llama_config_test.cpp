@@ -51,7 +51,7 @@ TEST(LlamaConfig, RefusesWhatWouldChangeTheResult) {
                                                   {"mlp_bias", true},
                                                   {"quantization_config", {{"bits", 4}}},
                                                   {"sliding_window", 4096},
-                                                  {"pretraining_tp", 2},
+                                                  {"tie_encoder_decoder", true},
                                                   {"model_type", "mistral"},
                                                   {"attention_dropout", 0.1},
                                                   {"rope_parameters", {{"rope_type", "yarn"}, {"factor", 2.0}}},
@@ -68,7 +68,9 @@ TEST(LlamaConfig, RefusesWhatWouldChangeTheResult) {
 TEST(LlamaConfig, AcceptsFieldsAtTheirPlainValue) {
   for (const auto& [key, value] : {std::pair<const char*, Json>{"attention_bias", false},
                                    {"sliding_window", nullptr},
-                                   {"pretraining_tp", 1},
+                                   {"pretraining_tp", 2},
+                                   {"tie_encoder_decoder", false},
+                                   {"_attn_implementation_autoset", true},
                                    {"attention_dropout", 0.0},
                                    {"use_cache", true}}) {
     EXPECT_EQ(mistake(small(), key, value), "accepted") << key;
@@ -84,6 +86,11 @@ TEST(LlamaConfig, ReadsRopeScalingInBothSpellings) {
   EXPECT_NE(mistake(small(), "rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}).find("not implemented"),
             std::string::npos);
   EXPECT_NE(mistake(small(), "rope_scaling", {{"rope_type", "linear"}}).find("factor"), std::string::npos);
+  EXPECT_NE(mistake(small(), "rope_scaling", {{"rope_type", "default"}, {"type", "linear"}, {"factor", 4.0}})
+                .find("rope_scaling.rope_type is \"default\", its type \"linear\"; they must agree"),
+            std::string::npos);
+  config["rope_scaling"] = {{"rope_type", "dynamic"}, {"type", "dynamic"}, {"factor", 4.0}};
+  EXPECT_EQ(to_json(llama_config_from_json(config, "c"))["rope_scaling"], config["rope_scaling"]);
 }
 
 // What transformers 5 writes in place of rope_theta and rope_scaling.
