@@ -13,14 +13,19 @@
 namespace rrhf::cli {
 namespace {
 
-void log_result(const checkpoint::ResizeModel& settings, std::int64_t rows_before) {
+std::string pad_text(std::int64_t pad, std::int64_t rows_before) {
+  if (pad >= rows_before) return "; the tokenizer has [PAD]";
+  return fmt::format("; the tokenizer has [PAD], id {}, whose row was there before and is kept as it is", pad);
+}
+
+void log_result(const checkpoint::ResizeModel& settings, std::int64_t rows_before, std::int64_t pad) {
   const std::int64_t more = settings.rows - rows_before;
   std::string what = fmt::format("{} rows of vocabulary as before", settings.rows);
   if (more > 0)
     what = fmt::format("{} rows, {} new ({})", settings.rows, more,
                        settings.fill == RowFill::mean ? "the mean of the old ones" : "zero");
   if (more < 0) what = fmt::format("{} rows, the last {} left out", settings.rows, -more);
-  log("made {}: {}{}", settings.out.string(), what, settings.add_pad ? "; the tokenizer has [PAD]" : "");
+  log("made {}: {}{}", settings.out.string(), what, settings.add_pad ? pad_text(pad, rows_before) : "");
 }
 
 }  // namespace
@@ -32,7 +37,9 @@ void model_resize(int argc, const char* const* argv) {
   options.add_options()("from", "Model folder to read", cxxopts::value<std::string>(), "DIR")(
       "out", "Folder to make", cxxopts::value<std::string>(), "DIR")(
       "vocab", "Rows of vocabulary; not fewer than the tokenizer has ids", cxxopts::value<std::int64_t>(), "N")(
-      "add-pad", "Declare [PAD] as padding token, with a row for it, as the released runs do")(
+      "add-pad",
+      "Declare [PAD] as padding token, with a new row for it, as the released runs do; where the model has rows to "
+      "spare, the first of them becomes [PAD]'s as it is")(
       "fill", "What new rows hold: mean (of the old rows, as in the released runs) or zero",
       cxxopts::value<std::string>()->default_value("mean"),
       "F")("shard-size", "Largest file of tensors", cxxopts::value<std::string>()->default_value("5GB"), "SIZE");
@@ -59,7 +66,7 @@ void model_resize(int argc, const char* const* argv) {
   }
   const StopSignals signals;
   checkpoint::resize_model(settings);
-  log_result(settings, before);
+  log_result(settings, before, for_pad - 1);
 }
 
 }  // namespace rrhf::cli

@@ -266,7 +266,7 @@ def test_resize_there_and_back(rrhf: Program, model: Path, tmp_path: Path) -> No
 def test_add_pad(rrhf: Program, model: Path, tmp_path: Path) -> None:
     (model / "generation_config.json").write_text('{"bos_token_id": 1}')
     result = rrhf("model", "resize", model, "--add-pad", "--out", tmp_path / "out")
-    assert "513 rows, 1 new (the mean of the old ones); the tokenizer has [PAD]" in result.stderr
+    assert "513 rows, 1 new (the mean of the old ones); the tokenizer has [PAD]\n" in result.stderr
     out = rrhf("model", "info", tmp_path / "out").stdout
     assert "513 rows, 513 ids in the tokenizer: they fit" in out and "pad 512 [PAD]" in out
     assert json.loads((tmp_path / "out" / "config.json").read_text())["pad_token_id"] == 512
@@ -278,7 +278,8 @@ def test_add_pad(rrhf: Program, model: Path, tmp_path: Path) -> None:
 def test_add_pad_takes_a_row_that_is_there(rrhf: Program, model: Path, tmp_path: Path) -> None:
     rrhf("model", "resize", model, "--vocab", 520, "--fill", "zero", "--out", tmp_path / "long")
     result = rrhf("model", "resize", tmp_path / "long", "--add-pad", "--out", tmp_path / "out")
-    assert "520 rows of vocabulary as before; the tokenizer has [PAD]" in result.stderr
+    words = "520 rows of vocabulary as before; the tokenizer has [PAD], id 512, whose row was there before and is kept as it is"
+    assert words in result.stderr
     assert read_folder(tmp_path / "out") == read_folder(tmp_path / "long")
 
 
