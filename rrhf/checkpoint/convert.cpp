@@ -125,7 +125,7 @@ void set_pad_token_id(const fs::path& generation_config, std::int64_t id) {
 
 // The rows a folder's tokenizer needs; 0 without one.
 std::int64_t rows_needed(const fs::path& folder) {
-  return path_exists(folder / "tokenizer.model") ? text::Tokenizer::load(folder).size() : 0;
+  return has_file(folder / "tokenizer.model") ? text::Tokenizer::load(folder).size() : 0;
 }
 
 // More would be a config.json that is refused, or bytes beyond what a file size can be.

@@ -25,7 +25,7 @@ namespace {
 // Where the result's tokenizer comes from, all of its files: the delta; the base when the delta has none and adds no
 // rows. The base's files with some of the delta's among them would be a tokenizer that nobody made.
 fs::path tokenizer_folder(const ApplyDelta& settings, const CheckpointPair& pair) {
-  const auto has_one = [](const fs::path& folder) { return path_exists(folder / "tokenizer.model"); };
+  const auto has_one = [](const fs::path& folder) { return has_file(folder / "tokenizer.model"); };
   const bool same_rows = pair.base_rows() == pair.other_rows();
   if (!has_one(settings.delta) && !(same_rows && has_one(settings.base))) {
     throw_input("delta", "{}: holds no tokenizer.model; a delta comes with the tokenizer of its vocabulary",

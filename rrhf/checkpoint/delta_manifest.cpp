@@ -27,8 +27,7 @@ std::string word_at(const Json& json, const char* key) {
 
 std::optional<Json> manifest_in(const fs::path& folder) {
   const fs::path path = folder / delta_manifest_file;
-  if (!path_exists(path)) return std::nullopt;
-  require_regular_file(path);
+  if (!has_file(path)) return std::nullopt;
   Json json = parse_json(read_file(path), "delta", path.string());
   if (!json.is_object()) broken(path, "is not an object");
   return json;

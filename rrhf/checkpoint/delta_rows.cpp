@@ -18,7 +18,7 @@ std::int64_t pieces_of(const fs::path& folder) {
 
 // Whether the last row is that of a padding token added to SentencePiece's pieces, declared as such or only so spelled.
 bool ends_with_pad(const fs::path& folder, std::int64_t rows) {
-  if (!path_exists(folder / "tokenizer.model")) return false;
+  if (!has_file(folder / "tokenizer.model")) return false;
   const auto tokenizer = text::Tokenizer::load(folder);
   const auto last = static_cast<std::int32_t>(rows - 1);
   if (tokenizer.size() != rows || last < pieces_of(folder)) return false;
@@ -64,7 +64,7 @@ CountedRows counted_rows(const RowQuestion& question) {
 }
 
 void require_no_piece_beyond(const fs::path& base, std::int64_t rows) {
-  if (!path_exists(base / "tokenizer.model")) return;
+  if (!has_file(base / "tokenizer.model")) return;
   if (const std::int64_t pieces = pieces_of(base); pieces > rows) {
     throw_input("delta",
                 "base {}: its tokenizer.model has {} pieces, the other side {} rows of vocabulary: it is of "

@@ -21,7 +21,7 @@ constexpr const char* generation_file = "generation_config.json";
 using text::Tokenizer;
 
 std::optional<Tokenizer> tokenizer_in(const fs::path& folder) {
-  if (!path_exists(folder / "tokenizer.model")) return std::nullopt;
+  if (!has_file(folder / "tokenizer.model")) return std::nullopt;
   return Tokenizer::load(folder);
 }
 
@@ -123,14 +123,11 @@ void warn_of_other_ids(const fs::path& folder, const model::LlamaConfig& config)
 std::vector<FileHash> hash_small_files(const fs::path& folder) {
   std::vector<fs::path> files = text::tokenizer_files(folder);
   for (const char* name : {"config.json", generation_file, "rrhf.json"}) {
-    if (path_exists(folder / name)) files.push_back(folder / name);
+    if (has_file(folder / name)) files.push_back(folder / name);
   }
   std::ranges::sort(files);
   std::vector<FileHash> hashes = file_sizes(files);
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    require_regular_file(files[i]);
-    hashes[i].sha256 = sha256_of_file(files[i]);
-  }
+  for (std::size_t i = 0; i < files.size(); ++i) hashes[i].sha256 = sha256_of_file(files[i]);
   return hashes;
 }
 
@@ -148,8 +145,7 @@ CarriedFiles::CarriedFiles(const fs::path& from, What what) {
     }
   }
   if (what == What::tokenizer) return;
-  if (const fs::path file = from / generation_file; path_exists(file)) {
-    require_regular_file(file);
+  if (const fs::path file = from / generation_file; has_file(file)) {
     std::string content = read_file(file);
     Json json = object_of(content, file);
     const bool made_of_config = json.value("_from_model_config", Json()) == true;

@@ -74,11 +74,10 @@ model::LlamaConfig load_config_of_any(const fs::path& folder) {
     throw_input("checkpoint", "{}: is the folder of a run; its model is {}", folder.string(),
                 (folder / "model").string());
   }
-  if (!path_exists(folder / "config.json")) {
+  if (!has_file(folder / "config.json")) {
     format::refuse_meta_layout(folder);
     throw_input("checkpoint", "{}: has no config.json", folder.string());
   }
-  require_regular_file(folder / "config.json");
   return model::read_llama_config(folder / "config.json");
 }
 
@@ -122,8 +121,7 @@ model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& co
 
 std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
   const fs::path path = folder / note_file;
-  if (!path_exists(path)) return std::nullopt;
-  require_regular_file(path);
+  if (!has_file(path)) return std::nullopt;
   const Json json = parse_json(read_file(path), "checkpoint", path.string());
   const auto word = [&](const char* key) {
     const bool present = json.is_object() && json.contains(key) && json[key].is_string();

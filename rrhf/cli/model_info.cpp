@@ -73,7 +73,7 @@ void print_id_mismatch(const char* name, const std::optional<std::int64_t>& in_c
 }
 
 void print_vocabulary(const std::filesystem::path& folder, const model::LlamaConfig& config) {
-  if (!path_exists(folder / "tokenizer.model")) {
+  if (!has_file(folder / "tokenizer.model")) {
     fmt::print("vocabulary  {} rows; no tokenizer.model in the folder\n", config.vocab_size);
     return;
   }

@@ -63,6 +63,12 @@ void require_regular_file(const fs::path& path) {
   throw_input("file", "{}: is {}; a regular file is needed", path.string(), kind_of_file(path));
 }
 
+bool has_file(const fs::path& path) {
+  if (kind_of_file(path) == "nothing") return false;
+  require_regular_file(path);
+  return true;
+}
+
 std::string read_file(const fs::path& path) {
   std::error_code ignored;
   if (fs::is_directory(path, ignored)) throw_input("file", "{}: is a folder; a file is needed", path.string());

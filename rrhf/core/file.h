@@ -26,6 +26,10 @@ std::string_view kind_of_file(const std::filesystem::path& path);
 /// Throws InputError, saying what it is, when `path` is anything but a regular file, or there is nothing.
 void require_regular_file(const std::filesystem::path& path);
 
+/// Whether there is a file that may be missing. Throws InputError as require_regular_file() does for anything but a
+/// regular file, a link to nowhere included: a file that was to be there is not.
+bool has_file(const std::filesystem::path& path);
+
 /// The whole file as bytes. Throws InputError when it is missing, is a folder, or can't be read.
 std::string read_file(const std::filesystem::path& path);
 

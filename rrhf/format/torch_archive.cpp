@@ -18,15 +18,22 @@ bool is_bare_pickle(std::string_view text) {
 }
 bool is_tar(std::string_view text) { return text.size() >= 262 && text.substr(257, 5) == "ustar"; }
 
+// One word of a shell's command line, whatever is in it.
+std::string shell_word(std::string_view text) {
+  std::string word = "'";
+  for (const char c : text) word += c == '\'' ? "'\\''" : std::string(1, c);
+  return word + "'";
+}
+
 void refuse_legacy(Bytes bytes, std::string_view where) {
   refuse_other_files(bytes, "torch", where);
   const std::string_view text = text_of(bytes.first(std::min<std::size_t>(bytes.size(), 512)));
   if (is_bare_pickle(text) || is_tar(text)) {
     throw_input("torch",
                 "{}: is a {} as PyTorch before 1.6 wrote it; a newer PyTorch reads it and writes the format read here: "
-                "python -c \"import torch; f = '{}'; torch.save(torch.load(f, map_location='cpu', weights_only=True), "
-                "f)\" (weights_only: without it, a file from elsewhere may run any program)",
-                where, is_tar(text) ? "tar" : "bare pickle", where);
+                "python -c \"import sys, torch; f = sys.argv[1]; torch.save(torch.load(f, map_location='cpu', "
+                "weights_only=True), f)\" {} (weights_only: without it, a file from elsewhere may run any program)",
+                where, is_tar(text) ? "tar" : "bare pickle", shell_word(where));
   }
   if (!text.starts_with("PK")) {
     throw_input("torch", "{}: is no zip archive, as torch.save writes them{}", where,

@@ -68,14 +68,13 @@ std::string read_sentencepiece_model(const fs::path& folder) {
     throw_input("tokenizer", "{}: no such folder; a model folder with a tokenizer.model is needed", folder.string());
   }
   const fs::path path = folder / "tokenizer.model";
-  if (!fs::exists(path, failure)) {
+  if (!has_file(path)) {
     if (fs::exists(folder / "tokenizer.json", failure)) {
       throw_input("tokenizer", "{}: has only the fast tokenizer.json; SentencePiece's tokenizer.model is needed: {}",
                   folder.string(), advice);
     }
     throw_input("tokenizer", "{}: has no tokenizer.model: {}", folder.string(), advice);
   }
-  require_regular_file(path);
   std::string bytes = read_file(path);
   if (bytes.starts_with("version https://git-lfs")) {
     throw_input("tokenizer",

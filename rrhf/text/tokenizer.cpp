@@ -287,9 +287,7 @@ std::vector<fs::path> tokenizer_files(const fs::path& folder) {
                              "tokenizer_config.json", "tokenizer.json",    "chat_template.jinja"};
   std::vector<fs::path> files;
   for (const char* name : names) {
-    if (!path_exists(folder / name)) continue;
-    require_regular_file(folder / name);
-    files.push_back(folder / name);
+    if (has_file(folder / name)) files.push_back(folder / name);
   }
   return files;
 }

@@ -93,6 +93,17 @@ TEST(RequireRegularFile, NamesWhatItFinds) {
   EXPECT_TRUE(holds(refusal(folder.path() / std::string(300, 'a')), "File name too long"));
 }
 
+TEST(HasFile, TakesNothingElseForMissing) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(has_file(folder.write("x", "")));
+  EXPECT_FALSE(has_file(folder.path() / "absent"));
+  fs::create_symlink("x", folder.path() / "link");
+  EXPECT_TRUE(has_file(folder.path() / "link"));
+  fs::create_symlink("absent", folder.path() / "broken");
+  EXPECT_TRUE(holds(error_of([&] { has_file(folder.path() / "broken"); }), "broken: is a link to nowhere;"));
+  EXPECT_TRUE(holds(error_of([&] { has_file(folder.path()); }), "is a folder; a regular file is needed"));
+}
+
 TEST(RequireWritableFile, AsksWithoutLeavingATrace) {
   const TemporaryFolder folder;
   folder.write("there", "mine");

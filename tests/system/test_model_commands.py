@@ -392,6 +392,15 @@ def test_small_files_that_are_broken(
     refused(result, tmp_path, str(model), name, words)
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.model", "generation_config.json", "rrhf.json", "added_tokens.json", "tokenizer.json"])
+def test_small_files_that_are_links_to_nowhere(name: str, rrhf: Program, model: Path, tmp_path: Path) -> None:
+    """As a download's cache has them that was not finished: what was to be there must not count as absent."""
+    (model / name).unlink(missing_ok=True)
+    (model / name).symlink_to(tmp_path / "blobs" / "absent")
+    result = rrhf("model", "convert", model, "--out", tmp_path / "out", check=False)
+    refused(result, tmp_path, f"{model / name}: is a link to nowhere; a regular file is needed")
+
+
 def test_training_looks_at_what_it_will_carry(rrhf: Program, make_config: Callable[..., Path], model: Path, tmp_path: Path) -> None:
     (model / "generation_config.json").write_text("[]")
     result = rrhf("train", make_config("run", model={"path": str(model)}), check=False)
