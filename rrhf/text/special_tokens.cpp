@@ -37,6 +37,7 @@ class Reader {
     const Json map = object_in("special_tokens_map.json");
     read_settings(config);
     read_declarations(config, "tokenizer_config.json");
+    read_extra_tokens(config);
     read_objects_of(map);
     if (holds(config, "added_tokens_decoder")) {
       read_decoder(config["added_tokens_decoder"]);
@@ -68,9 +69,7 @@ class Reader {
   // The file's object, or an empty one when there is no such file.
   Json object_in(std::string_view name) {
     const fs::path path = folder_ / name;
-    std::error_code failure;
-    if (!fs::exists(path, failure)) return Json::object();
-    require_regular_file(path);
+    if (!has_file(path)) return Json::object();
     Json value = parse_json(read_file(path), "tokenizer", path.string());
     if (value.is_object()) return value;
     wrong(fmt::format("{} is {}; an object is needed", name, describe(value)));
@@ -127,6 +126,24 @@ class Reader {
     for (const Json& value : *list) {
       if (const auto token = token_in(value, fmt::format("{}: an element of \"{}\"", file, additional_key))) {
         additional_.push_back({*token, value.is_object()});
+      }
+    }
+  }
+
+  // Further special tokens under names that only their model knows: {"image_token": "<image>"}.
+  void read_extra_tokens(const Json& config) {
+    const std::string where = "tokenizer_config.json: \"extra_special_tokens\"";
+    const auto extra = config.find("extra_special_tokens");
+    if (extra == config.end() || extra->empty()) return;
+    if (!extra->is_object()) {
+      return wrong(fmt::format("{} is {}; an object of names and tokens is needed", where, describe(*extra)));
+    }
+    for (const auto& [name, value] : extra->items()) {
+      if (name == additional_key || std::ranges::find(roles, std::string_view(name)) != roles.end()) {
+        wrong(fmt::format("{} has a \"{}\"; that role is declared beside it", where, name));
+      } else if (const auto token = token_in(value, fmt::format("{}: \"{}\"", where, name));
+                 token && !token->content.empty()) {
+        extra_.push_back({*token, value.is_object()});
       }
     }
   }
@@ -213,8 +230,10 @@ class Reader {
     for (auto& [role, token] : declared_) {
       if (token) settle(*token);
     }
-    for (auto& [token, is_object] : additional_) {
-      if (!is_object) settle(token);
+    for (auto* const list : {&additional_, &extra_}) {
+      for (auto& [token, is_object] : *list) {
+        if (!is_object) settle(token);
+      }
     }
     declared_.emplace("bos_token", AddedToken{"<s>"});
     declared_.emplace("eos_token", AddedToken{"</s>"});
@@ -241,6 +260,9 @@ class Reader {
     }
     for (const auto& [token, is_object] : additional_) {
       result_.additional.push_back(token.content);
+      if (seen.insert(token.content).second) tokens.push_back(token);
+    }
+    for (const auto& [token, is_object] : extra_) {
       if (seen.insert(token.content).second) tokens.push_back(token);
     }
     for (AddedToken& token : tokens) {
@@ -285,7 +307,7 @@ class Reader {
   const std::span<const std::string> pieces_;
   std::unordered_map<std::string, std::int32_t> vocabulary_;
   std::map<std::string, std::optional<AddedToken>, std::less<>> declared_;  // by role
-  std::vector<std::pair<AddedToken, bool>> additional_;                     // with: spelled as an object
+  std::vector<std::pair<AddedToken, bool>> additional_, extra_;             // with: spelled as an object
   std::unordered_map<std::string, AddedToken> by_content_;  // flags that rule over those of a declaration
   SpecialTokens result_;
   std::vector<std::string> problems_;

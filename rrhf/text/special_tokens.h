@@ -5,6 +5,7 @@
 // - tokenizer_config.json with an "added_tokens_decoder" says all; the other files are then not looked at.
 // - Otherwise special_tokens_map.json overrides the special tokens that tokenizer_config.json names, and the added
 //   tokens come from added_tokens.json and from the "added_tokens" of a tokenizer.json.
+// - The "extra_special_tokens" of tokenizer_config.json are special tokens without a role.
 // - A special token that is still in no vocabulary gets the next free id.
 #pragma once
 

@@ -78,6 +78,20 @@ LAYOUTS = {
             ]
         }
     },
+    "extra": {
+        **PAD,
+        "tokenizer_config.json": {
+            "extra_special_tokens": {"image": "<|im|>", "a": {"__type": "AddedToken", **flags("<|a|>", lstrip=True)}, "pad": "[PAD]"}
+        },
+    },
+    "extra, decoder": {
+        "tokenizer_config.json": {
+            "added_tokens_decoder": DECODER,
+            "extra_special_tokens": {"eat": "<eat>", "im": "<|im|>", "empty": ""},
+            "additional_special_tokens": ["<|ab|>"],
+            "legacy": False,
+        }
+    },
     "split": {"tokenizer_config.json": {"split_special_tokens": True}},
 }
 

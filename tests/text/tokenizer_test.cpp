@@ -166,6 +166,14 @@ TEST_F(TokenizerTest, TheDecoderOfTokenizerConfigRulesAlone) {
   EXPECT_EQ(std::ranges::count(tokenizer.encode("Hello<word>"), 32000), 0);  // touches a word: no token
 }
 
+TEST_F(TokenizerTest, ExtraSpecialTokensGetTheNextIdsInTheirOrder) {
+  const Tokenizer tokenizer = with("tokenizer_config.json", R"({"additional_special_tokens": ["<a>"],
+      "extra_special_tokens": {"z_token": "<z>", "b_token": {"content": "<b>", "lstrip": true}, "eos": "</s>", "no": ""}})");
+  EXPECT_EQ(tokenizer.size(), 32003);
+  EXPECT_EQ(tokenizer.encode("<a><z> <b>"), (Ids{32000, 32001, 32002}));  // lstrip
+  EXPECT_EQ(tokenizer.decode(Ids{15043, 32001, 32002}), "Hello");
+}
+
 TEST_F(TokenizerTest, RoundTripsWhatItEncodes) {
   const Tokenizer tokenizer = bare();
   for (const std::string text : {"Hello world", "line\n\nbreaks\t", "trailing  ", "你好，世界 🦙",
@@ -228,6 +236,14 @@ TEST_F(TokenizerErrors, NamesBrokenSettings) {
   EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"added_tokens_decoder": []})"), "an array of 0"));
   EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"added_tokens_decoder": {"x": "y"}})"), "the key \"x\""));
   EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"sp_model_kwargs": {"alpha": 1}})"), "sp_model_kwargs"));
+  EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"extra_special_tokens": ["<x>"]})"),
+                    "\"extra_special_tokens\" is an array of 1; an object of names and tokens is needed"));
+  EXPECT_TRUE(
+      holds(error_with("tokenizer_config.json", R"({"extra_special_tokens": {"x": 3}})"), "\"x\" is the number 3"));
+  EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"extra_special_tokens": {"pad_token": "x"}})"),
+                    "has a \"pad_token\"; that role is declared beside it"));
+  folder_.write("tokenizer_config.json", R"({"extra_special_tokens": []})");
+  EXPECT_NO_THROW(Tokenizer::load(folder_.path()));
 }
 
 TEST_F(TokenizerErrors, ListsEveryContradictionAtOnce) {
