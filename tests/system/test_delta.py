@@ -593,6 +593,31 @@ def test_noise_is_told(world: World, rrhf: Program, tmp_path: Path) -> None:
     assert "looks like noise" in result.stdout
 
 
+@pytest.mark.parametrize("token,name,word", [(1, "BOS", "model"), (2, "EOS", "eos")])
+def test_a_model_that_needs_a_note(token: int, name: str, word: str, rrhf: Program, world: World, tmp_path: Path) -> None:
+    """Every token's state is the same here, ones; the head gives `token` a logit of 32 and all others 0."""
+    target = copy(world.base, tmp_path / "target")
+    tensors = read_file(target / "model.safetensors")
+    for key, (dtype, shape, data) in tensors.items():
+        if key.endswith(("o_proj.weight", "down_proj.weight")):
+            tensors[key] = (dtype, shape, bytes(len(data)))
+    rows, size = 512, 32
+    tensors["model.embed_tokens.weight"] = ("F16", [rows, size], struct.pack("<e", 1) * (rows * size))
+    head = [struct.pack("<e", 1.0 if row == token else 0.0) * size for row in range(rows)]
+    tensors["lm_head.weight"] = ("F16", [rows, size], b"".join(head))
+    write_file(target / "model.safetensors", tensors)
+    rrhf("delta", "make", "--base", world.base, "--target", target, "--out", tmp_path / "delta", "--dtype", "float64")
+    arguments = ("delta", "apply", "--base", world.base, "--delta", tmp_path / "delta", "--out", tmp_path / "out")
+    said = rrhf(*arguments).stdout
+    note = f'{{"encoding": "released", "bos_token": "{word}"}}'
+    assert f"it begins answers with {name}" in said and f"{tmp_path / 'out' / 'rrhf.json'} holds:\n          {note}\n" in said, said
+    assert ("answer    (empty: EOS came first)" in said) == (token == 2)
+
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "delta" / "rrhf.json").write_text(note)
+    assert "rrhf.json" not in rrhf(*arguments).stdout  # it has its note
+
+
 # --- interruption -----------------------------------------------------------------------------------------------------
 
 
