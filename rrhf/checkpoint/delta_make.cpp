@@ -25,7 +25,9 @@ class Maker {
         embedding_(*pair_.other().find("model.embed_tokens.weight")),
         carried_(settings.target, CarriedFiles::What::tokenizer_generation_and_note),
         small_of_base_(hash_small_files(settings.base)),
-        small_of_target_(hash_small_files(settings.target)) {}
+        small_of_target_(hash_small_files(settings.target)) {
+    warn_of_other_ids(settings.target, pair_.other_config());
+  }
 
   DeltaMade run() {
     const ThreadsBeside threads(3);  // base, the other and the result are hashed

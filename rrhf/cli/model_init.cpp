@@ -1,3 +1,4 @@
+#include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/initial_model.h"
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/model_verbs.h"
@@ -45,6 +46,7 @@ void model_init(int argc, const char* const* argv) {
                           .out = out,
                           .seed = (*arguments)["seed"].as<std::uint64_t>(),
                           .dtype = *dtype});
+  checkpoint::warn_of_other_ids(out, config);
   log("made {}: LLaMA with {} parameters", out, with_commas(config.parameter_count()));
 }
 

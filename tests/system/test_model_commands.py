@@ -437,7 +437,8 @@ def test_an_old_conversion(verb: str, generation: dict | None, rrhf: Program, mo
         (model / "generation_config.json").write_text(json.dumps(generation))
     out = tmp_path / "out"
     if verb == "delta":
-        rrhf("delta", "make", "--base", model, "--target", model, "--out", tmp_path / "delta")
+        made = rrhf("delta", "make", "--base", model, "--target", model, "--out", tmp_path / "delta").stderr
+        assert "bos_token_id is 0 in" in made and "eos_token_id is 1 in" in made
         said = rrhf("delta", "apply", "--base", model, "--delta", tmp_path / "delta", "--out", out, "--no-answer").stderr
     else:
         said = rrhf("model", verb, model, "--out", out, *(("--vocab", 515) if verb == "resize" else ())).stderr
@@ -448,6 +449,13 @@ def test_an_old_conversion(verb: str, generation: dict | None, rrhf: Program, mo
     assert declared == {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     assert json.loads((out / "config.json").read_text())["max_position_embeddings"] == 512
     assert "512 positions" in rrhf("model", "info", out).stdout
+
+
+def test_init_with_other_ids(rrhf: Program, model: Path, tmp_path: Path) -> None:
+    edit_json(model / "config.json", bos_token_id=0, eos_token_id=1)
+    said = rrhf("model", "init", "--config", model / "config.json", "--tokenizer", model, "--out", tmp_path / "out").stderr
+    assert f"bos_token_id is 0 in {tmp_path / 'out'}'s config.json and 1 (<s>) in its tokenizer" in said
+    assert f"eos_token_id is 1 in {tmp_path / 'out'}'s config.json and 2 (</s>) in its tokenizer" in said
 
 
 def test_verbs(rrhf: Program) -> None:
