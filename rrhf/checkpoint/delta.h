@@ -56,7 +56,7 @@ struct ApplyDelta {
 /// What is known of a base.
 enum class BaseCheck {
   verified,    ///< its files are those the delta was made from
-  weights,     ///< its weights are, but not its small files; taken because any_base was said
+  weights,     ///< its weights are, but not its small files, which no sum hangs on
   unverified,  ///< the delta doesn't say from what it was made
   other        ///< they are other files, taken because any_base was said
 };

@@ -208,7 +208,7 @@ class Applier {
             {"dtype", name_of(dtype_choice(sum_dtype(embedding_)))},
             {"base_rows", rows_.counted},
             {"pad_row", name_of(pad_row_)},
-            {"base_verified", checked == BaseCheck::verified},
+            {"base_verified", checked == BaseCheck::verified || checked == BaseCheck::weights},
             {"base", to_json(base)},
             {"delta", to_json(delta)},
             {"files", to_json(files)}};

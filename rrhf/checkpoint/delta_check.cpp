@@ -4,15 +4,11 @@
 
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr const char* other_weights_help =
-    "The same weights in other files (.bin for safetensors, other shards) are as good: --any-base takes them";
-constexpr const char* other_small_files_help =
-    "The same weights beside other small files may be as good: --any-base takes them";
 
 std::string here_and_there(const std::vector<FileHash>& found, const std::vector<FileHash>& named) {
   return fmt::format("\n  here: {}\n  there: {}", file_list(found), file_list(named));
@@ -31,7 +27,7 @@ void DeltaCheck::before_work(const std::vector<fs::path>& base, const std::vecto
   const std::vector<FileHash> base_sizes = file_sizes(base), delta_sizes = file_sizes(delta);
   if (!same_sizes(delta_sizes, manifest_->files)) refuse_delta(here_and_there(delta_sizes, manifest_->files));
   if (!settings_.any_base && !same_sizes(base_sizes, manifest_->base)) {
-    refuse_base(here_and_there(base_sizes, manifest_->base), other_weights_help);
+    refuse_base(base_sizes);
   }
   small_files();
 }
@@ -40,28 +36,33 @@ void DeltaCheck::small_files() {
   if (const std::string other = differences(small_of_delta_, manifest_->small_files); !other.empty()) {
     refuse_delta(other);
   }
+  // No sum hangs on them: a base that was downloaded later may have been described anew.
   const std::string other = differences(small_of_base_, manifest_->small_of_base);
   other_small_files_ = !other.empty();
-  if (other_small_files_ && !settings_.any_base) refuse_base(other, other_small_files_help);
+  if (other_small_files_) warn("base {}: beside its weights it is not what it was:{}", settings_.base.string(), other);
 }
 
 void DeltaCheck::base_so_far(FileHashing& base) {
   if (!manifest_ || settings_.any_base || base_seen_ || !base.finished()) return;
   base_seen_ = true;
   if (same_contents(base.wait(), manifest_->base)) return;
-  refuse_base(here_and_there(base.wait(), manifest_->base), other_weights_help);
+  refuse_base(base.wait());
 }
 
 BaseCheck DeltaCheck::contents(const std::vector<FileHash>& base, const std::vector<FileHash>& delta) const {
   if (!manifest_) return BaseCheck::unverified;
   if (!same_contents(delta, manifest_->files)) refuse_delta(here_and_there(delta, manifest_->files));
   if (same_contents(base, manifest_->base)) return other_small_files_ ? BaseCheck::weights : BaseCheck::verified;
-  if (!settings_.any_base) refuse_base(here_and_there(base, manifest_->base), other_weights_help);
+  if (!settings_.any_base) refuse_base(base);
   return BaseCheck::other;
 }
 
-void DeltaCheck::refuse_base(const std::string& why, const char* way_out) const {
-  throw_input("delta", "base {} is not the one this delta was made from:{}\n{}", settings_.base.string(), why, way_out);
+void DeltaCheck::refuse_base(const std::vector<FileHash>& found) const {
+  throw_input(
+      "delta",
+      "base {} is not the one this delta was made from:{}\nThe same weights in other files (.bin for safetensors, "
+      "other shards) are as good: --any-base takes them",
+      settings_.base.string(), here_and_there(found, manifest_->base));
 }
 
 void DeltaCheck::refuse_delta(const std::string& why) const {

@@ -14,7 +14,8 @@
 namespace rrhf::checkpoint {
 
 /// Every check throws InputError, naming the files, for a delta that is not as its manifest says, and for a base other
-/// than the one it names unless any_base was said. A delta without a manifest passes them all.
+/// than the one it names unless any_base was said; a base whose small files alone differ is warned of. A delta without
+/// a manifest passes them all.
 class DeltaCheck {
  public:
   /// Keeps a reference to `settings`. Throws InputError when a small file can't be read.
@@ -33,7 +34,7 @@ class DeltaCheck {
 
  private:
   void small_files();
-  [[noreturn]] void refuse_base(const std::string& why, const char* way_out) const;
+  [[noreturn]] void refuse_base(const std::vector<FileHash>& found) const;
   [[noreturn]] void refuse_delta(const std::string& why) const;
 
   const ApplyDelta& settings_;

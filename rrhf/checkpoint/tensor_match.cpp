@@ -100,9 +100,9 @@ void warn_of_a_likely_delta(const TensorSource& source) {
   }
   if (elements == 0 || sum > least * elements) return;
   warn(
-      "{}: its norm weights are {:.2g} in size on average, near 1 in a model and near 0 in a delta: is it a delta, to "
-      "be "
-      "added to its base by rrhf delta apply?",
+      "{}: its norm weights are {:.2g} in size on average, near 1 in a model and near 0 in a delta: is it one, to be "
+      "added "
+      "to its base by rrhf delta apply?",
       source.path().string(), sum / elements);
 }
 

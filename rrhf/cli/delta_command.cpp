@@ -125,7 +125,7 @@ std::string base_text(checkpoint::BaseCheck check) {
     case checkpoint::BaseCheck::verified:
       return "verified: the files the delta was made from";
     case checkpoint::BaseCheck::weights:
-      return "the weights the delta was made from, beside other small files, taken because of --any-base";
+      return "the weights the delta was made from, beside other small files";
     case checkpoint::BaseCheck::unverified:
       return "could not be verified, since the delta carries no hashes; names, shapes and vocabulary fit";
     case checkpoint::BaseCheck::other:
