@@ -35,7 +35,7 @@ HeldFile::~HeldFile() {
 }
 
 Descriptor HeldFile::make_and_open() const {
-  std::ofstream(path_, std::ios::app).close();
+  if (!has_file(path_)) std::ofstream(path_, std::ios::app).close();
   return {path_, O_RDWR};
 }
 

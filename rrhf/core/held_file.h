@@ -17,7 +17,8 @@ namespace rrhf {
 class HeldFile {
  public:
   /// Opens the file, or makes it. `operation` is the word in brackets of messages.
-  /// Throws InputError, naming the file, while another run holds it; Error when it can't be made.
+  /// Throws InputError, naming the file, while another run holds it and for what is no regular file; Error when it
+  /// can't be made.
   HeldFile(std::string operation, std::filesystem::path path);
   ~HeldFile();
   HeldFile(HeldFile&&) noexcept = default;

@@ -135,9 +135,16 @@ class Reader {
     const std::string where = "tokenizer_config.json: \"extra_special_tokens\"";
     const auto extra = config.find("extra_special_tokens");
     if (extra == config.end() || extra->empty()) return;
-    if (!extra->is_object()) {
-      return wrong(fmt::format("{} is {}; an object of names and tokens is needed", where, describe(*extra)));
+    if (!extra->is_object() && !extra->is_array()) {
+      return wrong(
+          fmt::format("{} is {}; an object of names and tokens is needed, or a list", where, describe(*extra)));
     }
+    for (std::size_t i = 0; extra->is_array() && i < extra->size(); ++i) {
+      if (const auto token = token_in((*extra)[i], fmt::format("{}: element {}", where, i)); token) {
+        extra_.push_back({*token, (*extra)[i].is_object()});
+      }
+    }
+    if (extra->is_array()) return;
     for (const auto& [name, value] : extra->items()) {
       if (name == additional_key || std::ranges::find(roles, std::string_view(name)) != roles.end()) {
         wrong(fmt::format("{} has a \"{}\"; that role is declared beside it", where, name));

@@ -95,9 +95,8 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
   if (plan_->steps() == 1 && schedule_->factor(0) == 0) {
     warn(
-        "the learning rate is 0 in the only step there is, so nothing is learned: lower train.queries_per_step ({}) "
-        "for "
-        "more steps, or set schedule.warmup_ratio to 0",
+        "the learning rate is 0 in the only step there is, so nothing is learned: set schedule.warmup_ratio to 0, or "
+        "lower train.queries_per_step ({}) for more steps",
         config_.train.queries_per_step);
   }
 }

@@ -15,10 +15,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-std::string counted(std::int64_t count, std::string_view one) {
-  return fmt::format("{} {}{}", with_commas(count), one, count == 1 ? "" : "s");
-}
-
 void warn_of_little_room(const Answerer& answerer, const Prompts& prompts) {
   const AnswerSettings& settings = answerer.settings();
   if (prompts.short_of_room > 0) {
@@ -29,10 +25,10 @@ void warn_of_little_room(const Answerer& answerer, const Prompts& prompts) {
 }
 
 void log_counts(const AnswerCounts& counts, const Answerer& answerer) {
-  log("{} to {}, {} tokens in {} ({} tok/s); {} at the length limit, {} empty", counted(counts.answers, "answer"),
-      counted(counts.rows, "row"), with_commas(counts.tokens), clock_time(counts.seconds),
-      short_number(static_cast<double>(counts.tokens) / std::max(counts.seconds, 1e-9)), with_commas(counts.at_limit),
-      with_commas(counts.empty_by_eos));
+  log("{} to {}, {} tokens in {} ({} tok/s); {} at the length limit, {} empty",
+      counted(counts.answers, "answer", "answers"), counted(counts.rows, "row", "rows"), with_commas(counts.tokens),
+      clock_time(counts.seconds), short_number(static_cast<double>(counts.tokens) / std::max(counts.seconds, 1e-9)),
+      with_commas(counts.at_limit), with_commas(counts.empty_by_eos));
   if (counts.empty_by_eos == 0) return;
   warn("{} empty because the model said EOS first{}",
        counts.empty_by_eos == 1 ? "1 answer is" : with_commas(counts.empty_by_eos) + " answers are",

@@ -1,5 +1,7 @@
 #include "rrhf/core/part_file.h"
 
+#include <sys/stat.h>
+
 #include "rrhf/core/file.h"
 #include "support.h"
 
@@ -83,6 +85,21 @@ TEST(PartFile, IsHeldByOneRunAtATime) {
   part.add({2});
   EXPECT_EQ(read_file(folder.path() / "out.part"),
             dump_json(identity) + "\n{\"row\":0,\"result\":1}\n{\"row\":1,\"result\":2}\n");
+}
+
+TEST(PartFile, TakesNothingButARegularFile) {
+  const TemporaryFolder folder;
+  const auto out = folder.path() / "out", part = folder.path() / "out.part";
+  const auto refused = [&] {
+    EXPECT_THROW(PartFile("score", out, identity, false), InputError);
+    std::filesystem::remove(part);
+  };
+  ASSERT_EQ(::mkfifo(part.c_str(), 0600), 0);
+  refused();
+  std::filesystem::create_directory(part);
+  refused();
+  std::filesystem::create_symlink(folder.path() / "nowhere", part);
+  refused();
 }
 
 TEST(PartFile, NeedsAFolderThatTakesIt) {

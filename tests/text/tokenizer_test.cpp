@@ -172,6 +172,8 @@ TEST_F(TokenizerTest, ExtraSpecialTokensGetTheNextIdsInTheirOrder) {
   EXPECT_EQ(tokenizer.size(), 32003);
   EXPECT_EQ(tokenizer.encode("<a><z> <b>"), (Ids{32000, 32001, 32002}));  // lstrip
   EXPECT_EQ(tokenizer.decode(Ids{15043, 32001, 32002}), "Hello");
+  const Tokenizer listed = with("tokenizer_config.json", R"({"extra_special_tokens": ["<z>", {"content": "<b>"}]})");
+  EXPECT_EQ(listed.encode("<z><b>"), (Ids{32000, 32001}));
 }
 
 TEST_F(TokenizerTest, RoundTripsWhatItEncodes) {
@@ -236,8 +238,10 @@ TEST_F(TokenizerErrors, NamesBrokenSettings) {
   EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"added_tokens_decoder": []})"), "an array of 0"));
   EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"added_tokens_decoder": {"x": "y"}})"), "the key \"x\""));
   EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"sp_model_kwargs": {"alpha": 1}})"), "sp_model_kwargs"));
-  EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"extra_special_tokens": ["<x>"]})"),
-                    "\"extra_special_tokens\" is an array of 1; an object of names and tokens is needed"));
+  EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"extra_special_tokens": 3})"),
+                    "\"extra_special_tokens\" is the number 3; an object of names and tokens is needed, or a list"));
+  EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"extra_special_tokens": ["<x>", 3]})"),
+                    "element 1 is the number 3"));
   EXPECT_TRUE(
       holds(error_with("tokenizer_config.json", R"({"extra_special_tokens": {"x": 3}})"), "\"x\" is the number 3"));
   EXPECT_TRUE(holds(error_with("tokenizer_config.json", R"({"extra_special_tokens": {"pad_token": "x"}})"),

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "tests/emulated/machine.h"
 
 namespace rrhf::emulated {
@@ -27,11 +29,14 @@ bool holds(std::span<const std::byte> memory, std::span<const std::byte> part) {
 }  // namespace
 
 void Accesses::begin_block(std::span<const std::byte> shared) {
-  // The block before may have had more.
   const auto begin = reinterpret_cast<std::uintptr_t>(shared.data());
-  for (std::uintptr_t page = begin; page < begin + shared_.size(); page += page_bytes) pages_.erase(page / page_bytes);
-  shared_ = shared;
+  for (std::uintptr_t page = begin; page < begin + shared.size(); page += page_bytes) pages_.erase(page / page_bytes);
+  arrays_.clear();
   last_page_ = {0, nullptr};
+}
+
+bool Accesses::is_of_block(std::span<const std::byte> access) const {
+  return std::ranges::any_of(arrays_, [&](const auto& array) { return holds(array, access); });
 }
 
 std::string Accesses::check(const Accessor& by, const void* at, std::size_t size, bool writes, bool aligned,
@@ -42,9 +47,9 @@ std::string Accesses::check(const Accessor& by, const void* at, std::size_t size
   const char* verb = writes ? "writes" : "reads";
   const auto address = reinterpret_cast<std::uintptr_t>(at);
   if (aligned && address % size != 0) return fmt::format("{} {} bytes at an address not aligned to them", verb, size);
-  const bool of_block = holds(shared_, access);
+  const bool of_block = is_of_block(access);
   if (!of_block && !is_of_gpu(access, writes)) return fmt::format("{} {} bytes outside the GPU's memory", verb, size);
-  for (std::uintptr_t part = address; part < address + size; part += cell_bytes) {
+  for (std::uintptr_t part = address / cell_bytes * cell_bytes; part < address + size; part += cell_bytes) {
     Cell& own = cell(part);
     if (of_block && !writes && own.write.block == 0) return "reads shared memory that nobody wrote";
     if (const std::string with = touch(own, by, writes); !with.empty()) {

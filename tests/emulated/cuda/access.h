@@ -30,10 +30,10 @@ struct Accessor {
 /// One launch's accesses.
 class Accesses {
  public:
-  /// A block begins, with so much shared memory, which nobody has written.
+  /// A block begins: what it will have for shared memory lies here, and nobody has written it.
   void begin_block(std::span<const std::byte> shared);
-  /// The block has taken more of it, from the same begin.
-  void extend_shared(std::size_t size) { shared_ = {shared_.data(), size}; }
+  /// An array of the block's, in that memory.
+  void add_shared(std::span<const std::byte> array) { arrays_.push_back(array); }
   void allow_reading(std::span<const std::byte> memory) { arguments_ = memory; }
 
   /// What is wrong with it; empty if nothing is. `stack` is the thread's own.
@@ -59,11 +59,13 @@ class Accesses {
   static constexpr std::size_t cell_bytes = 2, page_bytes = 4096;
   using Page = std::vector<Cell>;
 
+  bool is_of_block(std::span<const std::byte> access) const;
   bool is_of_gpu(std::span<const std::byte> access, bool writes);
   Cell& cell(std::uintptr_t at);
   static std::string touch(Cell& cell, const Accessor& by, bool writes);
 
-  std::span<const std::byte> shared_, arguments_;
+  std::span<const std::byte> arguments_;
+  std::vector<std::span<const std::byte>> arrays_;
   std::unordered_map<std::uintptr_t, Page> pages_;
   std::pair<std::uintptr_t, Page*> last_page_{0, nullptr};
   std::span<const std::byte> last_memory_;

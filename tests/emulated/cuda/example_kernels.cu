@@ -42,6 +42,30 @@ __global__ void not_aligned(float* numbers) {
   if (threadIdx.x == 0) *reinterpret_cast<int4*>(numbers) = *reinterpret_cast<const int4*>(numbers + 1);
 }
 
+struct alignas(16) Four {
+  float at[4];
+};
+
+__global__ void parts_not_aligned(float* numbers) {
+  if (threadIdx.x != 0) return;
+  Four four;
+  *reinterpret_cast<int4*>(&four) = *reinterpret_cast<const int4*>(numbers + 1);
+  float sum = 0;
+  for (int i = 0; i < 4; ++i) sum += four.at[i];
+  numbers[0] = sum;
+}
+
+__global__ void into_another_array(float* numbers) {
+  __shared__ float first[32];
+  __shared__ float second[32];
+  float* behind = first + 1;
+  behind[threadIdx.x] = numbers[threadIdx.x];
+  __syncthreads();
+  second[threadIdx.x] = 0;
+}
+
+__global__ void beyond_the_warp(float* numbers) { numbers[threadIdx.x] = __shfl_xor_sync(0xffffffffU, 1.0F, 32); }
+
 __global__ void shared_too_far(float* numbers) {
   extern __shared__ float room[];
   room[threadIdx.x + 1] = numbers[threadIdx.x];
@@ -96,6 +120,9 @@ bool run_example(Example example, float* numbers, cudaStream_t stream) {
     case Example::nobody_wrote: nobody_wrote<<<1, threads, bytes, stream>>>(numbers); break;
     case Example::one_too_far: one_too_far<<<1, threads, 0, stream>>>(numbers); break;
     case Example::not_aligned: not_aligned<<<1, threads, 0, stream>>>(numbers); break;
+    case Example::parts_not_aligned: parts_not_aligned<<<1, threads, 0, stream>>>(numbers); break;
+    case Example::into_another_array: into_another_array<<<1, 32, 0, stream>>>(numbers); break;
+    case Example::beyond_the_warp: beyond_the_warp<<<1, threads, 0, stream>>>(numbers); break;
     case Example::shared_too_far: shared_too_far<<<1, threads, bytes, stream>>>(numbers); break;
     case Example::two_blocks: two_blocks<<<2, threads, 0, stream>>>(numbers); break;
     case Example::read_while_written: read_while_written<<<2, threads, 0, stream>>>(numbers); break;

@@ -24,6 +24,7 @@ namespace {
 
 constexpr unsigned most_threads = 1024;
 constexpr std::size_t most_shared = 48 * 1024, stack_bytes = 64 * 1024;
+constexpr std::size_t shared_gap = 16;  // before each array of a block: what goes beyond another is seen
 
 bool same_place(const std::source_location& a, const std::source_location& b) {
   return a.line() == b.line() && a.column() == b.column() && std::string_view(a.file_name()) == b.file_name();
@@ -88,23 +89,25 @@ class GridRun {
 
   void* shared_room(unsigned line, std::size_t size) {
     for (const Room& room : rooms_) {
-      if (room.line == line) return room.at;
+      if (room.line == line && room.memory.size() == size) return room.memory.data();
     }
-    const std::size_t begin = (shared_used_ + 15) / 16 * 16;
+    const std::size_t begin = shared_used_ + shared_gap;
     if (begin + size > most_shared) {
       failure_ = fmt::format("more than {} bytes of shared memory", most_shared);
       abandon();
     }
-    shared_used_ = begin + size;
-    accesses_.extend_shared(shared_used_);
-    return rooms_.emplace_back(Room{line, shared_.get() + begin}).at;
+    shared_used_ = (begin + size + 15) / 16 * 16;
+    const std::span<std::byte> memory(shared_.get() + begin, size);
+    accesses_.add_shared(memory);
+    rooms_.push_back({line, memory});
+    return memory.data();
   }
   void* dynamic_room() { return shared_.get(); }
 
  private:
   struct Room {
     unsigned line;
-    std::byte* at;
+    std::span<std::byte> memory;
   };
 
   bool is_wrong(const void* at, std::size_t size, bool writes, bool aligned) {
@@ -132,9 +135,10 @@ class GridRun {
       own.barriers = own.shuffles = 0;
     }
     rooms_.clear();
-    shared_used_ = grid_.shared_bytes;
+    shared_used_ = (grid_.shared_bytes + 15) / 16 * 16;
     std::memset(shared_.get(), 0xFF, most_shared);
-    accesses_.begin_block({shared_.get(), shared_used_});
+    accesses_.begin_block({shared_.get(), most_shared});
+    accesses_.add_shared({shared_.get(), grid_.shared_bytes});
     const std::vector<unsigned> order = shuffled(grid_.threads);
     while (true) {
       for (const unsigned thread : order) {
@@ -205,6 +209,7 @@ class GridRun {
       if (own.state == Fiber::State::ended) give_up("a shuffle with a thread that has ended");
       if (!waits(own)) return false;
       if (!same_place(own.waits_at, first->waits_at)) give_up("threads of a warp wait at different shuffles");
+      if (own.lane_mask < 0 || own.lane_mask >= static_cast<int>(warp_size)) give_up("a shuffle beyond the warp");
     }
     for (std::size_t lane = 0; lane < warp_size; ++lane) {
       warp[lane].received = warp[lane ^ static_cast<std::size_t>(warp[lane].lane_mask)].given;

@@ -41,6 +41,8 @@ TEST(Grid, EndsAtAccessesThatAGpuWouldNotForgive) {
   };
   finds(Example::one_too_far, "one_too_far, block 0: thread 63: writes 4 bytes outside the GPU's memory");
   finds(Example::not_aligned, "thread 0: reads 16 bytes at an address not aligned to them");
+  finds(Example::parts_not_aligned, "thread 0: reads 16 bytes at an address not aligned to them");
+  finds(Example::into_another_array, "thread 31: writes 4 bytes outside the GPU's memory");
   finds(Example::nobody_wrote, "reads shared memory that nobody wrote");
   finds(Example::shared_too_far, "thread 63: writes 4 bytes outside the GPU's memory");
   finds(Example::no_barrier, "of block 0 read, with no barrier between");
@@ -56,6 +58,7 @@ TEST(Grid, EndsWhereThreadsWaitForNobody) {
             "[emulated GPU] barrier_of_some, block 0: threads wait for others that do not come");
   EXPECT_EQ(wrong_with(Example::shuffle_with_ended),
             "[emulated GPU] shuffle_with_ended, block 0: a shuffle with a thread that has ended");
+  EXPECT_EQ(wrong_with(Example::beyond_the_warp), "[emulated GPU] beyond_the_warp, block 0: a shuffle beyond the warp");
   EXPECT_EQ(wrong_with(Example::half_a_warp),
             "[emulated GPU] half_a_warp, block 0: a shuffle of less than a whole warp");
 }
