@@ -5,6 +5,7 @@
 #include "rrhf/cli/data_options.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/data/layout.h"
 
 namespace rrhf::cli {
 namespace {
@@ -41,16 +42,6 @@ void require_good_rows(const DataArguments& arguments) {
   data::require_no_errors(errors);
 }
 
-std::string to_line(const data::RankedExample& row) {
-  Json json;
-  json["query"] = row.query;
-  json["responses"] = row.responses;
-  json["scores"] = row.scores;
-  if (!row.writers.empty()) json["writers"] = row.writers;
-  if (!row.group.empty()) json["group"] = row.group;
-  return dump_json(json);
-}
-
 }  // namespace
 
 void run_convert(const DataArguments& arguments) {
@@ -60,7 +51,7 @@ void run_convert(const DataArguments& arguments) {
   const auto write = [&](std::ostream& out) {
     for_each_row(arguments, [&](const data::ReadRow& row) {
       if (!row.example) return;
-      out << to_line(*row.example) << '\n';
+      out << dump_json(data::rrhf_row(*row.example)) << '\n';
       ++rows;
     });
   };

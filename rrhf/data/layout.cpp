@@ -42,13 +42,18 @@ bool is_word_of_layout(std::string_view key) {
   return std::ranges::find(words_of_layouts, key) != words_of_layouts.end();
 }
 
-Json as_rrhf_row(const Json& row, const RankedExample& example) {
+Json rrhf_row(const RankedExample& example) {
   Json result;
   result["query"] = example.query;
   result["responses"] = example.responses;
   result["scores"] = example.scores;
   if (!example.writers.empty()) result["writers"] = example.writers;
   if (!example.group.empty()) result["group"] = example.group;
+  return result;
+}
+
+Json as_rrhf_row(const Json& row, const RankedExample& example) {
+  Json result = rrhf_row(example);
   for (const auto& [key, value] : row.items()) {
     if (!is_word_of_layout(key) && !result.contains(key)) result[key] = value;
   }

@@ -33,6 +33,9 @@ const Layout* find_layout(const Json& row, DataFormat format);
 /// The only layout a format has; null when its rows must be looked at (auto, and gpt4llm with its two versions).
 const Layout* only_layout(DataFormat format);
 
+/// What an example says as a row of the RRHF layout.
+Json rrhf_row(const RankedExample& example);
+
 /// A row of another layout as one of the RRHF layout: what `example`, parsed from it, says, and the keys that no layout
 /// has in words of its own.
 Json as_rrhf_row(const Json& row, const RankedExample& example);
