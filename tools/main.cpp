@@ -17,6 +17,7 @@
 #include <new>
 #include <string_view>
 
+#include "rrhf/cli/ablate_command.h"
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/data_command.h"
 #include "rrhf/cli/delta_command.h"
@@ -43,6 +44,7 @@ constexpr std::array commands{
     Command{"score", "give responses rewards: a reward model, rules, another program's scores, log-probs",
             score_command},
     Command{"iterate", "sample, score, train and evaluate, round after round", iterate_command},
+    Command{"ablate", "train the runs of a grid and measure all models alike", ablate_command},
     Command{"data", "validate, inspect, convert or measure a data file", data_command},
     Command{"model", "make, look at, convert or resize a model folder", model_command},
     Command{"delta", "make a delta, or recover a model from one", delta_command},

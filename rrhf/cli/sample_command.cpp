@@ -41,7 +41,7 @@ workflow::AnswerSettings preset_settings(const std::string& name) {
   return settings;
 }
 
-cxxopts::Options declare() {
+cxxopts::Options sample_options() {
   cxxopts::Options options("rrhf sample",
                            "Add a model's responses to the rows of a data file; rrhf score scores them.");
   const auto text = [] { return cxxopts::value<std::string>(); };
@@ -56,7 +56,7 @@ cxxopts::Options declare() {
   return options;
 }
 
-workflow::SampleTask task_of(const cxxopts::ParseResult& arguments) {
+workflow::SampleTask sample_task(const cxxopts::ParseResult& arguments) {
   workflow::SampleTask task;
   const std::string preset = text_of(arguments, "preset");
   task.answers = read_answer_flags(arguments, preset.empty() ? defaults() : preset_settings(preset), "sample");
@@ -78,10 +78,10 @@ workflow::SampleTask task_of(const cxxopts::ParseResult& arguments) {
 }  // namespace
 
 void sample_command(int argc, const char* const* argv) {
-  cxxopts::Options options = declare();
+  cxxopts::Options options = sample_options();
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
-  const workflow::SampleTask task = task_of(*arguments);
+  const workflow::SampleTask task = sample_task(*arguments);
   const StopSignals signals;
   workflow::sample(task);
 }

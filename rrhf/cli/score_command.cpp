@@ -35,7 +35,7 @@ std::string_view name_of(Source source) {
   return std::ranges::find(sources, source, &decltype(sources)::value_type::second)->first;
 }
 
-cxxopts::Options declare() {
+cxxopts::Options score_options() {
   cxxopts::Options options("rrhf score", "Replace the scores of rows. One source of scores is needed.");
   const auto text = [] { return cxxopts::value<std::string>(); };
   options.add_options("source")("reward-model", "LlamaForSequenceClassification folder with one label", text(), "DIR")(
@@ -84,7 +84,7 @@ void require_fitting_flags(const cxxopts::ParseResult& arguments, Source source)
   }
 }
 
-workflow::ScoreTask task_of(const cxxopts::ParseResult& arguments) {
+workflow::ScoreTask score_task(const cxxopts::ParseResult& arguments) {
   workflow::ScoreTask task;
   std::tie(task.source, task.from) = source_of(arguments);
   require_fitting_flags(arguments, task.source);
@@ -102,10 +102,10 @@ workflow::ScoreTask task_of(const cxxopts::ParseResult& arguments) {
 }  // namespace
 
 void score_command(int argc, const char* const* argv) {
-  cxxopts::Options options = declare();
+  cxxopts::Options options = score_options();
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
-  const workflow::ScoreTask task = task_of(*arguments);
+  const workflow::ScoreTask task = score_task(*arguments);
   const std::string json = flag(*arguments, "json"), length = flag(*arguments, "max-length");
   std::vector<config::Override> overrides;
   if (task.source == Source::model) overrides.push_back({"model.path", task.from.string()});

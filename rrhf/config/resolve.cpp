@@ -101,12 +101,12 @@ Json override_value(std::string_view text) {
 void take_overrides(const std::vector<Override>& overrides, Given& given) {
   for (const Override& override : overrides) {
     if (find_invalid_utf8(override.value) != std::string_view::npos) {
-      given.mistakes.push_back(fmt::format("--set: the value of {} is not valid UTF-8: {}", shown_key(override.key),
-                                           shorten(override.value, 80)));
+      given.mistakes.push_back(fmt::format("{}: the value of {} is not valid UTF-8: {}", override.where,
+                                           shown_key(override.key), shorten(override.value, 80)));
       continue;
     }
     flatten(
-        override.key, override_value(override.value), [](const std::string&) { return "--set"; }, given);
+        override.key, override_value(override.value), [&](const std::string&) { return override.where; }, given);
   }
 }
 

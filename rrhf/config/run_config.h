@@ -187,7 +187,8 @@ struct RunConfig {
 /// One `--set key.path=value`, in the order given.
 struct Override {
   std::string key;
-  std::string value;  ///< JSON if it parses as JSON, else a string
+  std::string value;            ///< JSON if it parses as JSON, else a string
+  std::string where = "--set";  ///< where it was given, for messages
 };
 
 /// Splits "key.path=value". Throws InputError when there is no "=" or no key.

@@ -1,14 +1,18 @@
 #include "rrhf/distributed/child_process.h"
 
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <string_view>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/file.h"
 
 extern char** environ;
 
@@ -33,21 +37,20 @@ std::vector<char*> pointers_to(std::vector<std::string>& words) {
 }
 
 // Runs between fork and exec in a copy of a process that had threads: nothing here may allocate or lock.
-[[noreturn]] void become(const char* program, char* const* arguments, char* const* variables, int output,
-                         pid_t parent) {
+[[noreturn]] void become(const ChildCommand& command, char* const* arguments, char* const* variables, pid_t parent) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);  // the parent died before it could be tied to it
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  if (output >= 0) {
-    ::dup2(output, STDOUT_FILENO);
-    ::dup2(output, STDERR_FILENO);
-  }
-  ::execve(program, arguments, variables);
+  if (command.results >= 0) ::dup2(command.results, STDOUT_FILENO);
+  if (command.messages >= 0) ::dup2(command.messages, STDERR_FILENO);
+  ::execve(command.program.c_str(), arguments, variables);
   ::_exit(127);
 }
+
+constexpr std::size_t most_quoted = 2'000;
 
 }  // namespace
 
@@ -57,7 +60,7 @@ pid_t start_child(const ChildCommand& command) {
   const pid_t parent = ::getpid();
   const pid_t child = ::fork();
   if (child < 0) throw_error("distributed", "a process can't be started: {}", std::strerror(errno));
-  if (child == 0) become(command.program.c_str(), argv.data(), envp.data(), command.output, parent);
+  if (child == 0) become(command, argv.data(), envp.data(), parent);
   return child;
 }
 
@@ -65,6 +68,24 @@ std::string cause_of_end(int status) {
   if (WIFEXITED(status)) return fmt::format("exit code {}", WEXITSTATUS(status));
   const char* name = ::sigabbrev_np(WTERMSIG(status));
   return name != nullptr ? fmt::format("SIG{}", name) : fmt::format("signal {}", WTERMSIG(status));
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return ::sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+std::string last_message(const std::filesystem::path& log, std::size_t begin) {
+  const std::string all = read_file(log);
+  const std::string_view text = std::string_view(all).substr(std::min(begin, all.size()));
+  std::size_t at = text.rfind("\n[");
+  if (at != std::string_view::npos) ++at;
+  if (at == std::string_view::npos && text.starts_with("[")) at = 0;
+  if (at == std::string_view::npos) return "";
+  std::string_view message = text.substr(at, most_quoted);
+  while (message.ends_with('\n')) message.remove_suffix(1);
+  return std::string(message);
 }
 
 }  // namespace rrhf::distributed

@@ -3,8 +3,9 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
+#include <filesystem>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,7 @@ struct ChildCommand {
   std::string program;                           ///< a path
   std::vector<std::string> arguments;            ///< the first is the name it is called by
   std::map<std::string, std::string> variables;  ///< set on top of this process's own
-  int output = -1;                               ///< a file for its stdout and stderr; -1: this process's
+  int results = -1, messages = -1;               ///< files for its stdout and stderr; -1: this process's
 };
 
 /// Starts it in a process group of its own, so that the terminal's Ctrl-C reaches only the parent, with no signal
@@ -23,5 +24,12 @@ pid_t start_child(const ChildCommand& command);
 
 /// "exit code 2", or "SIGKILL" for a signal. `status` is waitpid's.
 std::string cause_of_end(int status);
+
+/// Cores that this process may use.
+int usable_cores();
+
+/// This program's last message in a log from byte `begin` on: from the last line that starts with "[" to the end, ""
+/// where there is none.
+std::string last_message(const std::filesystem::path& log, std::size_t begin);
 
 }  // namespace rrhf::distributed

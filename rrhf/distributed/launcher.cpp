@@ -1,7 +1,6 @@
 #include "rrhf/distributed/launcher.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,7 +32,6 @@ using std::chrono::milliseconds;
 
 // After a rank's bad end the others read the verdict by themselves within a beat; after a request to stop they save.
 constexpr milliseconds to_hear{1'500}, to_save{60'000};
-constexpr std::size_t most_quoted = 2'000;
 
 sigset_t watched_signals() {
   sigset_t set;
@@ -46,25 +44,6 @@ std::string host_name() {
   std::array<char, HOST_NAME_MAX + 1> host{};
   ::gethostname(host.data(), host.size() - 1);
   return host.data();
-}
-
-int usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return ::sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
-// The program's last message in a log from `begin` on: from the last line that starts with "[" to the end.
-std::string last_message(const fs::path& log, std::size_t begin) {
-  const std::string all = read_file(log);
-  const std::string_view text = std::string_view(all).substr(std::min(begin, all.size()));
-  std::size_t at = text.rfind("\n[");
-  if (at != std::string_view::npos) ++at;
-  if (at == std::string_view::npos && text.starts_with("[")) at = 0;
-  if (at == std::string_view::npos) return "";
-  std::string_view message = text.substr(at, most_quoted);
-  while (message.ends_with('\n')) message.remove_suffix(1);
-  return std::string(message);
 }
 
 struct Rank {
@@ -128,13 +107,13 @@ class Starter {
     if (number > 0) {
       rank.log = log_file(options_.output, number);
       make_writable_folder(rank.log.parent_path());
-      command.output = ::open(rank.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-      if (command.output < 0)
+      command.results = command.messages = ::open(rank.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+      if (command.results < 0)
         throw_input("output", "{}: can't be written: {}", rank.log.string(), std::strerror(errno));
-      rank.log_begin = static_cast<std::size_t>(::lseek(command.output, 0, SEEK_END));
+      rank.log_begin = static_cast<std::size_t>(::lseek(command.results, 0, SEEK_END));
     }
     rank.process = start_child(command);
-    if (command.output >= 0) ::close(command.output);
+    if (command.results >= 0) ::close(command.results);
     ranks_.push_back(std::move(rank));
   }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "rrhf/core/unicode.h"
@@ -48,6 +49,20 @@ std::string escape(std::string_view text) {
     }
   }
   return result;
+}
+
+std::string in_columns(std::span<const TableLine> lines, std::size_t words) {
+  std::string table;
+  for (const TableLine& line : lines) {
+    for (std::size_t column = 0; column < line.size(); ++column) {
+      std::size_t width = 0;
+      for (const TableLine& other : lines) width = std::max(width, code_points(other[column]));
+      const std::string gap(width - code_points(line[column]), ' ');
+      table += (column == 0 ? "" : "  ") + (column < words ? line[column] + gap : gap + line[column]);
+    }
+    table += "\n";
+  }
+  return table;
 }
 
 }  // namespace rrhf::report

@@ -1,10 +1,13 @@
 // Numbers, settings and escapes as tables and pages show them.
 #pragma once
 
+#include <cstddef>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "rrhf/core/json.h"
 
@@ -18,6 +21,11 @@ std::string percent(std::optional<double> value);
 
 /// The text at a path in a config, "-" when it has none.
 std::string setting(const Json& config, std::initializer_list<std::string_view> path);
+
+using TableLine = std::vector<std::string>;
+
+/// Lines of equally many cells in columns: the first `words` of them stand on the left, numbers on the right.
+std::string in_columns(std::span<const TableLine> lines, std::size_t words);
 
 /// Text for use in HTML, in content and in attributes between double quotes.
 std::string escape(std::string_view text);

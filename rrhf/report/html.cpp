@@ -4,6 +4,7 @@
 
 #include "rrhf/report/chart.h"
 #include "rrhf/report/format.h"
+#include "rrhf/report/html.h"
 #include "rrhf/report/report.h"
 #include "rrhf/report/settings.h"
 #include "rrhf/report/style.h"
@@ -169,16 +170,20 @@ std::string title_of(std::span<const RunRecord> runs) {
 
 }  // namespace
 
-std::string html_report(std::span<const RunRecord> runs) {
-  const std::string title = escape(title_of(runs));
-  std::string page = fmt::format(
+std::string html_page(std::string_view title, std::string_view lead, std::string_view body) {
+  return fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" "
-      "content=\"width=device-width, initial-scale=1\">\n<title>{} - RRHF "
-      "report</title>\n<style>{}</style></head>\n<body>\n",
-      title, style_sheet);
-  page += fmt::format("<h1>{}</h1>\n<p class=\"lead\">{}</p>\n", title, how_to_read);
-  return page + differences(runs) + summary(runs) + training(runs) + charts(runs) + settings(runs) + notes(runs) +
-         "</body></html>\n";
+      "content=\"width=device-width, initial-scale=1\">\n<title>{0} - RRHF "
+      "report</title>\n<style>{1}</style></head>\n<body>\n<h1>{0}</h1>\n<p class=\"lead\">{2}</p>\n{3}</body></html>\n",
+      escape(title), style_sheet, escape(lead), body);
+}
+
+std::string runs_in_html(std::span<const RunRecord> runs) {
+  return differences(runs) + summary(runs) + training(runs) + charts(runs) + settings(runs) + notes(runs);
+}
+
+std::string html_report(std::span<const RunRecord> runs) {
+  return html_page(title_of(runs), how_to_read, runs_in_html(runs));
 }
 
 }  // namespace rrhf::report

@@ -82,18 +82,34 @@ fs::path end_of(const fs::path& path, std::ptrdiff_t parts) {
   return end;
 }
 
-// " RUN/round-001 RUN/round-002": the rounds of an iterated run that have trained, "" where there are none.
-std::string rounds_in(const fs::path& folder) {
-  std::vector<std::string> rounds;
+// " RUN/round-001 RUN/round-002": the trainings in folders below, two deep at most, "" where there are none.
+std::string runs_in(const fs::path& folder) {
+  std::vector<std::string> runs;
   std::error_code failure;
-  for (const auto& entry : fs::directory_iterator(folder, failure)) {
-    const bool round = entry.path().filename().string().starts_with("round-");
-    if (round && path_exists(entry.path() / "metrics.jsonl")) rounds.push_back(entry.path().string());
+  fs::recursive_directory_iterator at(folder, fs::directory_options::skip_permission_denied, failure);
+  for (; !failure && at != fs::recursive_directory_iterator(); at.increment(failure)) {
+    if (at.depth() >= 2) at.disable_recursion_pending();
+    if (at->path().filename() == "metrics.jsonl") runs.push_back(at->path().parent_path().string());
   }
-  std::ranges::sort(rounds);
+  std::ranges::sort(runs);
   std::string list;
-  for (const std::string& round : rounds) list += " " + round;
+  for (const std::string& run : runs) list += " " + run;
   return list;
+}
+
+[[noreturn]] void throw_no_run(const fs::path& folder) {
+  const std::string runs = runs_in(folder), where = folder.string();
+  if (runs.empty()) {
+    throw_input("report", "{}: there is no metrics.jsonl; a run's folder is what `output` named in its config", where);
+  }
+  if (path_exists(folder / "grid.json")) {
+    throw_input("report", "{0}: holds an ablation, whose page is {0}/report.html; name runs of it to report:{1}", where,
+                runs);
+  }
+  if (path_exists(folder / "inputs.json")) {
+    throw_input("report", "{}: holds a run of rrhf iterate; name the rounds to report:{}", where, runs);
+  }
+  throw_input("report", "{}: holds runs; name those to report:{}", where, runs);
 }
 
 Json load_config(const std::filesystem::path& path, RunRecord& run) {
@@ -113,13 +129,7 @@ std::optional<double> Row::value(std::string_view name) const {
 
 RunRecord load_run(const std::filesystem::path& folder) {
   const auto metrics = folder / "metrics.jsonl";
-  if (!path_exists(metrics)) {
-    if (const std::string rounds = rounds_in(folder); !rounds.empty()) {
-      throw_input("report", "{}: holds a run of rrhf iterate; name the rounds to report:{}", folder.string(), rounds);
-    }
-    throw_input("report", "{}: there is no metrics.jsonl; a run's folder is what `output` named in its config",
-                folder.string());
-  }
+  if (!path_exists(metrics)) throw_no_run(folder);
   RunRecord run;
   run.name = full_path(folder).filename().string();
   take_metrics(read_file(metrics), metrics, run);

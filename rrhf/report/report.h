@@ -35,8 +35,8 @@ struct RunRecord {
 };
 
 /// Reads a run's folder. Lines that are not metrics are passed over with a note.
-/// Throws InputError when there is no metrics.jsonl (naming the rounds of an iterated run), or none of its lines is a
-/// metrics line.
+/// Throws InputError when there is no metrics.jsonl (naming the runs in it, of an iterated run or an ablation), or none
+/// of its lines is a metrics line.
 RunRecord load_run(const std::filesystem::path& folder);
 
 /// Runs to be compared: folders of one name are named by as much of their paths as tells them apart.

@@ -17,6 +17,8 @@ body { margin: 0 auto; max-width: 1240px; padding: 28px 20px 48px; background: v
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 24px; margin: 0 0 2px; } h2 { font-size: 17px; margin: 30px 0 10px; }
 .lead, figcaption span, .notes { color: var(--soft); } .lead { margin: 0 0 18px; }
+h1 + .lead { margin-top: 0; } .card + .lead { margin-top: 10px; margin-bottom: 0; } .lead + .lead { margin-top: 0; } .lead + .charts { margin-top: 14px; }
+body > h1:not(:first-child) { margin-top: 44px; }
 .card, figure, details { background: var(--card); border: 1px solid var(--rule); border-radius: 8px; }
 .card { overflow-x: auto; padding: 4px 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
@@ -31,6 +33,7 @@ svg { display: block; width: 100%; height: auto; margin-top: 4px; } .tick { fill
 .grid { stroke: var(--rule); } .axis { stroke: var(--axis); } polyline { fill: none; stroke: var(--c); stroke-linejoin: round; stroke-linecap: round; }
 .line { stroke-width: 2; } .raw { stroke-width: 1; opacity: .28; } .many .raw { opacity: .13; } .eval { stroke-width: 1.5; stroke-dasharray: 2 5; }
 .mark { fill: var(--c); stroke: var(--card); stroke-width: 1; }
+.reach { fill: transparent; } .start { --c: var(--soft); } .mean { stroke: var(--c); stroke-width: 2.5; } .start .tick, g > .tick { fill: var(--text); }
 .probe rect { fill: transparent; } .probe line { stroke: var(--axis); visibility: hidden; }
 .dot { fill: var(--c); stroke: var(--card); stroke-width: 1.5; visibility: hidden; } .probe:hover line, .probe:hover .dot { visibility: visible; }
 details { padding: 10px 16px; margin-bottom: 10px; } summary { cursor: pointer; } pre { overflow-x: auto; font-size: 13px; }

@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "rrhf/core/unicode.h"
 #include "rrhf/report/format.h"
 #include "rrhf/report/report.h"
 #include "rrhf/report/settings.h"
@@ -8,11 +7,9 @@
 namespace rrhf::report {
 namespace {
 
-using Line = std::vector<std::string>;
-
 // The figures of the last evaluation, however far the training went on after it; the loss of a run without one is its
 // last step's.
-void add_figures(const RunRecord& run, Line& line) {
+void add_figures(const RunRecord& run, TableLine& line) {
   const Row* eval = run.evaluations.empty() ? nullptr : &run.evaluations.back();
   const Row* last = eval != nullptr || run.steps.empty() ? eval : &run.steps.back();
   const auto of = [](const Row* row, std::string_view name) { return row ? row->value(name) : std::nullopt; };
@@ -24,32 +21,18 @@ void add_figures(const RunRecord& run, Line& line) {
   line.push_back(figure(of(eval, "perplexity")));
 }
 
-// The first `words` columns stand on the left, numbers on the right.
-std::string in_columns(const std::vector<Line>& lines, std::size_t words) {
-  std::string table;
-  for (const Line& line : lines) {
-    for (std::size_t column = 0; column < line.size(); ++column) {
-      std::size_t width = 0;
-      for (const Line& other : lines) width = std::max(width, code_points(other[column]));
-      const std::string gap(width - code_points(line[column]), ' ');
-      table += (column == 0 ? "" : "  ") + (column < words ? line[column] + gap : gap + line[column]);
-    }
-    table += "\n";
-  }
-  return table;
-}
-
 }  // namespace
 
 std::string text_table(std::span<const RunRecord> runs) {
   std::vector<DifferingSetting> differing = differing_settings(runs);
   differing.resize(std::min(differing.size(), most_settings_shown));
-  std::vector<Line> lines{{"run", "recipe", "rank loss"}};
+  std::vector<TableLine> lines{{"run", "recipe", "rank loss"}};
   for (const DifferingSetting& setting : differing) lines[0].push_back(setting.key);
   const std::size_t words = lines[0].size();
   for (const char* name : {"steps", "evaluated", "loss", "accuracy", "margin", "perplexity"}) lines[0].push_back(name);
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    Line line{runs[i].name, setting(runs[i].config, {"recipe"}), setting(runs[i].config, {"objective", "rank_loss"})};
+    TableLine line{runs[i].name, setting(runs[i].config, {"recipe"}),
+                   setting(runs[i].config, {"objective", "rank_loss"})};
     for (const DifferingSetting& setting : differing) line.push_back(setting.values[i]);
     add_figures(runs[i], line);
     lines.push_back(std::move(line));

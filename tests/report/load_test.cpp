@@ -84,12 +84,21 @@ TEST(LoadRun, RefusesAFolderWithoutMetrics) {
             "[report] no/such/run: there is no metrics.jsonl; a run's folder is what `output` named in its config");
 }
 
-TEST(LoadRun, NamesTheRoundsOfAnIteratedRun) {
-  const ScratchRun first("iterated/round-001", ""), second("iterated/round-002", "");
-  std::filesystem::create_directory(first.folder().parent_path() / "round-000");
-  EXPECT_EQ(message_of(first.folder().parent_path()),
-            fmt::format("[report] {}: holds a run of rrhf iterate; name the rounds to report: {} {}",
-                        first.folder().parent_path().string(), first.folder().string(), second.folder().string()));
+TEST(LoadRun, NamesTheRunsInAFolderOfSeveral) {
+  const ScratchRun first("several/round-001", ""), second("several/sft/seed-2", ""), deeper("several/a/b/c", "");
+  const std::filesystem::path folder = first.folder().parent_path();
+  const std::string runs = fmt::format("{} {}", first.folder().string(), second.folder().string());
+  EXPECT_EQ(message_of(folder),
+            fmt::format("[report] {}: holds runs; name those to report: {}", folder.string(), runs));
+  std::ofstream(folder / "inputs.json") << "{}";
+  EXPECT_EQ(message_of(folder), fmt::format("[report] {}: holds a run of rrhf iterate; name the rounds to report: {}",
+                                            folder.string(), runs));
+  std::ofstream(folder / "grid.json") << "{}";
+  EXPECT_EQ(
+      message_of(folder),
+      fmt::format("[report] {0}: holds an ablation, whose page is {0}/report.html; name runs of it to report: {1}",
+                  folder.string(), runs));
+  std::filesystem::remove_all(folder);
 }
 
 TEST(LoadRuns, NamesAreAsLongAsTellsThemApart) {

@@ -1,0 +1,86 @@
+#include "rrhf/cli/ablate_command.h"
+
+#include <fmt/ranges.h>
+
+#include "rrhf/cli/command.h"
+#include "rrhf/cli/verbs.h"
+#include "rrhf/config/grid.h"
+#include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
+#include "rrhf/distributed/environment.h"
+#include "rrhf/objective/rank_loss.h"
+#include "rrhf/train/device.h"
+#include "rrhf/workflow/ablate.h"
+
+namespace rrhf::cli {
+namespace {
+
+config::Grid grid_of(const cxxopts::ParseResult& arguments) {
+  config::GridSources sources{.known_rank_losses = objective::rank_loss_names(), .preset_path = preset_path};
+  for (const std::string& text : values(arguments, "set")) sources.overrides.push_back(config::parse_override(text));
+  return config::read_grid(arguments["grid"].as<std::string>(), sources);
+}
+
+int whole_number(const cxxopts::ParseResult& arguments, const char* flag) {
+  const int number = arguments[flag].as<int>();
+  if (number < 1 || number > 4096) throw_input("usage", "--{} is {}; it must be from 1 to 4096", flag, number);
+  return number;
+}
+
+workflow::AblateOptions options_of(const cxxopts::ParseResult& arguments, const config::Grid& grid) {
+  const int jobs = whole_number(arguments, "jobs"), processes = whole_number(arguments, "processes");
+  if (jobs > 1 && processes > 1) {
+    throw_input("usage", "--jobs {} and --processes {} exclude each other: both share the machine out", jobs,
+                processes);
+  }
+  if (jobs > 1 && train::choose_device(grid.measured.device).is_cuda()) {
+    throw_input("usage", "--jobs {0} would put {0} runs on one GPU; it is for the CPU (--set device=cpu)", jobs);
+  }
+  workflow::AblateOptions options{.resume = arguments.count("resume") > 0, .at_once = static_cast<std::size_t>(jobs)};
+  if (processes > 1) options.train_flags = {"--processes", fmt::format("{}", processes)};
+  if (arguments.count("memory-cap") > 0) {
+    const std::string size = arguments["memory-cap"].as<std::string>();
+    parse_bytes(size);  // refused here rather than by the first training
+    options.train_flags.insert(options.train_flags.end(), {"--memory-cap", size});
+  }
+  return options;
+}
+
+}  // namespace
+
+void ablate_command(int argc, const char* const* argv) {
+  cxxopts::Options options("rrhf ablate",
+                           "Train the runs of a grid, measure all models alike, and lay them side by side "
+                           "(docs/ablate.md).");
+  options.add_options()("grid", "Grid file (JSON with // comments)", cxxopts::value<std::string>(), "GRID.json")(
+      "set", "Override one setting of all runs; may be repeated", cxxopts::value<std::vector<std::string>>(),
+      "key.path=value")("resume", "Go on with the ablation in the output folder; runs may have come to the grid")(
+      "list", "Print the runs, and run nothing")("jobs", "Runs at a time, on the CPU's cores",
+                                                 cxxopts::value<int>()->default_value("1"), "N")(
+      "processes", "Share each training among so many processes (docs/distributed.md)",
+      cxxopts::value<int>()->default_value("1"),
+      "N")("memory-cap", "Train on a GPU as if it had so much memory: 80GB", cxxopts::value<std::string>(), "SIZE");
+  options.parse_positional({"grid"});
+  options.positional_help("GRID.json");
+  const auto arguments = parse(options, argc, argv);
+  if (!arguments) return;
+  if (arguments->count("grid") == 0) throw_input("usage", "ablate needs a grid file; rrhf ablate --help says more");
+  if (const auto meeting = distributed::read_environment(); meeting.place.size > 1) {
+    throw_input("usage", "ablate is one process, {} started {}; it shares trainings by --processes",
+                meeting.starter.empty() ? "the environment" : meeting.starter, meeting.place.size);
+  }
+  const config::Grid grid = grid_of(*arguments);
+  if (arguments->count("list") > 0) {
+    fmt::print("{}", workflow::list_runs(grid));
+    return;
+  }
+  for (const std::string& warning : grid.warnings) warn("{}", warning);
+  const workflow::Ablated ablated = workflow::ablate(grid, options_of(*arguments, grid));
+  fmt::print("{}", ablated.table);
+  if (!ablated.failed.empty()) {
+    throw_error("ablate", "{} failed; the same command with --resume tries them again:\n  {}",
+                counted(std::ssize(ablated.failed), "run", "runs"), fmt::join(ablated.failed, "\n  "));
+  }
+}
+
+}  // namespace rrhf::cli

@@ -1,0 +1,45 @@
+// Commands of this program run as processes of their own, some at a time: what one of them breaks or holds in memory
+// is gone with it.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace rrhf::workflow {
+
+/// One command after the other; the next begins when the one before has ended well.
+struct CommandChain {
+  struct Stage {
+    std::string doing;                 ///< "training", for messages
+    std::vector<std::string> command;  ///< without the program's own name
+  };
+
+  std::string name;               ///< for messages
+  std::function<void()> prepare;  ///< called just before its first stage
+  std::vector<Stage> stages;
+  std::filesystem::path log;  ///< takes what it says on stderr; none: it has the terminal
+};
+
+/// What went wrong with a chain.
+struct ChainFailure {
+  std::size_t chain = 0;
+  std::string text;      ///< "training ended with exit code 1", and behind it what the command said last, if in a log
+  bool refused = false;  ///< the command found its input wrong (exit code 2)
+};
+
+struct ChainOptions {
+  std::size_t at_once = 1;
+  std::function<void(std::size_t chain)> ended_well;  ///< called as a chain ends
+};
+
+/// Runs all chains in order and returns those that failed. Results that the commands print are dropped. Several at once
+/// share the processor's cores unless OMP_NUM_THREADS is set. A chain that fails (exit code 1, a signal) does not stop
+/// the others; one that is refused (exit code 2) does, as its cause would meet them too: what runs is asked to stop.
+/// Throws Interrupted, when all have ended, after a stop signal, which it passes on (it listens for them itself).
+std::vector<ChainFailure> run_chains(std::span<const CommandChain> chains, const ChainOptions& options);
+
+}  // namespace rrhf::workflow

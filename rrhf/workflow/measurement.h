@@ -1,0 +1,46 @@
+// A model's figures under given settings, taken once.
+//
+// FOLDER/config.json    the settings: `rrhf eval FOLDER/config.json` gives the figures again
+//        figures.json   as `rrhf eval --json` writes them
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "rrhf/config/run_config.h"
+#include "rrhf/core/json.h"
+
+namespace rrhf::workflow {
+
+/// What all models of an ablation are measured by, for the model of one run: score, losses, rows and precision are
+/// those of `measure`, alike for all; how a row is laid out for the model (template, encoding, special tokens) is as
+/// the run trained it. Where rows are held out of data.train, they are those the run's seed held out. model.path is the
+/// run's start.
+config::RunConfig measure_of_run(const config::RunConfig& measure, const config::RunConfig& run);
+
+class Measurement {
+ public:
+  Measurement(std::filesystem::path folder, config::RunConfig config);
+
+  const std::filesystem::path& folder() const noexcept { return folder_; }
+  const config::RunConfig& config() const noexcept { return config_; }
+
+  /// The figures, if they have been taken under these settings.
+  std::optional<Json> figures() const;
+
+  /// Writes the settings, and drops figures that were taken under others.
+  void prepare() const;
+
+  /// The command that takes the figures, after prepare().
+  std::vector<std::string> command() const;
+
+ private:
+  std::string settings() const;
+
+  std::filesystem::path folder_;
+  config::RunConfig config_;
+};
+
+}  // namespace rrhf::workflow

@@ -1,0 +1,239 @@
+"""`rrhf ablate`: the runs of a grid trained, all models measured alike, whatever comes between."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from made_rows import ranked_rows, write_lines
+from program import ENVIRONMENT, Program, all_metrics, metrics_so_far, refused, wait_for, weights
+
+Grid = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path, models: Path) -> Grid:
+    """Writes a grid of two runs with two seeds over 18 rows, six of which a run holds out; keywords replace its keys."""
+    rows = write_lines(tmp_path / "rows.jsonl", ranked_rows(18))
+
+    def make(**keys: Any) -> Path:
+        grid: dict[str, Any] = {
+            "config": {
+                "model": {"path": str(models / "hf")},
+                "data": {"train": str(rows), "eval_fraction": 0.34, "max_length": 96},
+                "optimizer": {"learning_rate": 1e-3},
+                "train": {"epochs": 1, "queries_per_step": 4},
+            },
+            "runs": {"rrhf": {}, "padded": {"objective.normalization": "padded"}},
+            "seeds": [1, 2],
+            "output": str(tmp_path / "out"),
+            **keys,
+        }
+        path = tmp_path / "grid.json"
+        path.write_text(json.dumps({key: value for key, value in grid.items() if value is not None}))
+        return path
+
+    return make
+
+
+def results(out: Path) -> dict[str, dict[str, Any]]:
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    return {line["model"]: line for line in lines}
+
+
+RUNS = ("rrhf/seed-1", "padded/seed-1", "rrhf/seed-2", "padded/seed-2")
+
+
+def test_runs_are_those_of_train_and_figures_those_of_eval(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    grid, out = make(), tmp_path / "out"
+    result = rrhf("ablate", grid)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(grid.read_text())["config"]))
+    found = results(out)
+    assert list(found) == ["start/1", "start/2", *RUNS]
+    for name in RUNS:
+        seed = name[-1]
+        flags = ["--set", f"train.seed={seed}"] + (["--set", "objective.normalization=padded"] if "padded" in name else [])
+        own = tmp_path / "own" / name
+        rrhf("train", config, *flags, "--set", f"output={own}")
+        assert weights(out / name) == weights(own) and all_metrics(out / name) == all_metrics(own)
+        # measured by the config's own score, on what its seed held out
+        rrhf("eval", config, "--set", f"train.seed={seed}", "--model", own / "model", "--json", tmp_path / "figures.json")
+        assert found[name]["figures"] == json.loads((tmp_path / "figures.json").read_text())
+        assert found[name]["seed"] == int(seed)
+    rrhf("eval", config, "--set", "train.seed=2", "--json", tmp_path / "figures.json")
+    assert found["start/2"]["figures"] == json.loads((tmp_path / "figures.json").read_text())
+    assert found["padded/seed-1"]["changes"] == {"objective.normalization": "padded"}
+
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["model", "start", "rrhf", "padded", "mean", "6"]
+    accuracies = [100 * found[f"rrhf/seed-{seed}"]["figures"]["rank_accuracy"] for seed in (1, 2)]
+    mean, half = sum(accuracies) / 2, abs(accuracies[0] - accuracies[1])
+    assert f"{mean:.1f} ± {half / 2**0.5:.1f} %" in lines[2]
+    assert "6 queries held out of data.train by each run's seed; scores by objective.normalization response" == lines[-1]
+    page = (out / "report.html").read_text()
+    assert f"{mean:.1f} ± {half / 2**0.5:.1f} %" in page and "The trainings" in page
+
+
+def test_measure_says_what_models_are_measured_by(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    test_rows = write_lines(tmp_path / "test.jsonl", ranked_rows(3, seed=5))
+    measure = {"objective.normalization": "none", "data.eval": str(test_rows)}
+    grid = make(measure=measure, runs={"released": {"recipe": "released"}}, seeds=None)
+    rrhf("ablate", grid)
+    found = results(tmp_path / "out")
+    assert list(found) == ["start/1", "released"]
+    flags = ["--set", "objective.normalization=none", "--set", "data.max_length=96", "--set", "data.encoding=released", "--data", test_rows]
+    rrhf("eval", *flags, "--model", tmp_path / "out" / "released" / "model", "--json", tmp_path / "figures.json")
+    assert found["released"]["figures"] == json.loads((tmp_path / "figures.json").read_text())
+    assert found["released"]["figures"]["queries"] == 3
+
+
+def test_the_list_runs_nothing(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    grid = make(vary={"objective.rank_weight": [0, 2]}, runs=None)
+    result = rrhf("ablate", grid, "--list")
+    assert result.stdout.splitlines() == [
+        "rank_weight=0/seed-1  objective.rank_weight=0",
+        "rank_weight=2/seed-1  objective.rank_weight=2",
+        "rank_weight=0/seed-2  objective.rank_weight=0",
+        "rank_weight=2/seed-2  objective.rank_weight=2",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def products(out: Path) -> list[object]:
+    table = results(out)
+    return [table, *[(weights(out / name), all_metrics(out / name)) for name in table if not name.startswith("start")]]
+
+
+@pytest.mark.parametrize("stop, jobs", ((signal.SIGINT, 1), (signal.SIGTERM, 2), (signal.SIGKILL, 2)))
+def test_stopped_and_resumed(stop: signal.Signals, jobs: int, rrhf: Program, build_dir: Path, make: Grid, tmp_path: Path) -> None:
+    config = json.loads(make().read_text())["config"]
+    config["train"]["epochs"], config["checkpoint"] = 20, {"every_steps": 1}
+    grid, out = make(config=config, runs={"rrhf": {}, "sft": {"objective.rank_loss": "none"}}, seeds=None), tmp_path / "out"
+    command = [str(build_dir / "rrhf"), "ablate", str(grid), "--jobs", str(jobs)]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(metrics_so_far(out / "rrhf")) > 5)
+    assert not (out / "rrhf" / "model").exists(), "too quick to be stopped"
+    process.send_signal(stop)
+    _, messages = process.communicate(timeout=60)
+    if stop == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 1 and messages.endswith("[ablate] stopped; the same command with --resume goes on from there\n")
+    # nothing goes on writing
+    lines = wait_for(lambda: metrics_so_far(out / "rrhf"))
+    assert not (out / "rrhf" / "model").exists() and metrics_so_far(out / "rrhf") == lines
+    refusal = rrhf("ablate", grid, check=False)
+    assert refusal.returncode == 2 and "add --resume" in refusal.stderr
+    rrhf("ablate", grid, "--resume", "--jobs", jobs)
+    rrhf("ablate", grid, "--set", f"output={tmp_path / 'whole'}")
+    assert products(out) == products(tmp_path / "whole")
+
+
+def test_a_finished_ablation_says_its_table_again(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    first = rrhf("ablate", make(), "--jobs", "2")
+    before = products(tmp_path / "out")
+    again = rrhf("ablate", make(), "--resume")
+    assert again.stdout == first.stdout and "6 of 6 models are done" in again.stderr and "training" not in again.stderr
+    # what it wrote down is a grid that needs no other file
+    moved = tmp_path / "moved.json"
+    shutil.copy(tmp_path / "out" / "grid.json", moved)
+    written = rrhf("ablate", moved, "--resume")
+    assert written.stdout == first.stdout and products(tmp_path / "out") == before
+
+
+def test_runs_and_another_measure_may_come_later(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    rrhf("ablate", make(runs={"rrhf": {}}, seeds=[1]))
+    before = weights(out / "rrhf" / "seed-1")
+    result = rrhf("ablate", make(runs={"rrhf": {}, "sft": {"objective.rank_loss": "none"}}, seeds=[1], measure={"objective.normalization": "none"}), "--resume")
+    assert "rrhf/seed-1: training" not in result.stderr and "rrhf/seed-1: measuring" in result.stderr
+    assert "sft/seed-1: training" in result.stderr and weights(out / "rrhf" / "seed-1") == before
+    assert "scores by objective.normalization none" in result.stdout
+    changed = rrhf("ablate", make(runs={"rrhf": {"train.epochs": 2}}, seeds=[1]), "--resume", check=False)
+    assert changed.returncode == 2 and "train.epochs: the run has 1, now 2" in changed.stderr
+
+
+@pytest.mark.parametrize("jobs", (1, 2))
+def test_a_run_that_fails_leaves_the_others(jobs: int, rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    # Updates that end beyond what float32 holds.
+    grid = make(runs={"wild": {"optimizer.learning_rate": 1e30}, "rrhf": {}}, seeds=None)
+    result = rrhf("ablate", grid, "--jobs", jobs, check=False)
+    assert result.returncode == 1 and "[ablate] 1 run failed" in result.stderr and "is not finite" in result.stderr
+    found = results(tmp_path / "out")
+    assert found["wild"]["figures"] is None and found["rrhf"]["figures"]["queries"] == 6
+    lines = result.stdout.splitlines()
+    assert lines[2].split() == ["wild", "-", "-", "-", "-"] and lines[-1].startswith("failed: wild: training ended with exit code 1")
+
+
+def test_processes_share_each_training(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    rrhf("ablate", make(runs={"rrhf": {}}, seeds=None), "--processes", "2")
+    assert (tmp_path / "out" / "rrhf" / "logs" / "rank-1.log").exists()
+    found = results(tmp_path / "out")["rrhf"]["figures"]
+    rrhf("ablate", make(runs={"rrhf": {}}, seeds=None), "--set", f"output={tmp_path / 'alone'}")
+    assert found["loss"] == pytest.approx(results(tmp_path / "alone")["rrhf"]["figures"]["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "keys, words",
+    (
+        ({"runs": {"a": {"model.path": "nowhere"}}}, ("nowhere: no such model folder",)),
+        ({"runs": {"a": {"data.max_length": 100000}, "b": {"model.path": "nowhere"}}}, ("100000 is beyond", "nowhere: no such model folder")),
+        ({"runs": {"a": {"objective.rank_los": "rrhf"}}}, ("runs.a: objective.rank_los is not a setting; nearest: objective.rank_loss",)),
+        ({"runs": {"a": {"train.seed": 3}}}, ("the seeds of all runs stand in",)),
+        ({"seeds": []}, ('"seeds" must be an array of whole numbers',)),
+        ({"config": "nowhere.json"}, ("nowhere.json: No such file",)),
+        ({"config": None}, ("names no config",)),
+        ({"preset": "alpaca-default"}, ("exclude each other",)),
+    ),
+)
+def test_wrong_grids_are_refused_before_anything_is_run(keys: dict[str, Any], words: tuple[str, ...], rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    refused(rrhf("ablate", make(**keys), check=False), tmp_path, *words)
+
+
+@pytest.mark.parametrize(
+    "flags, words",
+    (
+        (("--jobs", "0"), ("--jobs is 0",)),
+        (("--jobs", "2", "--processes", "2"), ("exclude each other",)),
+        (("--memory-cap", "much"), ("much",)),
+        (("--job", "2"), ("nearest: --jobs",)),
+        (("--set", "train.epoch=1"), ("nearest: train.epochs",)),
+        (("--set", "output="), ("output is empty",)),
+    ),
+)
+def test_wrong_flags_are_refused(flags: tuple[str, ...], words: tuple[str, ...], rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    refused(rrhf("ablate", make(), *flags, check=False), tmp_path, *words)
+
+
+@pytest.mark.parametrize("flags", ((), ("--resume",)))
+def test_a_folder_with_something_else_is_left_alone(flags: tuple[str, ...], rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    result = rrhf("ablate", make(), *flags, check=False)
+    assert result.returncode == 2 and "holds something else than an ablation" in result.stderr
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_training_that_is_refused_ends_the_ablation(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    """What no look beforehand finds: steps that are more than one pack."""
+    by_layer = {"optimizer.update": "layer", "optimizer.max_grad_norm": 0, "train.tokens_per_pack": 100}
+    result = rrhf("ablate", make(runs={"first": by_layer, "second": {}}, seeds=None), check=False)
+    assert result.returncode == 2 and result.stdout == "", result.stderr
+    last = result.stderr.splitlines()[-2:]
+    assert last == ["[ablate] first: training ended with exit code 2", "the other runs are left; what is finished is kept"]
+    assert not (tmp_path / "out" / "second").exists()
+
+
+def test_the_report_of_an_ablation_names_its_runs(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    rrhf("ablate", make(), "--jobs", "2")
+    result = rrhf("report", tmp_path / "out", check=False)
+    assert result.returncode == 2 and "holds an ablation" in result.stderr and str(tmp_path / "out" / "padded" / "seed-1") in result.stderr
+    table = rrhf("report", *(tmp_path / "out" / name for name in RUNS)).stdout
+    assert "padded/seed-2" in table
