@@ -153,17 +153,17 @@ int main(int argc, char** argv) {
   } catch (const rrhf::SaidAlready& failure) {
     return failure.exit_code();
   } catch (const rrhf::Error& failure) {
-    rrhf::log_line(failure.what());
+    rrhf::log_failure(failure.what());
     return failure.exit_code();
   } catch (const c10::Error& failure) {
-    rrhf::log_line(std::string("[torch] ") + failure.what_without_backtrace());
+    rrhf::log_failure(std::string("[torch] ") + failure.what_without_backtrace());
   } catch (const std::filesystem::filesystem_error& failure) {
-    rrhf::log_line(fmt::format("[file] {}: {}", failure.path1().string(), failure.code().message()));
+    rrhf::log_failure(fmt::format("[file] {}: {}", failure.path1().string(), failure.code().message()));
     return exit_code_of(failure);
   } catch (const std::bad_alloc&) {
-    rrhf::log_line("[memory] there is not enough memory; a smaller train.tokens_per_pack needs less");
+    rrhf::log_failure("[memory] there is not enough memory; a smaller train.tokens_per_pack needs less");
   } catch (const std::exception& failure) {
-    rrhf::log_line(std::string("[internal] ") + failure.what());
+    rrhf::log_failure(std::string("[internal] ") + failure.what());
   }
   return 1;
 }

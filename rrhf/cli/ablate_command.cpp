@@ -27,20 +27,22 @@ int whole_number(const cxxopts::ParseResult& arguments, const char* flag) {
   return number;
 }
 
-workflow::AblateOptions options_of(const cxxopts::ParseResult& arguments, const config::Grid& grid) {
+workflow::AblateOptions ablate_options(const cxxopts::ParseResult& arguments, const config::Grid& grid) {
   const int jobs = whole_number(arguments, "jobs"), processes = whole_number(arguments, "processes");
   if (jobs > 1 && processes > 1) {
     throw_input("usage", "--jobs {} and --processes {} exclude each other: both share the machine out", jobs,
                 processes);
   }
-  if (jobs > 1 && train::choose_device(grid.measured.device).is_cuda()) {
+  const bool on_gpu = train::choose_device(grid.measured.device).is_cuda();
+  if (jobs > 1 && on_gpu) {
     throw_input("usage", "--jobs {0} would put {0} runs on one GPU; it is for the CPU (--set device=cpu)", jobs);
   }
   workflow::AblateOptions options{.resume = arguments.count("resume") > 0, .at_once = static_cast<std::size_t>(jobs)};
   if (processes > 1) options.train_flags = {"--processes", fmt::format("{}", processes)};
   if (arguments.count("memory-cap") > 0) {
     const std::string size = arguments["memory-cap"].as<std::string>();
-    parse_bytes(size);  // refused here rather than by the first training
+    parse_bytes(size);  // what is wrong is refused here rather than by the first training
+    if (!on_gpu) throw_input("usage", "--memory-cap is for a GPU; these runs are on the CPU");
     options.train_flags.insert(options.train_flags.end(), {"--memory-cap", size});
   }
   return options;
@@ -70,17 +72,20 @@ void ablate_command(int argc, const char* const* argv) {
                 meeting.starter.empty() ? "the environment" : meeting.starter, meeting.place.size);
   }
   const config::Grid grid = grid_of(*arguments);
+  for (const std::string& warning : grid.warnings) warn("{}", warning);
+  const workflow::AblateOptions how = ablate_options(*arguments, grid);
   if (arguments->count("list") > 0) {
     fmt::print("{}", workflow::list_runs(grid));
     return;
   }
-  for (const std::string& warning : grid.warnings) warn("{}", warning);
-  const workflow::Ablated ablated = workflow::ablate(grid, options_of(*arguments, grid));
+  const workflow::Ablated ablated = workflow::ablate(grid, how);
   fmt::print("{}", ablated.table);
-  if (!ablated.failed.empty()) {
-    throw_error("ablate", "{} failed; the same command with --resume tries them again:\n  {}",
-                counted(std::ssize(ablated.failed), "run", "runs"), fmt::join(ablated.failed, "\n  "));
-  }
+  if (ablated.failed.empty()) return;
+  const std::string failures =
+      fmt::format("{} failed; the same command with --resume tries again:\n  {}",
+                  counted(std::ssize(ablated.failed), "model", "models"), fmt::join(ablated.failed, "\n  "));
+  if (ablated.refused) throw InputError("ablate", failures);
+  throw Error("ablate", failures);
 }
 
 }  // namespace rrhf::cli

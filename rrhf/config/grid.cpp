@@ -6,11 +6,13 @@
 #include <array>
 #include <functional>
 #include <set>
+#include <span>
 #include <string_view>
 
 #include "rrhf/config/grid_file.h"
 #include "rrhf/config/options.h"
 #include "rrhf/core/error.h"
+#include "rrhf/core/sha256.h"
 #include "rrhf/core/unicode.h"
 
 namespace rrhf::config {
@@ -18,12 +20,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The most characters a value takes in a name.
-constexpr std::size_t longest_value = 40, longest_combination = 120;
+// Bytes that a value takes in a name at most.
+constexpr std::size_t longest_value = 40;
 
 bool plain_in_names(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '+' ||
          c == '-' || c == '_';
+}
+
+// What tells a file or folder apart: "rankings" of "data/rankings.jsonl", "sft" of "runs/sft/model".
+std::string end_of_path(const std::string& text) {
+  const fs::path whole = text, path = whole.has_filename() ? whole : whole.parent_path();
+  const fs::path parent = path.parent_path().filename();
+  return path.filename() == "model" && !parent.empty() ? parent.string() : path.stem().string();
 }
 
 // "1e-05", "rankings+more" for two files.
@@ -35,11 +44,20 @@ std::string value_in_name(const Json& value) {
     text = fmt::format("{}", value.get<double>());
   } else {
     text = value.is_string() ? value.get<std::string>() : dump_json(value);
-    if (text.find('/') != std::string::npos) text = fs::path(text).stem().string();
+    if (text.find('/') != std::string::npos) text = end_of_path(text);
   }
   std::ranges::replace_if(
       text, [](char c) { return !plain_in_names(c); }, '_');
   return text.substr(0, longest_value);
+}
+
+// A name that says too little by itself, cut to the length a name may have.
+std::string name_with_hash(const std::string& name, const Json& changes) {
+  Sha256 hash;
+  const std::string text = dump_json(changes);
+  hash.update(std::as_bytes(std::span(text)));
+  constexpr std::size_t digits = 8;
+  return fmt::format("{}-{}", name.substr(0, longest_run_name - digits - 1), hash.hex().substr(0, digits));
 }
 
 // What "measure" may set: the score and the losses, and the rows they are taken of.
@@ -49,7 +67,7 @@ bool is_measure(std::string_view key) {
 }
 
 // Why runs of one grid can't differ in a setting; "" where they can.
-std::string why_fixed(std::string_view key, const RunConfig& base) {
+std::string why_fixed(std::string_view key, const RunConfig& measured) {
   const std::string_view section = section_of(key);
   if (key == "output") return "every run has a folder of its own under the grid's \"output\"";
   if (key == "train.seed") return "the seeds of all runs stand in \"seeds\"";
@@ -58,8 +76,8 @@ std::string why_fixed(std::string_view key, const RunConfig& base) {
   if (section == "sample" || section == "score" || section == "iterate") {
     return fmt::format("{} is of rrhf iterate, and no training takes notice of it", section);
   }
-  if ((key == "data.train" || key == "data.eval_fraction") && base.data.eval.empty()) {
-    return "what it holds out would differ among the runs; name rows to measure by in data.eval";
+  if ((key == "data.train" || key == "data.eval_fraction") && measured.data.eval.empty()) {
+    return "what it holds out would differ among the runs; name rows to measure by in data.eval, or in \"measure\"";
   }
   return "";
 }
@@ -79,33 +97,39 @@ void each_combination(const Json& vary, const std::function<void(const Json& cha
   if (!keys.empty()) choose(0);
 }
 
+// The word of a --set as it is read there.
+Json value_of_word(const std::string& word) {
+  try {
+    return parse_json_row(word);
+  } catch (const JsonSyntax&) {
+    return word;
+  }
+}
+
 class GridBuilder {
  public:
   GridBuilder(GridFile file, const GridSources& sources) : file_(std::move(file)), sources_(sources) {
     for (const Override& override : sources.overrides) {
       if (override.key == "output") {
-        file_.output = override.value;
+        const Json value = value_of_word(override.value);
+        file_.output = value.is_string() ? value.get<std::string>() : override.value;
       } else {
         given_.push_back(override);
       }
     }
-    require_no_output(file_.set, "set");
   }
 
   Grid build() {
+    require_parts_apart();
     Resolved base = resolved_with({});
     base_ = std::move(base.config);
+    measured_ = resolve_measure();
     require_changes();
-    Grid grid{.seeds = file_.seeds, .output = file_.output, .warnings = std::move(base.warnings)};
-    grid.measured = resolved_with(overrides_of(file_.measure, in("measure"))).config;
-    if (grid.measured.data.eval.empty() && grid.measured.data.eval_fraction == 0) {
-      throw_input(
-          "grid",
-          "{}: there is nothing to measure the models by: set data.eval or data.eval_fraction in the config, or "
-          "data.eval in \"measure\"",
-          file_.where);
-    }
-    each_combination(file_.vary, [&](const Json& changes) { add(grid, combination_name(changes), changes, "vary"); });
+    Grid grid{.seeds = file_.seeds,
+              .measured = measured_,
+              .output = (fs::path(file_.output) / "").parent_path().string(),  // without a slash at its end
+              .warnings = std::move(base.warnings)};
+    each_combination(file_.vary, [&](const Json& changes) { add(grid, name_for(grid, changes), changes, "vary"); });
     for (const auto& [name, changes] : file_.runs.items()) add(grid, name, changes, "runs." + name);
     errors_.require_none();
     require_different(grid.runs);
@@ -116,8 +140,27 @@ class GridBuilder {
  private:
   std::string in(const std::string& part) const { return fmt::format("{}: {}", file_.where, printable(part)); }
 
-  void require_no_output(const Json& values, const std::string& part) const {
-    if (values.contains("output")) throw_input("grid", "{}.output: \"output\" is a key of the grid itself", in(part));
+  void refuse(const std::string& problem) {
+    if (said_.insert(problem).second) errors_.add(InputError("grid", problem));
+  }
+
+  // What is set for all runs must not be what a key of the grid sets.
+  void require_parts_apart() {
+    const auto check = [&](const std::string& key, const std::string& where) {
+      if (key == "output") refuse(fmt::format("{}: \"output\" is a key of the grid itself", where));
+      if (file_.vary.contains(key)) refuse(fmt::format("{}: {} has no effect, since \"vary\" sets it", where, key));
+      if (key == "train.seed" && !file_.seeds.empty()) {
+        refuse(fmt::format("{}: train.seed has no effect, since \"seeds\" sets it", where));
+      }
+    };
+    for (const auto& [key, value] : file_.set.items()) check(key, in("set"));
+    for (const Override& override : given_) {
+      check(override.key, override.where);
+      const Json values = value_of_word(override.value);
+      if (!is_section(override.key) || !values.is_object()) continue;
+      for (const auto& [name, value] : values.items()) check(override.key + "." + name, override.where);
+    }
+    errors_.require_none();
   }
 
   // The config with what is set for all runs, and more.
@@ -132,16 +175,39 @@ class GridBuilder {
                                 : resolve_file(file_.config, overrides, known);
   }
 
+  RunConfig resolve_measure() {
+    for (const auto& [key, value] : file_.measure.items()) {
+      if (is_measure(key)) continue;
+      refuse(
+          fmt::format("{}: {} is not of the measuring: \"measure\" takes objective.*, data.eval, data.responses and "
+                      "data.max_length",
+                      in("measure"), printable(shorten(key, 80))));
+    }
+    RunConfig measured;
+    try {
+      measured = resolved_with(overrides_of(file_.measure, in("measure"))).config;
+    } catch (const InputError& error) {
+      errors_.add(error);
+      return base_;
+    }
+    if (measured.data.eval.empty() && measured.data.eval_fraction == 0) {
+      refuse(
+          fmt::format("{}: there is nothing to measure the models by: set data.eval or data.eval_fraction in the "
+                      "config, or data.eval in \"measure\"",
+                      file_.where));
+    }
+    return measured;
+  }
+
   // Every key and value by itself, so that a mistake is said once, however many combinations it is in.
   void require_changes() {
-    InputErrors errors;
     const auto check = [&](const std::string& key, const Json& value, const std::string& part) {
+      const std::string why = why_fixed(key, measured_);
+      if (!why.empty()) return refuse(fmt::format("{}: {} can't differ: {}", in(part), key, why));
       try {
-        const std::string why = why_fixed(key, base_);
-        if (!why.empty()) throw_input("grid", "{}: {} can't differ: {}", in(part), key, why);
         resolved_with({{key, dump_json(value), in(part)}});
       } catch (const InputError& error) {
-        errors.add(error);
+        if (said_.insert(error.what()).second) errors_.add(error);
       }
     };
     for (const auto& [key, values] : file_.vary.items()) {
@@ -150,19 +216,19 @@ class GridBuilder {
     for (const auto& [name, changes] : file_.runs.items()) {
       for (const auto& [key, value] : changes.items()) check(key, value, "runs." + name);
     }
-    for (const auto& [key, value] : file_.measure.items()) {
-      if (is_measure(key)) continue;
-      errors.add(InputError("grid", fmt::format("{}: {} is not of the measuring: \"measure\" takes objective.*, "
-                                                "data.eval, data.responses and data.max_length",
-                                                in("measure"), printable(shorten(key, 80)))));
-    }
-    errors.require_none();
+    errors_.require_none();
   }
 
-  void add(Grid& grid, std::string name, const Json& changes, const std::string& part) {
+  // Where two combinations would have one name, the later one's ends with a hash of what it sets.
+  std::string name_for(const Grid& grid, const Json& changes) const {
+    const std::string name = combination_name(changes);
+    if (std::ranges::find(grid.runs, name, &GridRun::name) == grid.runs.end()) return name;
+    return name_with_hash(name, changes);
+  }
+
+  void add(Grid& grid, const std::string& name, const Json& changes, const std::string& part) {
     if (std::ranges::find(grid.runs, name, &GridRun::name) != grid.runs.end()) {
-      if (part != "vary") return refuse(in(part) + ": a combination of \"vary\" has this name");
-      name += fmt::format("-{}", grid.runs.size() + 1);
+      return refuse(fmt::format("{}: there is another run of the name {}", in(part), printable(name)));
     }
     try {
       Resolved run = resolved_with(overrides_of(changes, in(part)));
@@ -172,14 +238,12 @@ class GridBuilder {
           grid.warnings.push_back(fmt::format("{}: {}", name, warning));
         }
       }
-      grid.runs.push_back({std::move(name), changes, std::move(run.config)});
+      grid.runs.push_back({name, changes, std::move(run.config)});
     } catch (const InputError& error) {
       const std::string_view text = error.what();
       refuse(fmt::format("{}: {}: {}", file_.where, printable(name), text.substr(text.find("] ") + 2)));
     }
   }
-
-  void refuse(const std::string& problem) { errors_.add(InputError("grid", problem)); }
 
   void require_different(const std::vector<GridRun>& runs) const {
     std::vector<std::string> alike;
@@ -194,9 +258,21 @@ class GridBuilder {
     if (!alike.empty()) throw InputError("grid", fmt::format("{}", fmt::join(alike, "\n")));
   }
 
+  // What a run has otherwise than the config, all of it: a recipe sets more than its own key.
+  Json differences(const RunConfig& run) const {
+    RunConfig base = base_, other = run;
+    const std::vector<Option> of_base = options_of(base), of_run = options_of(other);
+    Json changes = Json::object();
+    for (std::size_t i = 0; i < of_base.size(); ++i) {
+      Json value = of_run[i].value.write();
+      if (of_base[i].key != "output" && value != of_base[i].value.write()) changes[of_base[i].key] = std::move(value);
+    }
+    return changes;
+  }
+
   Json written_out(const Grid& grid) const {
     Json runs = Json::object();
-    for (const GridRun& run : grid.runs) runs[run.name] = run.changes;
+    for (const GridRun& run : grid.runs) runs[run.name] = differences(run.config);
     Json config = to_json(base_);
     config.erase("output");
     Json json{{"config", std::move(config)}, {"runs", std::move(runs)}};
@@ -209,8 +285,9 @@ class GridBuilder {
   GridFile file_;
   const GridSources& sources_;
   std::vector<Override> given_;  // --set, but for the output
-  RunConfig base_;
+  RunConfig base_, measured_;
   InputErrors errors_;
+  std::set<std::string> said_;  // what is in them
 };
 
 }  // namespace
@@ -230,7 +307,7 @@ std::string combination_name(const Json& changes) {
     const std::string shown = ends_alike(key) ? key : std::string(last_part(key));
     name += fmt::format("{}{}={}", name.empty() ? "" : ",", shown, value_in_name(value));
   }
-  return name.substr(0, longest_combination);
+  return name.size() <= longest_run_name ? name : name_with_hash(name, changes);
 }
 
 }  // namespace rrhf::config

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <set>
 #include <string_view>
 
@@ -19,26 +20,30 @@ namespace {
 
 constexpr std::array<std::string_view, 8> grid_keys{"config", "preset", "set",     "vary",
                                                     "runs",   "seeds",  "measure", "output"};
-constexpr std::size_t longest_name = 100;
+// What an ablation has in its folder beside its runs.
+constexpr std::array<std::string_view, 5> taken_names{"start", "grid.json", "sources.json", "results.jsonl",
+                                                      "report.html"};
 
-// A name is a folder beside those that the ablation makes.
 bool is_run_name(std::string_view name) {
-  const bool plain = std::ranges::none_of(name, [](char c) { return c == '/' || static_cast<unsigned char>(c) < ' '; });
-  return plain && !name.empty() && name.size() <= longest_name && name[0] != '.' && name != "start" &&
-         find_invalid_utf8(name) == std::string_view::npos;
+  return !name.empty() && name.size() <= longest_run_name && name[0] != '.' && name.find('/') == name.npos &&
+         std::ranges::find(taken_names, name) == taken_names.end() && printable(name) == name;
 }
 
-// {"objective": {"rank_weight": 1}} as {"objective.rank_weight": 1}.
-Json by_key_path(const Json& values) {
-  Json flat = Json::object();
-  for (const auto& [key, value] : values.items()) {
-    if (!is_section(key) || !value.is_object()) {
-      flat[key] = value;
-      continue;
-    }
-    for (const auto& [name, part] : value.items()) flat[key + "." + name] = part;
+// Where in a value there is what no setting takes: "" where all is well.
+std::string unusable(const Json& value, const std::string& at) {
+  if (value.is_number_float() && !std::isfinite(value.get<double>())) {
+    return fmt::format("{} is {}, which is no finite number", at, describe(value));
   }
-  return flat;
+  if (value.is_string() && value.get_ref<const std::string&>().find('\0') != std::string::npos) {
+    return at + " has the character U+0000 in it";
+  }
+  std::string found;
+  if (!value.is_structured()) return found;
+  for (const auto& [key, part] : value.items()) {
+    const std::string inside = value.is_array() ? at : at + (at.empty() ? "" : ".") + printable(shorten(key, 80));
+    if (found.empty()) found = unusable(part, inside);
+  }
+  return found;
 }
 
 class GridFileReader {
@@ -46,12 +51,16 @@ class GridFileReader {
   explicit GridFileReader(GridFile& file) : file_(file) {}
 
   void read(const Json& root) {
-    for (const auto& [key, value] : root.items()) take(key, value);
-    const bool any = !file_.config.empty() || !file_.preset.empty() || root.contains("config");
-    const bool both = root.contains("config") && root.contains("preset");
-    if (!any) refuse("names no config: \"config\" is a config file's path or an object of settings, \"preset\" a name");
-    if (both) refuse("\"config\" and \"preset\" exclude each other");
-    if (file_.vary.empty() && file_.runs.empty()) {
+    for (const auto& [key, value] : root.items()) {
+      const std::string problem = unusable(value, printable(shorten(key, 80)));
+      problem.empty() ? take(key, value) : refuse(problem);
+    }
+    const bool config = root.contains("config"), preset = root.contains("preset");
+    if (!config && !preset) {
+      refuse("names no config: \"config\" is a config file's path or an object of settings, \"preset\" a name");
+    }
+    if (config && preset) refuse("\"config\" and \"preset\" exclude each other");
+    if (!root.contains("vary") && !root.contains("runs")) {
       refuse(R"(has no runs: "vary" is {"objective.rank_weight": [0, 1, 10]}, "runs" {"sft": {"objective.rank_loss": )"
              R"("none"}})");
     }
@@ -63,7 +72,7 @@ class GridFileReader {
 
   void take(const std::string& key, const Json& value) {
     if (key == "config" && value.is_object()) {
-      file_.settings = value;
+      file_.settings = by_key_path(key, value);
     } else if (key == "config") {
       take_text(key, value, "a config file's path or an object of settings", file_.config);
     } else if (key == "preset") {
@@ -98,7 +107,7 @@ class GridFileReader {
 
   void take_object(const std::string& key, const Json& value, Json& object) {
     if (value.is_object()) {
-      object = by_key_path(value);
+      object = by_key_path(key, value);
     } else {
       refuse(fmt::format(R"("{}" must be an object, {{"key.path": value}}; found {})", key, describe(value)));
     }
@@ -106,11 +115,18 @@ class GridFileReader {
 
   void take_vary(const Json& value) {
     take_object("vary", value, file_.vary);
+    std::size_t combinations = 1;
     for (const auto& [key, values] : file_.vary.items()) {
-      if (values.is_array() && !values.empty()) continue;
-      refuse(fmt::format("vary.{} must be an array of values; found {}", printable(shorten(key, 80)),
-                         values.is_array() ? "an empty one" : describe(values)));
+      const std::string shown = printable(shorten(key, 80));
+      if (!values.is_array() || values.empty()) {
+        refuse(fmt::format("vary.{} must be an array of values; found {}", shown,
+                           values.is_array() ? "an empty one" : describe(values)));
+      } else if (is_section(key)) {
+        refuse(fmt::format("vary.{0} is a section; vary its settings, \"{0}.NAME\": [...]", shown));
+      }
+      combinations = std::min(most_runs + 1, combinations * std::max<std::size_t>(1, values.size()));
     }
+    if (combinations > most_runs) refuse(fmt::format("vary has more than {} combinations", most_runs));
   }
 
   void take_runs(const Json& value) {
@@ -118,30 +134,53 @@ class GridFileReader {
     for (const auto& [name, changes] : value.items()) {
       const std::string shown = printable(shorten(name, 80));
       if (changes.is_object()) {
-        file_.runs[name] = by_key_path(changes);
+        file_.runs[name] = by_key_path("runs." + shown, changes);
       } else {
         refuse(fmt::format(R"(runs.{} must be an object, {{"key.path": value}}; found {})", shown, describe(changes)));
       }
       if (!is_run_name(name)) {
         refuse(
-            fmt::format("runs: \"{}\" can't be a run's name, which is a folder's: no \"/\", no \".\" in front, not "
-                        "\"start\", at most {} bytes",
-                        shown, longest_name));
+            fmt::format("runs: \"{}\" can't be a run's name, which is a folder's: no \"/\", no \".\" in front, at most "
+                        "{} bytes, none "
+                        "of {}",
+                        shown, longest_run_name, fmt::join(taken_names, ", ")));
       }
     }
   }
 
   void take_seeds(const Json& value) {
-    std::set<std::int64_t> seen;
-    bool whole = value.is_array() && !value.empty();
-    for (const Json& seed : value.is_array() ? value : Json::array()) {
-      whole = whole && seed.is_number_integer() && seed.get<std::int64_t>() >= 0;
-      if (whole && !seen.insert(seed.get<std::int64_t>()).second) {
-        refuse(fmt::format("seeds: {} is there twice", seed.get<std::int64_t>()));
-      }
-      if (whole) file_.seeds.push_back(seed.get<std::int64_t>());
+    if (!value.is_array() || value.empty()) {
+      return refuse(fmt::format("\"seeds\" must be an array of whole numbers from 0 on; found {}",
+                                value.is_array() ? "an empty one" : describe(value)));
     }
-    if (!whole) refuse(fmt::format("\"seeds\" must be an array of whole numbers from 0 on; found {}", describe(value)));
+    std::set<std::int64_t> seen;
+    for (const Json& seed : value) {
+      // A number beyond 64 bits with a sign reads as a negative one here.
+      if (!seed.is_number_integer() || seed.get<std::int64_t>() < 0) {
+        refuse(fmt::format("seeds: {} is not a whole number from 0 to 2^63 - 1", shorten(dump_json(seed), 40)));
+      } else if (!seen.insert(seed.get<std::int64_t>()).second) {
+        refuse(fmt::format("seeds: {} is there twice", seed.get<std::int64_t>()));
+      } else {
+        file_.seeds.push_back(seed.get<std::int64_t>());
+      }
+    }
+  }
+
+  // {"objective": {"rank_weight": 1}} as {"objective.rank_weight": 1}.
+  Json by_key_path(const std::string& part, const Json& values) {
+    Json flat = Json::object();
+    const auto take = [&](const std::string& key, const Json& value) {
+      if (flat.contains(key)) refuse(fmt::format("{}: {} is given twice", part, printable(shorten(key, 80))));
+      flat[key] = value;
+    };
+    for (const auto& [key, value] : values.items()) {
+      if (!is_section(key) || !value.is_object()) {
+        take(key, value);
+        continue;
+      }
+      for (const auto& [name, inner] : value.items()) take(key + "." + name, inner);
+    }
+    return flat;
   }
 
   GridFile& file_;

@@ -1,6 +1,7 @@
 // A grid file as it was written, its shape checked and nothing resolved: the first half of config/grid.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -10,6 +11,9 @@
 #include "rrhf/core/json.h"
 
 namespace rrhf::config {
+
+/// Bytes of a run's name, which is a folder's, and combinations that a grid may have.
+inline constexpr std::size_t longest_run_name = 100, most_runs = 1000;
 
 struct GridFile {
   std::string where;   ///< its path, for messages

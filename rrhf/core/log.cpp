@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <mutex>
 
 #include "rrhf/core/unicode.h"
@@ -76,6 +78,11 @@ class Screen {
 }  // namespace
 
 void log_line(std::string_view text) { Screen::get().line(text); }
+
+void log_failure(std::string_view text) {
+  log_line(text);
+  if (const char* file = std::getenv("RRHF_FAILURE_FILE")) std::ofstream(file) << text << '\n';
+}
 
 void print_line(std::string_view text) { Screen::get().result(text); }
 

@@ -16,6 +16,10 @@ namespace rrhf {
 /// Where stderr can't be written to any more, the line is dropped.
 void log_line(std::string_view text);
 
+/// Prints what a command ends with on stderr and, for a program that started this one, writes it into the file that the
+/// variable RRHF_FAILURE_FILE names.
+void log_failure(std::string_view text);
+
 /// Prints a line of results on stdout, after clearing a bar that stands on the same terminal.
 void print_line(std::string_view text);
 

@@ -144,6 +144,12 @@ std::vector<OpenRow> read_open_rows(const std::filesystem::path& file, DataForma
   return rows;
 }
 
+std::vector<Query> queries_of(std::span<const OpenRow> rows) {
+  std::vector<Query> queries;
+  for (const OpenRow& row : rows) queries.push_back({row.query, row.where});
+  return queries;
+}
+
 Json with_responses(const OpenRow& row, std::span<const std::string> responses, const std::string& writer,
                     Place place) {
   Json json = row.json;

@@ -11,6 +11,7 @@
 
 #include "rrhf/core/choices.h"
 #include "rrhf/core/json.h"
+#include "rrhf/data/queries.h"
 #include "rrhf/data/ranked_example.h"
 
 namespace rrhf::data {
@@ -25,6 +26,9 @@ struct OpenRow {
 /// All rows of a file in order: of any layout, of "query" alone, or of a prompts file (queries.h). Row r of the file is
 /// element r. Throws InputError naming up to 20 broken rows, and for a file without a row.
 std::vector<OpenRow> read_open_rows(const std::filesystem::path& file, DataFormat format);
+
+/// What is asked in each row.
+std::vector<Query> queries_of(std::span<const OpenRow> rows);
 
 enum class Place { first, last };
 

@@ -5,14 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
 #include <string_view>
 
 #include "rrhf/core/error.h"
-#include "rrhf/core/file.h"
 
 extern char** environ;
 
@@ -50,8 +48,6 @@ std::vector<char*> pointers_to(std::vector<std::string>& words) {
   ::_exit(127);
 }
 
-constexpr std::size_t most_quoted = 2'000;
-
 }  // namespace
 
 pid_t start_child(const ChildCommand& command) {
@@ -74,18 +70,6 @@ int usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
   return ::sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
-std::string last_message(const std::filesystem::path& log, std::size_t begin) {
-  const std::string all = read_file(log);
-  const std::string_view text = std::string_view(all).substr(std::min(begin, all.size()));
-  std::size_t at = text.rfind("\n[");
-  if (at != std::string_view::npos) ++at;
-  if (at == std::string_view::npos && text.starts_with("[")) at = 0;
-  if (at == std::string_view::npos) return "";
-  std::string_view message = text.substr(at, most_quoted);
-  while (message.ends_with('\n')) message.remove_suffix(1);
-  return std::string(message);
 }
 
 }  // namespace rrhf::distributed

@@ -3,8 +3,6 @@
 
 #include <sys/types.h>
 
-#include <cstddef>
-#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -27,9 +25,5 @@ std::string cause_of_end(int status);
 
 /// Cores that this process may use.
 int usable_cores();
-
-/// This program's last message in a log from byte `begin` on: from the last line that starts with "[" to the end, ""
-/// where there is none.
-std::string last_message(const std::filesystem::path& log, std::size_t begin);
 
 }  // namespace rrhf::distributed

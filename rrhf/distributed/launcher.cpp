@@ -32,6 +32,7 @@ using std::chrono::milliseconds;
 
 // After a rank's bad end the others read the verdict by themselves within a beat; after a request to stop they save.
 constexpr milliseconds to_hear{1'500}, to_save{60'000};
+constexpr std::size_t most_quoted = 2'000;
 
 sigset_t watched_signals() {
   sigset_t set;
@@ -44,6 +45,19 @@ std::string host_name() {
   std::array<char, HOST_NAME_MAX + 1> host{};
   ::gethostname(host.data(), host.size() - 1);
   return host.data();
+}
+
+// The program's last message in a log from `begin` on: from the last line that starts with "[" to the end.
+std::string last_message(const fs::path& log, std::size_t begin) {
+  const std::string all = read_file(log);
+  const std::string_view text = std::string_view(all).substr(std::min(begin, all.size()));
+  std::size_t at = text.rfind("\n[");
+  if (at != std::string_view::npos) ++at;
+  if (at == std::string_view::npos && text.starts_with("[")) at = 0;
+  if (at == std::string_view::npos) return "";
+  std::string_view message = text.substr(at, most_quoted);
+  while (message.ends_with('\n')) message.remove_suffix(1);
+  return std::string(message);
 }
 
 struct Rank {
@@ -186,7 +200,8 @@ class Starter {
     }
     if (ranks_.front().exited_with(left_when_asked)) return 1;
     if (verdict_) {
-      log("[distributed] {}\n  logs: {}", verdict_->text, log_file(options_.output, 1).parent_path().string());
+      log_failure(fmt::format("[distributed] {}\n  logs: {}", verdict_->text,
+                              log_file(options_.output, 1).parent_path().string()));
       return verdict_->exit_code;
     }
     log("[distributed] stopped before there was anything to save");

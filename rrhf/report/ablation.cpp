@@ -38,6 +38,11 @@ std::vector<double> values_of(const MeasuredModels& models, std::string_view nam
   return values;
 }
 
+std::string number(double value, int decimals) {
+  constexpr double most = 1e6;  // beyond it decimals say nothing
+  return std::abs(value) < most ? fmt::format("{:.{}f}", value, decimals) : fmt::format("{:.3e}", value);
+}
+
 // "61.2 ± 0.8 %", "61.2 %" for a single value, "-" for none.
 std::string with_deviation(const std::vector<double>& values, const ShownFigure& figure) {
   if (values.empty()) return "-";
@@ -46,9 +51,26 @@ std::string with_deviation(const std::vector<double>& values, const ShownFigure&
   double sum = 0, squares = 0;
   for (const double value : values) sum += scale * value;
   for (const double value : values) squares += std::pow(scale * value - sum / count, 2);
-  std::string text = fmt::format("{:.{}f}", sum / count, figure.decimals);
-  if (values.size() > 1) text += fmt::format(" ± {:.{}f}", std::sqrt(squares / (count - 1)), figure.decimals);
+  std::string text = number(sum / count, figure.decimals);
+  if (values.size() > 1) text += " ± " + number(std::sqrt(squares / (count - 1)), figure.decimals);
   return figure.unit == Unit::percent ? text + " %" : text;
+}
+
+// The notes, and which means are over fewer models than there are to be.
+std::vector<std::string> all_notes(const Ablation& ablation) {
+  std::vector<std::string> notes = ablation.notes;
+  for (const MeasuredModels& models : ablation.models) {
+    const std::size_t measured = models.figures.size();
+    if (measured == 0) continue;
+    if (measured < models.expected)
+      notes.push_back(fmt::format("{}: {} of {} seeds", models.name, measured, models.expected));
+    for (const ShownFigure& figure : shown_figures) {
+      const std::size_t count = values_of(models, figure.name).size();
+      if (count < measured)
+        notes.push_back(fmt::format("{}: {} of {} models has a {}", models.name, count, measured, figure.heading));
+    }
+  }
+  return notes;
 }
 
 std::vector<TableLine> lines_of(const Ablation& ablation) {
@@ -136,13 +158,13 @@ RunRecord mean_run(std::span<const RunRecord> runs, const std::string& name) {
 
 std::string ablation_table(const Ablation& ablation) {
   std::string text = in_columns(lines_of(ablation), 1);
-  for (const std::string& note : ablation.notes) text += note + "\n";
+  for (const std::string& note : all_notes(ablation)) text += note + "\n";
   return text;
 }
 
 std::string ablation_page(const Ablation& ablation) {
   std::string body = "<h2>Models, measured alike</h2>\n" + table_in_html(ablation);
-  for (const std::string& note : ablation.notes) body += fmt::format("<p class=\"lead\">{}</p>\n", escape(note));
+  for (const std::string& note : all_notes(ablation)) body += fmt::format("<p class=\"lead\">{}</p>\n", escape(note));
   std::vector<RunRecord> runs;
   for (const MeasuredModels& models : ablation.models) {
     if (!models.runs.empty()) runs.push_back(mean_run(models.runs, models.name));

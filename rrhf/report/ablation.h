@@ -1,6 +1,7 @@
 // The models of an ablation side by side: a table and a page, means over seeds.
 #pragma once
 
+#include <cstddef>
 #include <map>
 #include <span>
 #include <string>
@@ -13,6 +14,8 @@ namespace rrhf::report {
 /// Models that were made alike but for the seed, or the one model that runs began from.
 struct MeasuredModels {
   std::string name;
+  bool start = false;        ///< the one that runs began from
+  std::size_t expected = 0;  ///< how many there are to be; those that failed or are to come have no figures
   std::vector<std::map<std::string, double, std::less<>>>
       figures;                  ///< of each: rank_accuracy, margin, perplexity, loss
   std::vector<RunRecord> runs;  ///< their trainings; empty for a start

@@ -13,8 +13,17 @@
 namespace rrhf::report {
 namespace {
 
-constexpr double plot_width = 560, plot_left = 176, plot_right = 24, line_height = 26, axis_height = 28;
-constexpr std::size_t most_of_name = 24;  // characters that fit left of the plot
+constexpr double plot_width = 560, plot_right = 24, line_height = 26, axis_height = 28;
+constexpr double letter_width = 6.6;  // of the ticks' letters, about
+constexpr std::size_t most_of_name = 44;
+
+// The end of a long name tells combinations apart as well as its beginning.
+std::string short_middle(const std::string& name) {
+  if (code_points(name) <= most_of_name) return name;
+  std::string end = name;
+  while (code_points(end) > most_of_name / 2 - 2) end.erase(0, 1);
+  return shorten(name, most_of_name / 2) + valid_utf8(end);
+}
 
 double mean_of(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -25,7 +34,11 @@ std::string written(double value, Unit unit) { return unit == Unit::percent ? pe
 class DotPainter {
  public:
   DotPainter(const DotPlot& plot, double low, double high)
-      : plot_(plot), ticks_(round_ticks(low, high, 5)), bottom_(line_height * static_cast<double>(plot.lines.size())) {}
+      : plot_(plot), ticks_(round_ticks(low, high, 4)), bottom_(line_height * static_cast<double>(plot.lines.size())) {
+    std::size_t longest = 0;
+    for (const DotLine& line : plot.lines) longest = std::max(longest, code_points(short_middle(line.name)));
+    left_ = 28 + letter_width * static_cast<double>(longest);
+  }
 
   std::string paint() const {
     std::string svg = fmt::format(R"(<svg viewBox="0 0 {} {}" role="img" aria-label="{} of the models">)", plot_width,
@@ -38,7 +51,7 @@ class DotPainter {
  private:
   double x(double value) const {
     const double share = (value - ticks_.front()) / (ticks_.back() - ticks_.front());
-    return plot_left + (plot_width - plot_left - plot_right) * share;
+    return left_ + (plot_width - left_ - plot_right) * share;
   }
 
   std::string axis() const {
@@ -71,14 +84,14 @@ class DotPainter {
     }
     return fmt::format(
                R"(<g class="{0}"><rect class="reach" x="0" y="{1}" width="{2}" height="{3}"/><text class="tick" x="{4}" y="{5}" text-anchor="end">{6}</text>{7}<title>{8}</title></g>)",
-               style, y - line_height / 2, plot_width, line_height, plot_left - 12, y + 4,
-               escape(shorten(line.name, most_of_name)), dots, escape(words)) +
+               style, y - line_height / 2, plot_width, line_height, left_ - 12, y + 4, escape(short_middle(line.name)),
+               dots, escape(words)) +
            "\n";
   }
 
   const DotPlot& plot_;
   std::vector<double> ticks_;
-  double bottom_;
+  double bottom_, left_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 //        NAME/           a run's folder (train/run_folder.h); with seeds there is NAME/seed-N/ for each
 //        NAME/measured/  its model's figures (measurement.h)
 //        start/          the figures of the models that runs began from
+//        sources.json    hashes of these models and of the data
 //        results.jsonl   figures, a line a model; report.html
 //
 // Trainings and measurements are commands of this program in processes of their own (child_commands.h). Each is done
@@ -26,7 +27,8 @@ struct AblateOptions {
 
 struct Ablated {
   std::string table;                ///< for a terminal
-  std::vector<std::string> failed;  ///< a line a run that failed; the others are there
+  std::vector<std::string> failed;  ///< runs that failed, each with its cause; the others are there
+  bool refused = false;             ///< one of them because its command found its input wrong
 };
 
 /// Does what is not done. Throws InputError for an output folder that holds something else or is not to be resumed, for

@@ -18,6 +18,7 @@
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/stop.h"
+#include "rrhf/core/unicode.h"
 #include "rrhf/distributed/child_process.h"
 
 namespace rrhf::workflow {
@@ -41,15 +42,14 @@ class RunningStage {
       : chain_(chain), commands_(&commands), stage_(stage) {
     const Descriptor results = open_to_append("/dev/null");
     std::optional<Descriptor> messages;
-    if (!commands.log.empty()) {
-      messages = open_to_append(commands.log);
-      log_begin_ = fs::file_size(commands.log);
-    }
+    if (!commands.log.empty()) messages = open_to_append(commands.log);
+    fs::remove(commands.failure_file);
     distributed::ChildCommand child{.program = "/proc/self/exe",
                                     .arguments = commands.stages[stage].command,
                                     .results = results.get(),
                                     .messages = messages ? messages->get() : -1};
     child.arguments.insert(child.arguments.begin(), "rrhf");
+    child.variables["RRHF_FAILURE_FILE"] = commands.failure_file.string();
     if (threads > 0) child.variables["OMP_NUM_THREADS"] = std::to_string(threads);
     process_ = distributed::start_child(child);
   }
@@ -64,7 +64,6 @@ class RunningStage {
     std::swap(chain_, other.chain_);
     std::swap(commands_, other.commands_);
     std::swap(stage_, other.stage_);
-    std::swap(log_begin_, other.log_begin_);
     std::swap(process_, other.process_);
     return *this;
   }
@@ -82,19 +81,18 @@ class RunningStage {
   }
 
   ChainFailure failure(int status) const {
-    std::string text =
-        fmt::format("{} ended with {}", commands_->stages[stage_].doing, distributed::cause_of_end(status));
-    if (!commands_->log.empty()) {
-      const std::string message = distributed::last_message(commands_->log, log_begin_);
-      if (!message.empty()) text += ": " + message;
-    }
-    return {.chain = chain_, .text = std::move(text), .refused = WIFEXITED(status) && WEXITSTATUS(status) == 2};
+    const fs::path& why = commands_->failure_file;
+    return {.chain = chain_,
+            .name = commands_->name,
+            .what = fmt::format("{} ended with {}", commands_->stages[stage_].doing, distributed::cause_of_end(status)),
+            .why = path_exists(why) ? std::string(strip(read_file(why))) : "",
+            .refused = WIFEXITED(status) && WEXITSTATUS(status) == 2};
   }
 
  private:
   std::size_t chain_ = 0;
   const CommandChain* commands_ = nullptr;
-  std::size_t stage_ = 0, log_begin_ = 0;
+  std::size_t stage_ = 0;
   pid_t process_ = -1;
 };
 
@@ -121,6 +119,7 @@ class ChainRunner {
       look();
     }
     if (StopSignals::requested()) throw Interrupted("run", "stopped");
+    std::ranges::sort(failures_, {}, &ChainFailure::chain);
     return std::move(failures_);
   }
 
@@ -159,8 +158,9 @@ class ChainRunner {
   // What ends badly after it was asked to stop did as it was asked.
   void fail(ChainFailure failure) {
     if (stopping_) return;
-    log("[{} of {}] {}: {}", failure.chain + 1, chains_.size(), chains_[failure.chain].name, failure.text);
-    if (failure.refused) stop();
+    const bool on_terminal = chains_[failure.chain].log.empty();  // which has the cause already
+    log("[{} of {}] {}: {}", failure.chain + 1, chains_.size(), failure.name,
+        on_terminal ? failure.what : failure.text());
     failures_.push_back(std::move(failure));
   }
 

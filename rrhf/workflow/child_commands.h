@@ -21,14 +21,19 @@ struct CommandChain {
   std::string name;               ///< for messages
   std::function<void()> prepare;  ///< called just before its first stage
   std::vector<Stage> stages;
-  std::filesystem::path log;  ///< takes what it says on stderr; none: it has the terminal
+  std::filesystem::path log;           ///< takes what it says on stderr; none: it has the terminal
+  std::filesystem::path failure_file;  ///< holds why a stage failed, after it has (core/log.h, log_failure())
 };
 
 /// What went wrong with a chain.
 struct ChainFailure {
   std::size_t chain = 0;
-  std::string text;      ///< "training ended with exit code 1", and behind it what the command said last, if in a log
+  std::string name;      ///< the chain's
+  std::string what;      ///< "training ended with exit code 1"
+  std::string why;       ///< what the command said last; "" of one that was killed
   bool refused = false;  ///< the command found its input wrong (exit code 2)
+
+  std::string text() const { return why.empty() ? what : what + ": " + why; }
 };
 
 struct ChainOptions {
@@ -36,9 +41,8 @@ struct ChainOptions {
   std::function<void(std::size_t chain)> ended_well;  ///< called as a chain ends
 };
 
-/// Runs all chains in order and returns those that failed. Results that the commands print are dropped. Several at once
-/// share the processor's cores unless OMP_NUM_THREADS is set. A chain that fails (exit code 1, a signal) does not stop
-/// the others; one that is refused (exit code 2) does, as its cause would meet them too: what runs is asked to stop.
+/// Runs all chains in order and returns those that failed, in that order too; they do not stop the others. Results that
+/// the commands print are dropped. Several at once share the processor's cores unless OMP_NUM_THREADS is set.
 /// Throws Interrupted, when all have ended, after a stop signal, which it passes on (it listens for them itself).
 std::vector<ChainFailure> run_chains(std::span<const CommandChain> chains, const ChainOptions& options);
 

@@ -11,11 +11,9 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/part_file.h"
-#include "rrhf/core/sha256.h"
 #include "rrhf/reward/rule_file.h"
-#include "rrhf/text/prompt_template.h"
-#include "rrhf/train/same_run.h"
 #include "rrhf/train/trainer.h"
+#include "rrhf/workflow/sources.h"
 
 namespace rrhf::workflow {
 namespace {
@@ -75,12 +73,6 @@ void drop_responses(std::vector<data::OpenRow>& rows) {
   }
 }
 
-std::vector<data::Query> queries_of(const std::vector<data::OpenRow>& rows) {
-  std::vector<data::Query> queries;
-  for (const data::OpenRow& row : rows) queries.push_back({row.query, row.where});
-  return queries;
-}
-
 void require_pairs(const RunConfig& config, const std::vector<data::OpenRow>& rows) {
   const auto most = std::ranges::max(rows, {}, [](const data::OpenRow& row) { return row.responses.size(); });
   if (!ranks(config) || config.sample.decoding.answers + std::ssize(most.responses) > 1) return;
@@ -101,28 +93,16 @@ void require_rewards(const RunConfig& config) {
 
 // What decides the run beside its settings.
 Json identity_of(const RunConfig& config) {
-  Json identity;
-  const auto add_file = [&](const std::string& what, const fs::path& file) {
-    identity[what + " " + file.string()] = sha256_of_file(file);
-  };
-  const auto add_folder = [&](const std::string& what, const fs::path& folder) {
-    const std::string files = train::folder_fingerprint(folder);
-    Sha256 hash;
-    hash.update(std::as_bytes(std::span(files)));
-    identity[what + " " + folder.string()] = hash.hex();
-  };
-  // What a template's file holds, and not its name alone.
-  for (const auto& [what, name] : {std::pair("data.template", config.data.template_name),
-                                   std::pair("score.template", config.score.template_name)}) {
-    identity[what] = text::PromptTemplate::named(name).apply("{query}");
-  }
-  add_folder("model.path", config.model.path);
-  for (const std::string& file : query_files(config)) add_file("queries", file);
-  for (const std::string& file : held_out_files(config)) add_file("held-out queries", file);
-  for (const std::string& file : config.data.eval) add_file("data.eval", file);
-  if (!config.score.rule.empty()) add_file("score.rule", config.score.rule);
-  if (!config.score.reward_model.empty()) add_folder("score.reward_model", config.score.reward_model);
-  return identity;
+  Sources sources;
+  sources.add_template("data.template", config.data.template_name);
+  sources.add_template("score.template", config.score.template_name);
+  sources.add_folder("model.path", config.model.path);
+  for (const std::string& file : query_files(config)) sources.add_file("queries", file);
+  for (const std::string& file : held_out_files(config)) sources.add_file("held-out queries", file);
+  for (const std::string& file : config.data.eval) sources.add_file("data.eval", file);
+  if (!config.score.rule.empty()) sources.add_file("score.rule", config.score.rule);
+  if (!config.score.reward_model.empty()) sources.add_folder("score.reward_model", config.score.reward_model);
+  return sources.json();
 }
 
 void write_rows(const fs::path& path, const std::vector<data::OpenRow>& rows) {
@@ -166,8 +146,8 @@ IterateRows read_iterate_rows(const RunConfig& config) {
   rows.held_out = read_files(held_out_files(config), config.data.format);
   drop_responses(rows.held_out);
   const Answerer answerer(sampling_settings(config, config.model.path));
-  answerer.prompts(queries_of(rows.queries));
-  answerer.prompts(queries_of(rows.held_out));
+  answerer.prompts(data::queries_of(rows.queries));
+  answerer.prompts(data::queries_of(rows.held_out));
   if (!config.data.eval.empty()) train::tokenize_files(config.data.eval, folder, config);
   if (copies_eval_rows(config)) rows.eval = read_files(config.data.eval, config.data.format);
   return rows;

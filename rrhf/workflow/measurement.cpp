@@ -41,7 +41,9 @@ void Measurement::prepare() const {
 }
 
 std::vector<std::string> Measurement::command() const {
-  return {"eval", (folder_ / "config.json").string(), "--json", (folder_ / "figures.json").string()};
+  // A relative path may begin as a flag does.
+  const std::filesystem::path folder = folder_.is_relative() ? "." / folder_ : folder_;
+  return {"eval", (folder / "config.json").string(), "--json", (folder / "figures.json").string()};
 }
 
 }  // namespace rrhf::workflow

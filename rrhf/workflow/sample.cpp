@@ -10,12 +10,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<data::Query> queries_of(const std::vector<data::OpenRow>& rows) {
-  std::vector<data::Query> queries;
-  for (const data::OpenRow& row : rows) queries.push_back({row.query, row.where});
-  return queries;
-}
-
 std::vector<std::string> texts_of(const std::vector<generate::Answer>& answers) {
   std::vector<std::string> texts;
   for (const generate::Answer& answer : answers) texts.push_back(answer.text);
@@ -56,7 +50,7 @@ SampleCounts sample(const SampleTask& task) {
   require_free_place(task.out, task.existing);
   const std::vector<data::OpenRow> rows = data::read_open_rows(task.data, task.format);
   Answerer answerer(task.answers);
-  const Prompts prompts = answerer.prompts(queries_of(rows));
+  const Prompts prompts = answerer.prompts(data::queries_of(rows));
   const std::string writer = task.writer.empty() ? default_writer(task.answers) : task.writer;
   PartLines lines(task.out, identity_of(answerer, task, writer), rows.size(), task.existing);
   SampleCounts counts;

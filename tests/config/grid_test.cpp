@@ -128,7 +128,7 @@ TEST_F(GridTest, TheCommandLineSetsWhatAllRunsHaveAndTheOutput) {
 
 TEST_F(GridTest, IsWrittenOutAsAGridThatNeedsNoOtherFile) {
   const Grid read = grid(R"({"config": "BASE", "vary": {"optimizer.learning_rate": [1e-3, 1e-5]}, "seeds": [1, 2],
-                             "runs": {"sft": {"objective.rank_loss": "none"}},
+                             "runs": {"sft": {"objective.rank_loss": "none"}, "released": {"recipe": "released"}},
                              "measure": {"objective.normalization": "none"}})");
   fs::remove(folder_ / "base.json");
   const Grid again = grid(read.resolved.dump());
@@ -145,23 +145,68 @@ TEST_F(GridTest, IsWrittenOutAsAGridThatNeedsNoOtherFile) {
 }
 
 TEST_F(GridTest, NamesEveryMistakeOfTheFileAtOnce) {
+  const std::string no_name =
+      R"(can't be a run's name, which is a folder's: no "/", no "." in front, at most 100 bytes, none of start, )"
+      "grid.json, sources.json, results.jsonl, report.html";
   EXPECT_EQ(
-      mistakes(R"({"seed": [1], "runs": {"a/b": {}, "start": {}, ".a": {}, "": {}, "c": 3},
-                         "vary": {"objective.rank_weight": 3, "train.epochs": []}, "seeds": [1, 1, -2], "set": []})"),
+      mistakes(R"({"seed": [1], "runs": {"a/b": {}, "start": {}, ".a": {}, "": {}, "report.html": {}, "c": 3},
+                         "vary": {"objective.rank_weight": 3, "train.epochs": [], "data": [{"eval": "a"}]},
+                         "seeds": [1, 1, -2, 1.5, "x", 9223372036854775808], "set": []})"),
       (Lines{
-          R"([grid] GRID: "seed" is not a key of a grid; nearest: "seeds". Keys: config, preset, set, vary, runs, seeds, measure, output)",
-          R"x(GRID: runs: "a/b" can't be a run's name, which is a folder's: no "/", no "." in front, not "start", at most 100 bytes)x",
-          R"x(GRID: runs: "start" can't be a run's name, which is a folder's: no "/", no "." in front, not "start", at most 100 bytes)x",
-          R"x(GRID: runs: ".a" can't be a run's name, which is a folder's: no "/", no "." in front, not "start", at most 100 bytes)x",
-          R"x(GRID: runs: "" can't be a run's name, which is a folder's: no "/", no "." in front, not "start", at most 100 bytes)x",
+          R"([grid] GRID: "seed" is not a key of a grid; nearest: "seeds". Keys: config, preset, set, vary, runs, )"
+          "seeds, measure, output",
+          "GRID: runs: \"a/b\" " + no_name,
+          "GRID: runs: \"start\" " + no_name,
+          "GRID: runs: \".a\" " + no_name,
+          "GRID: runs: \"\" " + no_name,
+          "GRID: runs: \"report.html\" " + no_name,
           R"x(GRID: runs.c must be an object, {"key.path": value}; found the number 3)x",
-          R"(GRID: vary.objective.rank_weight must be an array of values; found the number 3)",
-          R"(GRID: vary.train.epochs must be an array of values; found an empty one)",
-          R"(GRID: seeds: 1 is there twice)",
-          R"(GRID: "seeds" must be an array of whole numbers from 0 on; found an array of 3)",
+          "GRID: vary.objective.rank_weight must be an array of values; found the number 3",
+          "GRID: vary.train.epochs must be an array of values; found an empty one",
+          R"(GRID: vary.data is a section; vary its settings, "data.NAME": [...])",
+          "GRID: seeds: 1 is there twice",
+          "GRID: seeds: -2 is not a whole number from 0 to 2^63 - 1",
+          "GRID: seeds: 1.5 is not a whole number from 0 to 2^63 - 1",
+          "GRID: seeds: \"x\" is not a whole number from 0 to 2^63 - 1",
+          "GRID: seeds: 9223372036854775808 is not a whole number from 0 to 2^63 - 1",
           R"x(GRID: "set" must be an object, {"key.path": value}; found an array of 0)x",
           R"(GRID: names no config: "config" is a config file's path or an object of settings, "preset" a name)",
       }));
+}
+
+TEST_F(GridTest, RefusesWhatNoSettingTakesByItsPlace) {
+  EXPECT_EQ(mistakes(R"({"config": "BASE", "vary": {"optimizer.learning_rate": [1e999, NaN]}, "output": "a\u0000b",
+                         "runs": {"a": {"data": {"template": "x\u0000"}}}})"),
+            (Lines{
+                "[grid] GRID: vary.optimizer.learning_rate is Infinity (or beyond what a double holds), which is no "
+                "finite number",
+                "GRID: output has the character U+0000 in it",
+                "GRID: runs.a.data.template has the character U+0000 in it",
+            }));
+}
+
+TEST_F(GridTest, RefusesAKeyThatIsGivenTwice) {
+  EXPECT_EQ(mistakes(R"({"config": "BASE", "set": {"train.epochs": 1, "train": {"epochs": 2}}, "runs": {"a": {}}})"),
+            Lines{"[grid] GRID: set: train.epochs is given twice"});
+}
+
+TEST_F(GridTest, RefusesTooManyCombinations) {
+  std::string values = "[0";
+  for (int i = 1; i < 40; ++i) values += fmt::format(", {}", i);
+  values += "]";
+  EXPECT_EQ(mistakes(R"({"config": "BASE", "vary": {"objective.rank_weight": )" + values +
+                     R"(, "objective.sft_weight": )" + values + "}}"),
+            Lines{"[grid] GRID: vary has more than 1000 combinations"});
+}
+
+TEST_F(GridTest, RefusesWhatWouldHaveNoEffect) {
+  const std::string text = R"({"config": "BASE", "set": {"train.seed": 3, "train.epochs": 3},
+                               "vary": {"train.epochs": [1, 2]}, "seeds": [1]})";
+  EXPECT_EQ(mistakes(text), (Lines{R"([grid] GRID: set: train.seed has no effect, since "seeds" sets it)",
+                                   R"([grid] GRID: set: train.epochs has no effect, since "vary" sets it)"}));
+  for (const Override& override : {Override{"train.epochs", "3"}, Override{"train", R"({"epochs": 3})"}}) {
+    EXPECT_THROW(grid(R"({"config": "BASE", "vary": {"train.epochs": [1, 2]}})", {override}), InputError);
+  }
 }
 
 TEST_F(GridTest, NamesEveryMistakeOfTheSettingsOnce) {
@@ -169,24 +214,25 @@ TEST_F(GridTest, NamesEveryMistakeOfTheSettingsOnce) {
       mistakes(R"({"config": "BASE", "vary": {"objective.rank_weight": [1, -1], "train.epochs": [1, 2]},
                    "runs": {"a": {"train.epoch": 3}}, "measure": {"train.epochs": 3}})"),
       (Lines{
+          "[grid] GRID: measure: train.epochs is not of the measuring: \"measure\" takes objective.*, data.eval, "
+          "data.responses and data.max_length",
           "[config] GRID: vary: objective.rank_weight must be a number, at least 0; found the number -1",
           "[config] GRID: runs.a: train.epoch is not a setting; nearest: train.epochs. Settings of train: epochs, "
           "max_steps, queries_per_step, tokens_per_pack, seed, order, epoch_end, recompute, layer_inputs, gradients, "
           "deterministic",
-          "[grid] GRID: measure: train.epochs is not of the measuring: \"measure\" takes objective.*, data.eval, "
-          "data.responses and data.max_length",
       }));
 }
 
 TEST_F(GridTest, RefusesSettingsInWhichRunsCannotDiffer) {
   const std::string start = "[grid] GRID: runs.a: ";
+  const std::string held_out =
+      R"(what it holds out would differ among the runs; name rows to measure by in data.eval, or in "measure")";
   for (const auto& [key, why] : std::vector<std::pair<std::string, std::string>>{
            {"output", "every run has a folder of its own under the grid's \"output\""},
            {"train.seed", "the seeds of all runs stand in \"seeds\""},
            {"data.eval", "all models are measured on the same rows; \"measure\" may name others than the config"},
-           {"data.train", "what it holds out would differ among the runs; name rows to measure by in data.eval"},
-           {"data.eval_fraction",
-            "what it holds out would differ among the runs; name rows to measure by in data.eval"},
+           {"data.train", held_out},
+           {"data.eval_fraction", held_out},
            {"sample.top_p", "sample is of rrhf iterate, and no training takes notice of it"},
            {"iterate.rounds", "iterate is of rrhf iterate, and no training takes notice of it"}}) {
     EXPECT_EQ(mistakes(R"({"config": "BASE", "runs": {"a": {")" + key + R"(": 0.5}}})"),
@@ -194,16 +240,36 @@ TEST_F(GridTest, RefusesSettingsInWhichRunsCannotDiffer) {
   }
   EXPECT_EQ(names(grid(R"({"config": "BASE", "set": {"data.eval": "b"}, "runs": {"a": {"data.train": "c.jsonl"}}})")),
             Lines{"a"});
+  EXPECT_EQ(names(grid(R"({"config": "BASE", "measure": {"data.eval": "b"}, "runs": {"a": {"data.train": "c"}}})")),
+            Lines{"a"});
+  // what all are measured by has none, though the config has
+  EXPECT_EQ(mistakes(R"({"config": "BASE", "set": {"data.eval": "b"}, "measure": {"data.eval": []},
+                         "runs": {"a": {"data.eval_fraction": 0.5}}})"),
+            Lines{start + "data.eval_fraction can't differ: " + held_out});
   EXPECT_EQ(mistakes(R"({"config": "BASE", "set": {"output": "x"}, "runs": {"a": {}}})"),
-            Lines{R"([grid] GRID: set.output: "output" is a key of the grid itself)"});
+            Lines{R"([grid] GRID: set: "output" is a key of the grid itself)"});
 }
 
 TEST_F(GridTest, RefusesRunsThatAreTheSame) {
-  EXPECT_EQ(mistakes(R"({"config": "BASE", "vary": {"train.epochs": [2, 3, 3]}, "runs": {"as it is": {}}})"),
-            (Lines{"[grid] GRID: epochs=3 and epochs=3-3 are the same settings",
-                   "GRID: epochs=2 and as it is are the same settings"}));
+  const Lines twice =
+      mistakes(R"({"config": "BASE", "vary": {"train.epochs": [2, 3, 3.0]}, "runs": {"as it is": {}}})");
+  ASSERT_EQ(twice.size(), 2u);
+  EXPECT_TRUE(twice[0].starts_with("[grid] GRID: epochs=3 and epochs=3-")) << twice[0];
+  EXPECT_EQ(twice[1], "GRID: epochs=2 and as it is are the same settings");
   EXPECT_EQ(mistakes(R"({"config": "BASE", "vary": {"train.epochs": [3]}, "runs": {"epochs=3": {"train.epochs": 4}}})"),
-            Lines{R"([grid] GRID: runs.epochs=3: a combination of "vary" has this name)"});
+            Lines{"[grid] GRID: runs.epochs=3: there is another run of the name epochs=3"});
+}
+
+// The first keeps its name; a later one is told apart, by what it sets alone, whatever stands before it.
+TEST_F(GridTest, TellsCombinationsOfOneNameApart) {
+  const auto named = [&](const std::string& files) {
+    return names(grid(R"({"config": "BASE", "set": {"data.eval": "e"}, "vary": {"data.train": )" + files + "}}"));
+  };
+  const Lines three = named(R"(["q/x-3.jsonl", "a/x.jsonl", "b/x.jsonl"])");
+  EXPECT_EQ(three[0], "train=x-3");
+  EXPECT_EQ(three[1], "train=x");
+  EXPECT_EQ(three[2].size(), std::string("train=x-12345678").size());
+  EXPECT_EQ(named(R"(["a/x.jsonl", "c/x.jsonl", "b/x.jsonl"])")[2], three[2]);
 }
 
 TEST_F(GridTest, RefusesRunsWhoseSettingsDoNotGoTogetherByName) {
@@ -233,7 +299,16 @@ TEST(CombinationName, IsAFoldersName) {
   // two keys that end alike
   EXPECT_EQ(combination_name({{"optimizer.name", "adamw"}, {"schedule.name", "linear"}}),
             "optimizer.name=adamw,schedule.name=linear");
+  EXPECT_EQ(combination_name({{"model.path", "runs/sft/model"}, {"data.template", "a/b/"}}), "path=sft,template=b");
   EXPECT_EQ(combination_name({{"data.template", std::string(500, 'x')}}), "template=" + std::string(40, 'x'));
+  Json many;
+  for (char key = 'a'; key < 'p'; ++key) many[std::string("data.") + key] = 123456789;
+  EXPECT_EQ(combination_name(many).size(), 100u);
+  many["data.a"] = 0;
+  many["data.o"] = 5;  // behind what the name has room for
+  const std::string name = combination_name(many);
+  many["data.o"] = 6;
+  EXPECT_NE(combination_name(many), name);
 }
 
 }  // namespace

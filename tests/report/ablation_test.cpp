@@ -24,11 +24,12 @@ Ablation two_seeds() {
   const Figures first{{"rank_accuracy", 0.60}, {"margin", 0.2}, {"perplexity", 4}, {"loss", 1}};
   const Figures second{{"rank_accuracy", 0.66}, {"margin", 0.2}, {"perplexity", 5}, {"loss", 1.5}};
   return {.name = "my ablation",
-          .models = {{.name = "start", .figures = {start}, .runs = {}},
+          .models = {{.name = "start", .start = true, .expected = 1, .figures = {start}, .runs = {}},
                      {.name = "rank_weight=1",
+                      .expected = 2,
                       .figures = {first, second},
                       .runs = {training("seed-1", {{1, {{"loss", 3}}}}), training("seed-2", {{1, {{"loss", 1}}}})}},
-                     {.name = "failed", .figures = {}, .runs = {}}},
+                     {.name = "failed", .expected = 2, .figures = {}, .runs = {}}},
           .notes = {"mean ± standard deviation over 2 seeds"}};
 }
 
@@ -45,6 +46,23 @@ TEST(AblationTable, LeavesOutAFigureThatAModelDoesNotHave) {
   Ablation ablation = two_seeds();
   ablation.models[1].figures[0].erase("rank_accuracy");  // no pair of unequal rewards
   EXPECT_NE(ablation_table(ablation).find("rank_weight=1    66.0 %"), std::string::npos) << ablation_table(ablation);
+}
+
+TEST(AblationTable, SaysWhichMeansAreOverFewerModels) {
+  Ablation ablation = two_seeds();
+  ablation.models[1].expected = 3;
+  ablation.models[1].figures[1].erase("perplexity");  // beyond what a number holds
+  const std::string table = ablation_table(ablation);
+  EXPECT_NE(table.find("\nrank_weight=1: 2 of 3 seeds\nrank_weight=1: 1 of 2 models has a perplexity\n"),
+            std::string::npos)
+      << table;
+}
+
+TEST(AblationTable, WritesHugeFiguresShort) {
+  Ablation ablation = two_seeds();
+  ablation.models.resize(1);
+  ablation.models[0].figures[0]["margin"] = -1.5e200;
+  EXPECT_NE(ablation_table(ablation).find("  -1.500e+200  "), std::string::npos) << ablation_table(ablation);
 }
 
 TEST(AblationPage, ShowsTablePicturesAndCurves) {
@@ -95,11 +113,19 @@ TEST(DotPlot, HasADotAValueAndABarALine) {
   EXPECT_EQ(count(svg, "class=\"mean\""), 2u);
   EXPECT_NE(svg.find("<title>a  2.000\n1.000\n3.000</title>"), std::string::npos) << svg;
   EXPECT_NE(svg.find("<title>b  2.000</title>"), std::string::npos);
-  // The axis goes from 1 to 3, from 176 to 536: the dots stand at its ends, the bar in its middle.
-  for (const char* at : {"cx=\"176.0\"", "cx=\"536.0\"", "x1=\"356.0\" x2=\"356.0\""}) {
+  // Names of four letters at most leave 28 + 4 x 6.6 to the left. The axis goes from 1 to 3, from there to 536: the
+  // dots stand at its ends, the bar in its middle.
+  for (const char* at : {"cx=\"54.4\"", "cx=\"536.0\"", "x1=\"295.2\" x2=\"295.2\""}) {
     EXPECT_NE(svg.find(at), std::string::npos) << at << svg;
   }
   EXPECT_EQ(svg_dot_plot({"Loss", "per query", {{"none", {}, 0}}}), "");
+}
+
+TEST(DotPlot, LeavesOutTheMiddleOfALongName) {
+  const std::string name = "rank_weight=0.25,length_penalty=1,learning_rate=0.00025";
+  const std::string svg = svg_dot_plot({"Loss", "", {{name, {1}, 0}}});
+  EXPECT_NE(svg.find(">rank_weight=0.25,lengt...earning_rate=0.00025</text>"), std::string::npos) << svg;
+  EXPECT_NE(svg.find("<title>" + name), std::string::npos);
 }
 
 TEST(DotPlot, DrawsASingleValue) {

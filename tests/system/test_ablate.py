@@ -12,7 +12,7 @@ from typing import Any, Callable
 import pytest
 
 from made_rows import ranked_rows, write_lines
-from program import ENVIRONMENT, Program, all_metrics, metrics_so_far, refused, wait_for, weights
+from program import ENVIRONMENT, Program, all_metrics, copy_of, metrics_so_far, refused, wait_for, weights
 
 Grid = Callable[..., Path]
 
@@ -165,11 +165,12 @@ def test_a_run_that_fails_leaves_the_others(jobs: int, rrhf: Program, make: Grid
     # Updates that end beyond what float32 holds.
     grid = make(runs={"wild": {"optimizer.learning_rate": 1e30}, "rrhf": {}}, seeds=None)
     result = rrhf("ablate", grid, "--jobs", jobs, check=False)
-    assert result.returncode == 1 and "[ablate] 1 run failed" in result.stderr and "is not finite" in result.stderr
+    assert result.returncode == 1 and "[ablate] 1 model failed" in result.stderr
     found = results(tmp_path / "out")
     assert found["wild"]["figures"] is None and found["rrhf"]["figures"]["queries"] == 6
     lines = result.stdout.splitlines()
-    assert lines[2].split() == ["wild", "-", "-", "-", "-"] and lines[-1].startswith("failed: wild: training ended with exit code 1")
+    assert lines[2].split() == ["wild", "-", "-", "-", "-"] and lines[-1].startswith("failed: wild: training ended with exit code 1: [train] step")
+    assert "is not finite" in lines[-1] and "is not finite" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_processes_share_each_training(rrhf: Program, make: Grid, tmp_path: Path) -> None:
@@ -221,14 +222,60 @@ def test_a_folder_with_something_else_is_left_alone(flags: tuple[str, ...], rrhf
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
-def test_a_training_that_is_refused_ends_the_ablation(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+def test_a_training_that_is_refused_leaves_the_others(rrhf: Program, make: Grid, tmp_path: Path) -> None:
     """What no look beforehand finds: steps that are more than one pack."""
     by_layer = {"optimizer.update": "layer", "optimizer.max_grad_norm": 0, "train.tokens_per_pack": 100}
     result = rrhf("ablate", make(runs={"first": by_layer, "second": {}}, seeds=None), check=False)
-    assert result.returncode == 2 and result.stdout == "", result.stderr
-    last = result.stderr.splitlines()[-2:]
-    assert last == ["[ablate] first: training ended with exit code 2", "the other runs are left; what is finished is kept"]
-    assert not (tmp_path / "out" / "second").exists()
+    assert result.returncode == 2 and "first: training ended with exit code 2: [config]" in result.stderr, result.stderr
+    assert results(tmp_path / "out")["second"]["figures"]["queries"] == 6
+
+
+def test_settings_that_change_no_result_may_change_and_the_folder_may_move(rrhf: Program, build_dir: Path, make: Grid, tmp_path: Path) -> None:
+    grid, moved = make(runs={"rrhf": {}, "sft": {"objective.rank_loss": "none"}}, seeds=None), tmp_path / "moved"
+    rrhf("ablate", grid)
+    shutil.move(tmp_path / "out", moved)
+    before = weights(moved / "sft")
+    shutil.rmtree(moved / "sft" / "model")
+    rrhf("ablate", grid, "--resume", "--set", f"output={moved}", "--set", "train.tokens_per_pack=200")
+    assert json.loads((moved / "sft" / "config.json").read_text())["train"]["tokens_per_pack"] == 200
+    assert not (tmp_path / "out").exists() and len(weights(moved / "sft")) == len(before)
+
+
+@pytest.mark.parametrize("changed", ("rows.jsonl", "model"))
+def test_rows_and_starts_must_be_those_it_began_with(changed: str, rrhf: Program, make: Grid, models: Path, tmp_path: Path) -> None:
+    model = copy_of(models / "hf", tmp_path / "model")
+    rrhf("ablate", make(runs={"a": {"model.path": str(model)}}, seeds=None))
+    if changed == "model":
+        with (model / "model.safetensors").open("r+b") as file:
+            file.seek(-4, 2)
+            file.write(b"\0\0\0\0")
+    else:
+        write_lines(tmp_path / "rows.jsonl", ranked_rows(17))
+    again = rrhf("ablate", make(runs={"a": {"model.path": str(model)}}, seeds=None), "--resume")
+    assert "models are done" in again.stderr  # nothing is to be run, so nothing is mixed
+    more = make(runs={"a": {"model.path": str(model)}, "b": {"train.epochs": 2}}, seeds=None)
+    result = rrhf("ablate", more, "--resume", check=False)
+    assert result.returncode == 2 and "what it began from has changed since" in result.stderr and str(tmp_path / changed) in result.stderr
+
+
+def test_a_run_whose_metrics_are_broken_leaves_the_others(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    rrhf("ablate", make(runs={"a": {}, "b": {"train.epochs": 2}}, seeds=None))
+    (tmp_path / "out" / "a" / "metrics.jsonl").write_text('{"event":"eval","st')
+    result = rrhf("ablate", make(runs={"a": {}, "b": {"train.epochs": 2}, "c": {"train.epochs": 3}}, seeds=None), "--resume")
+    assert "none of its lines is a line of metrics" in result.stdout and results(tmp_path / "out")["c"]["figures"]
+
+
+def test_models_measured_on_fewer_rows_are_named(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    """A template leaves the longest queries no room for a response."""
+    (tmp_path / "template.txt").write_text("so once there was {query}")
+    config = json.loads(make().read_text())["config"]
+    config["data"]["max_length"] = 20
+    runs = {"plain": {}, "told": {"data.template": str(tmp_path / "template.txt")}}
+    result = rrhf("ablate", make(config=config, runs=runs, seeds=None, measure={"data.eval": config["data"]["train"]}))
+    queries = {name: line["figures"]["queries"] for name, line in results(tmp_path / "out").items()}
+    assert 0 < queries["told"] < queries["plain"]
+    assert f"{queries['plain']} queries of data.eval; but {queries['told']} of start/2, {queries['told']} of told; scores" in result.stdout
+    assert [line.split("  ")[0] for line in result.stdout.splitlines()[1:3]] == ["start of plain", "start of told"]
 
 
 def test_the_report_of_an_ablation_names_its_runs(rrhf: Program, make: Grid, tmp_path: Path) -> None:

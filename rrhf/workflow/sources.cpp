@@ -1,0 +1,29 @@
+#include "rrhf/workflow/sources.h"
+
+#include <span>
+
+#include "rrhf/core/sha256.h"
+#include "rrhf/text/prompt_template.h"
+#include "rrhf/train/same_run.h"
+
+namespace rrhf::workflow {
+
+void Sources::add_file(const std::string& what, const std::filesystem::path& file) {
+  const std::string key = what + " " + file.string();
+  if (!json_.contains(key)) json_[key] = sha256_of_file(file);
+}
+
+void Sources::add_folder(const std::string& what, const std::filesystem::path& folder) {
+  const std::string key = what + " " + folder.string();
+  if (json_.contains(key)) return;
+  const std::string files = train::folder_fingerprint(folder);
+  Sha256 hash;
+  hash.update(std::as_bytes(std::span(files)));
+  json_[key] = hash.hex();
+}
+
+void Sources::add_template(const std::string& what, const std::string& name) {
+  json_[what] = text::PromptTemplate::named(name).apply("{query}");
+}
+
+}  // namespace rrhf::workflow
