@@ -27,25 +27,34 @@ int whole_number(const cxxopts::ParseResult& arguments, const char* flag) {
   return number;
 }
 
-workflow::AblateOptions ablate_options(const cxxopts::ParseResult& arguments, const config::Grid& grid) {
+workflow::AblateOptions ablate_options(const cxxopts::ParseResult& arguments) {
   const int jobs = whole_number(arguments, "jobs"), processes = whole_number(arguments, "processes");
   if (jobs > 1 && processes > 1) {
     throw_input("usage", "--jobs {} and --processes {} exclude each other: both share the machine out", jobs,
                 processes);
-  }
-  const bool on_gpu = train::choose_device(grid.measured.device).is_cuda();
-  if (jobs > 1 && on_gpu) {
-    throw_input("usage", "--jobs {0} would put {0} runs on one GPU; it is for the CPU (--set device=cpu)", jobs);
   }
   workflow::AblateOptions options{.resume = arguments.count("resume") > 0, .at_once = static_cast<std::size_t>(jobs)};
   if (processes > 1) options.train_flags = {"--processes", fmt::format("{}", processes)};
   if (arguments.count("memory-cap") > 0) {
     const std::string size = arguments["memory-cap"].as<std::string>();
     parse_bytes(size);  // what is wrong is refused here rather than by the first training
-    if (!on_gpu) throw_input("usage", "--memory-cap is for a GPU; these runs are on the CPU");
     options.train_flags.insert(options.train_flags.end(), {"--memory-cap", size});
   }
   return options;
+}
+
+// What only a GPU takes, and what a GPU can't.
+void require_fitting_devices(const cxxopts::ParseResult& arguments, const config::Grid& grid) {
+  const int jobs = whole_number(arguments, "jobs");
+  for (const config::GridRun& run : grid.runs) {
+    const bool on_gpu = train::choose_device(run.config.device).is_cuda();
+    if (jobs > 1 && on_gpu) {
+      throw_input("usage", "--jobs {0} would put {0} runs on one GPU; it is for the CPU (--set device=cpu)", jobs);
+    }
+    if (arguments.count("memory-cap") > 0 && !on_gpu) {
+      throw_input("usage", "--memory-cap is for a GPU; {} is to run on the CPU", run.name);
+    }
+  }
 }
 
 }  // namespace
@@ -73,11 +82,12 @@ void ablate_command(int argc, const char* const* argv) {
   }
   const config::Grid grid = grid_of(*arguments);
   for (const std::string& warning : grid.warnings) warn("{}", warning);
-  const workflow::AblateOptions how = ablate_options(*arguments, grid);
+  const workflow::AblateOptions how = ablate_options(*arguments);
   if (arguments->count("list") > 0) {
     fmt::print("{}", workflow::list_runs(grid));
     return;
   }
+  require_fitting_devices(*arguments, grid);
   const workflow::Ablated ablated = workflow::ablate(grid, how);
   fmt::print("{}", ablated.table);
   if (ablated.failed.empty()) return;

@@ -5,60 +5,19 @@
 #include <algorithm>
 #include <array>
 #include <functional>
-#include <set>
-#include <span>
+#include <map>
 #include <string_view>
 
 #include "rrhf/config/grid_file.h"
+#include "rrhf/config/grid_names.h"
 #include "rrhf/config/options.h"
 #include "rrhf/core/error.h"
-#include "rrhf/core/sha256.h"
 #include "rrhf/core/unicode.h"
 
 namespace rrhf::config {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Bytes that a value takes in a name at most.
-constexpr std::size_t longest_value = 40;
-
-bool plain_in_names(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '+' ||
-         c == '-' || c == '_';
-}
-
-// What tells a file or folder apart: "rankings" of "data/rankings.jsonl", "sft" of "runs/sft/model".
-std::string end_of_path(const std::string& text) {
-  const fs::path whole = text, path = whole.has_filename() ? whole : whole.parent_path();
-  const fs::path parent = path.parent_path().filename();
-  return path.filename() == "model" && !parent.empty() ? parent.string() : path.stem().string();
-}
-
-// "1e-05", "rankings+more" for two files.
-std::string value_in_name(const Json& value) {
-  std::string text;
-  if (value.is_array()) {
-    for (const Json& each : value) text += (text.empty() ? "" : "+") + value_in_name(each);
-  } else if (value.is_number_float()) {
-    text = fmt::format("{}", value.get<double>());
-  } else {
-    text = value.is_string() ? value.get<std::string>() : dump_json(value);
-    if (text.find('/') != std::string::npos) text = end_of_path(text);
-  }
-  std::ranges::replace_if(
-      text, [](char c) { return !plain_in_names(c); }, '_');
-  return text.substr(0, longest_value);
-}
-
-// A name that says too little by itself, cut to the length a name may have.
-std::string name_with_hash(const std::string& name, const Json& changes) {
-  Sha256 hash;
-  const std::string text = dump_json(changes);
-  hash.update(std::as_bytes(std::span(text)));
-  constexpr std::size_t digits = 8;
-  return fmt::format("{}-{}", name.substr(0, longest_run_name - digits - 1), hash.hex().substr(0, digits));
-}
 
 // What "measure" may set: the score and the losses, and the rows they are taken of.
 bool is_measure(std::string_view key) {
@@ -97,21 +56,12 @@ void each_combination(const Json& vary, const std::function<void(const Json& cha
   if (!keys.empty()) choose(0);
 }
 
-// The word of a --set as it is read there.
-Json value_of_word(const std::string& word) {
-  try {
-    return parse_json_row(word);
-  } catch (const JsonSyntax&) {
-    return word;
-  }
-}
-
 class GridBuilder {
  public:
   GridBuilder(GridFile file, const GridSources& sources) : file_(std::move(file)), sources_(sources) {
     for (const Override& override : sources.overrides) {
       if (override.key == "output") {
-        const Json value = value_of_word(override.value);
+        const Json value = value_of(override);
         file_.output = value.is_string() ? value.get<std::string>() : override.value;
       } else {
         given_.push_back(override);
@@ -133,6 +83,7 @@ class GridBuilder {
     for (const auto& [name, changes] : file_.runs.items()) add(grid, name, changes, "runs." + name);
     errors_.require_none();
     require_different(grid.runs);
+    add_warnings(grid);
     grid.resolved = written_out(grid);
     return grid;
   }
@@ -140,9 +91,7 @@ class GridBuilder {
  private:
   std::string in(const std::string& part) const { return fmt::format("{}: {}", file_.where, printable(part)); }
 
-  void refuse(const std::string& problem) {
-    if (said_.insert(problem).second) errors_.add(InputError("grid", problem));
-  }
+  void refuse(const std::string& problem) { errors_.add(InputError("grid", problem)); }
 
   // What is set for all runs must not be what a key of the grid sets.
   void require_parts_apart() {
@@ -156,7 +105,7 @@ class GridBuilder {
     for (const auto& [key, value] : file_.set.items()) check(key, in("set"));
     for (const Override& override : given_) {
       check(override.key, override.where);
-      const Json values = value_of_word(override.value);
+      const Json values = value_of(override);
       if (!is_section(override.key) || !values.is_object()) continue;
       for (const auto& [name, value] : values.items()) check(override.key + "." + name, override.where);
     }
@@ -207,7 +156,7 @@ class GridBuilder {
       try {
         resolved_with({{key, dump_json(value), in(part)}});
       } catch (const InputError& error) {
-        if (said_.insert(error.what()).second) errors_.add(error);
+        errors_.add(error);
       }
     };
     for (const auto& [key, values] : file_.vary.items()) {
@@ -233,15 +182,21 @@ class GridBuilder {
     try {
       Resolved run = resolved_with(overrides_of(changes, in(part)));
       require_fitting_forms(run.config);
-      for (const std::string& warning : run.warnings) {
-        if (std::ranges::find(grid.warnings, warning) == grid.warnings.end()) {
-          grid.warnings.push_back(fmt::format("{}: {}", name, warning));
-        }
-      }
+      for (const std::string& warning : run.warnings) warned_[warning].push_back(name);
       grid.runs.push_back({name, changes, std::move(run.config)});
     } catch (const InputError& error) {
       const std::string_view text = error.what();
       refuse(fmt::format("{}: {}: {}", file_.where, printable(name), text.substr(text.find("] ") + 2)));
+    }
+  }
+
+  // What the config itself is warned of is there already.
+  void add_warnings(Grid& grid) const {
+    const std::vector<std::string> of_base = grid.warnings;
+    for (const auto& [warning, names] : warned_) {
+      if (std::ranges::find(of_base, warning) != of_base.end()) continue;
+      const std::string more = names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : "";
+      grid.warnings.push_back(fmt::format("{}{}: {}", printable(names[0]), more, warning));
     }
   }
 
@@ -287,27 +242,13 @@ class GridBuilder {
   std::vector<Override> given_;  // --set, but for the output
   RunConfig base_, measured_;
   InputErrors errors_;
-  std::set<std::string> said_;  // what is in them
+  std::map<std::string, std::vector<std::string>> warned_;  // the runs by warning
 };
 
 }  // namespace
 
 Grid read_grid(const fs::path& path, const GridSources& sources) {
   return GridBuilder(read_grid_file(path), sources).build();
-}
-
-std::string combination_name(const Json& changes) {
-  const auto ends_alike = [&](const std::string& key) {
-    std::size_t count = 0;
-    for (const auto& [other, value] : changes.items()) count += last_part(other) == last_part(key);
-    return count > 1;
-  };
-  std::string name;
-  for (const auto& [key, value] : changes.items()) {
-    const std::string shown = ends_alike(key) ? key : std::string(last_part(key));
-    name += fmt::format("{}{}={}", name.empty() ? "" : ",", shown, value_in_name(value));
-  }
-  return name.size() <= longest_run_name ? name : name_with_hash(name, changes);
 }
 
 }  // namespace rrhf::config

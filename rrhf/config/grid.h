@@ -52,8 +52,4 @@ struct GridSources {
 /// would differ among the runs.
 Grid read_grid(const std::filesystem::path& path, const GridSources& sources);
 
-/// "rank_weight=10,recipe=paper": names a combination of settings by the last parts of their keys, or by whole keys
-/// where two end alike. Letters, digits and ".+-_=," alone, so that it can be a folder.
-std::string combination_name(const Json& changes);
-
 }  // namespace rrhf::config

@@ -8,6 +8,7 @@
 #include <set>
 #include <string_view>
 
+#include "rrhf/config/grid_names.h"
 #include "rrhf/config/key_scan.h"
 #include "rrhf/config/options.h"
 #include "rrhf/core/error.h"
@@ -60,7 +61,7 @@ class GridFileReader {
       refuse("names no config: \"config\" is a config file's path or an object of settings, \"preset\" a name");
     }
     if (config && preset) refuse("\"config\" and \"preset\" exclude each other");
-    if (!root.contains("vary") && !root.contains("runs")) {
+    if (file_.vary.empty() && file_.runs.empty() && mistakes_.empty()) {
       refuse(R"(has no runs: "vary" is {"objective.rank_weight": [0, 1, 10]}, "runs" {"sft": {"objective.rank_loss": )"
              R"("none"}})");
     }

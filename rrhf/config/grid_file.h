@@ -12,8 +12,8 @@
 
 namespace rrhf::config {
 
-/// Bytes of a run's name, which is a folder's, and combinations that a grid may have.
-inline constexpr std::size_t longest_run_name = 100, most_runs = 1000;
+/// Combinations that a grid may have.
+inline constexpr std::size_t most_runs = 1000;
 
 struct GridFile {
   std::string where;   ///< its path, for messages

@@ -89,15 +89,6 @@ Json list_of_words(std::string_view inside) {
   }
 }
 
-Json override_value(std::string_view text) {
-  try {
-    return parse_json_row(text);
-  } catch (const JsonSyntax&) {
-    const bool list = text.size() >= 2 && text.front() == '[' && text.back() == ']';
-    return list ? list_of_words(text.substr(1, text.size() - 2)) : Json(std::string(text));
-  }
-}
-
 void take_overrides(const std::vector<Override>& overrides, Given& given) {
   for (const Override& override : overrides) {
     if (find_invalid_utf8(override.value) != std::string_view::npos) {
@@ -106,7 +97,7 @@ void take_overrides(const std::vector<Override>& overrides, Given& given) {
       continue;
     }
     flatten(
-        override.key, override_value(override.value), [&](const std::string&) { return override.where; }, given);
+        override.key, value_of(override), [&](const std::string&) { return override.where; }, given);
   }
 }
 
@@ -175,6 +166,16 @@ Override parse_override(std::string_view argument) {
     throw_input("config", "--set {}: expected key=value, such as optimizer.learning_rate=1e-5", argument);
   }
   return {std::string(key), std::string(argument.substr(equals + 1))};
+}
+
+Json value_of(const Override& override) {
+  const std::string_view text = override.value;
+  try {
+    return parse_json_row(text);
+  } catch (const JsonSyntax&) {
+    const bool list = text.size() >= 2 && text.front() == '[' && text.back() == ']';
+    return list ? list_of_words(text.substr(1, text.size() - 2)) : Json(std::string(text));
+  }
 }
 
 Resolved resolve(std::string_view text, std::string_view where, const std::vector<Override>& overrides,

@@ -194,6 +194,9 @@ struct Override {
 /// Splits "key.path=value". Throws InputError when there is no "=" or no key.
 Override parse_override(std::string_view argument);
 
+/// What an override sets its key to.
+Json value_of(const Override& override);
+
 /// What reading a config gave.
 struct Resolved {
   RunConfig config;

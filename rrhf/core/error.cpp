@@ -5,7 +5,9 @@ namespace rrhf {
 Error::Error(std::string_view operation, std::string_view message)
     : std::runtime_error(fmt::format("[{}] {}", operation, message)) {}
 
-void InputErrors::add(const InputError& error) { text_ += fmt::format("{}{}", any() ? "\n" : "", error.what()); }
+void InputErrors::add(const InputError& error) {
+  if (said_.insert(error.what()).second) text_ += fmt::format("{}{}", any() ? "\n" : "", error.what());
+}
 
 void InputErrors::require_none() const {
   if (!any()) return;

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -35,6 +36,7 @@ class InputError : public Error {
 /// Mistakes that are looked for one after the other and said together, each with its own operation.
 class InputErrors {
  public:
+  /// What has been said is not said again.
   void add(const InputError& error);
   bool any() const noexcept { return !text_.empty(); }
   /// Throws InputError when there are any.
@@ -42,6 +44,7 @@ class InputErrors {
 
  private:
   std::string text_;
+  std::set<std::string> said_;
 };
 
 /// The run was asked to stop (Ctrl-C, SIGTERM) and has saved what it could: the program exits with 1.

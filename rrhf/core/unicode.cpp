@@ -121,6 +121,26 @@ std::size_t code_points(std::string_view text) {
   return count;
 }
 
+std::string_view last_code_points(std::string_view text, std::size_t count) {
+  std::size_t at = text.size();
+  while (at > 0 && count > 0) {
+    const bool inside = (static_cast<unsigned char>(text[--at]) & 0xc0) == 0x80;  // of a code point of several bytes
+    if (!inside) --count;
+  }
+  return text.substr(at);
+}
+
+std::string shell_word(std::string_view text) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("_-./=,+:@%").find(c) != std::string_view::npos;
+  };
+  if (!text.empty() && std::ranges::all_of(text, plain)) return std::string(text);
+  std::string word = "'";
+  for (const char c : text) word += c == '\'' ? "'\\''" : std::string(1, c);
+  return word + "'";
+}
+
 std::string shorten(std::string_view text, std::size_t count) {
   std::size_t at = 0;
   for (std::size_t i = 0; i < count && at < text.size(); ++i) at += std::max<std::size_t>(1, decode(text, at).length);

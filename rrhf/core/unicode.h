@@ -32,4 +32,10 @@ std::size_t code_points(std::string_view text);
 /// The first `count` code points, with "..." where something was left out: for messages and tables.
 std::string shorten(std::string_view text, std::size_t count);
 
+/// The last `count` code points of valid UTF-8; all of a shorter text.
+std::string_view last_code_points(std::string_view text, std::size_t count);
+
+/// `text` as one word of a shell's command line, whatever is in it; plain words stay as they are.
+std::string shell_word(std::string_view text);
+
 }  // namespace rrhf

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/unicode.h"
 #include "rrhf/format/bytes.h"
 #include "rrhf/format/pickle.h"
 #include "rrhf/format/state_dict.h"
@@ -17,13 +18,6 @@ bool is_bare_pickle(std::string_view text) {
   return text.size() >= 2 && text[0] == '\x80' && text[1] >= 1 && text[1] <= 5;
 }
 bool is_tar(std::string_view text) { return text.size() >= 262 && text.substr(257, 5) == "ustar"; }
-
-// One word of a shell's command line, whatever is in it.
-std::string shell_word(std::string_view text) {
-  std::string word = "'";
-  for (const char c : text) word += c == '\'' ? "'\\''" : std::string(1, c);
-  return word + "'";
-}
 
 void refuse_legacy(Bytes bytes, std::string_view where) {
   refuse_other_files(bytes, "torch", where);

@@ -67,7 +67,7 @@ std::vector<std::string> all_notes(const Ablation& ablation) {
     for (const ShownFigure& figure : shown_figures) {
       const std::size_t count = values_of(models, figure.name).size();
       if (count < measured)
-        notes.push_back(fmt::format("{}: {} of {} models has a {}", models.name, count, measured, figure.heading));
+        notes.push_back(fmt::format("{}: {} of {} of {} models", models.name, figure.heading, count, measured));
     }
   }
   return notes;
@@ -141,9 +141,8 @@ constexpr std::string_view lead =
 
 constexpr std::string_view trainings =
     "<h1>The trainings</h1>\n<p class=\"lead\">Means over seeds. Lines are training, smoothed, with the values "
-    "themselves "
-    "faint behind; dots are evaluations during the training, each by its run's own score and loss, not by those of the "
-    "models above.</p>\n";
+    "themselves faint behind; dots are evaluations during the training, each by its run's own score and loss. What "
+    "stands above is by one for all, and can be compared.</p>\n";
 
 }  // namespace
 

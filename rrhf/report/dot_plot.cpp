@@ -20,9 +20,8 @@ constexpr std::size_t most_of_name = 44;
 // The end of a long name tells combinations apart as well as its beginning.
 std::string short_middle(const std::string& name) {
   if (code_points(name) <= most_of_name) return name;
-  std::string end = name;
-  while (code_points(end) > most_of_name / 2 - 2) end.erase(0, 1);
-  return shorten(name, most_of_name / 2) + valid_utf8(end);
+  const std::string valid = valid_utf8(name);
+  return fmt::format("{}{}", shorten(valid, most_of_name / 2), last_code_points(valid, most_of_name / 2 - 3));
 }
 
 double mean_of(const std::vector<double>& values) {

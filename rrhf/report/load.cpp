@@ -93,7 +93,7 @@ std::string runs_in(const fs::path& folder) {
   }
   std::ranges::sort(runs);
   std::string list;
-  for (const std::string& run : runs) list += " " + run;
+  for (const std::string& run : runs) list += " " + shell_word(run);
   return list;
 }
 

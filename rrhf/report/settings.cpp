@@ -23,11 +23,11 @@ constexpr std::array<std::string_view, 4> makers_of_scores{"objective.normalizat
 using Settings = std::vector<std::pair<std::string, std::string>>;  // key and value, in order
 
 // The end of a long text tells paths apart.
-std::string short_end(std::string text) {
+std::string short_end(const std::string& text) {
   constexpr std::size_t most = 28;
   if (code_points(text) <= most) return text;
-  while (code_points(text) + 3 > most) text.erase(0, 1);
-  return "..." + valid_utf8(text);
+  const std::string valid = valid_utf8(text);
+  return fmt::format("...{}", last_code_points(valid, most - 3));
 }
 
 std::string text_of(const Json& value) {

@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "rrhf/core/aside.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
@@ -67,7 +68,7 @@ bool holds_no_run(const fs::path& folder) {
   if (!fs::is_directory(folder)) return missing_or_empty(folder);
   return std::ranges::all_of(fs::directory_iterator(folder), [](const fs::directory_entry& entry) {
     const std::string name = entry.path().filename().string();
-    return name == "logs" || (name.starts_with('.') && name.find(".tmp-") != std::string::npos);
+    return name == "logs" || aside_name(name).has_value();
   });
 }
 

@@ -1,6 +1,7 @@
 #include "rrhf/workflow/ablate.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <set>
 #include <span>
@@ -12,6 +13,7 @@
 #include "rrhf/core/part_file.h"
 #include "rrhf/core/staged_folder.h"
 #include "rrhf/core/unicode.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/inputs.h"
 #include "rrhf/train/run_folder.h"
 #include "rrhf/workflow/ablated_model.h"
@@ -37,7 +39,10 @@ bool holds_nothing(const fs::path& folder) {
 void require_own_folder(const Grid& grid, bool resume) {
   const fs::path output = grid.output;
   if (output.empty()) throw_input("ablate", "output is empty: name a folder");
-  if (holds_nothing(output)) return;
+  if (holds_nothing(output)) {
+    if (resume) log("{}: holds nothing to resume, the ablation begins", output.string());
+    return;
+  }
   if (!path_exists(output / "grid.json")) {
     throw_input("output", "{}: holds something else than an ablation; choose another output", output.string());
   }
@@ -47,13 +52,20 @@ void require_own_folder(const Grid& grid, bool resume) {
   }
 }
 
+bool has_runs_by_seed(const fs::path& folder) {
+  return fs::is_directory(folder) && std::ranges::any_of(fs::directory_iterator(folder), [](const auto& entry) {
+           return entry.path().filename().string().starts_with("seed-");
+         });
+}
+
 void require_same_run(const AblatedModel& model) {
-  const fs::path folder = model.training.output;
-  const bool by_seed = !model.seed && fs::is_directory(folder) && !path_exists(folder / "config.json") &&
-                       std::ranges::any_of(fs::directory_iterator(folder), [](const auto& entry) {
-                         return entry.path().filename().string().starts_with("seed-");
-                       });
-  if (by_seed) throw_input("output", "{}: holds runs by seed, and the grid has no \"seeds\" now", folder.string());
+  const fs::path folder = model.training.output, family = model.seed ? folder.parent_path() : folder;
+  if (model.seed && path_exists(family / "config.json")) {
+    throw_input("output", "{}: holds a run without a seed of its own, and the grid has \"seeds\" now", family.string());
+  }
+  if (!model.seed && has_runs_by_seed(family)) {
+    throw_input("output", "{}: holds runs by seed, and the grid has no \"seeds\" now", family.string());
+  }
   train::RunFolder(model.training, true, false);
 }
 
@@ -66,6 +78,9 @@ void require_same_runs(std::span<const AblatedModel> models) {
       errors.add(error);
     }
   }
+  if (!errors.any()) return;
+  errors.add(
+      InputError("ablate", "a run that has changed needs another name in the grid, or the ablation another output"));
   errors.require_none();
 }
 
@@ -79,54 +94,66 @@ void read_inputs(const RunConfig& config) {
   }
 }
 
-// Once for each different model and data.
+// Once for each different device, model and data.
 void require_inputs(std::span<const AblatedModel> models) {
   InputErrors errors;
   std::set<std::string> seen;
   for (const AblatedModel& model : models) {
     const RunConfig& config = model.is_start() ? model.measurement.config() : model.training;
     const Json settings = config::to_json(config);
-    if (model.done() || !seen.insert(dump_json({settings["model"], settings["data"]})).second) continue;
+    if (model.done() || !seen.insert(dump_json({settings["device"], settings["model"], settings["data"]})).second)
+      continue;
     try {
+      train::choose_device(config.device);
       read_inputs(config);
     } catch (const InputError& error) {
-      if (seen.insert(error.what()).second) errors.add(error);  // a start and its runs have one model
+      errors.add(error);
     }
   }
   errors.require_none();
 }
 
-Json sources_of(std::span<const AblatedModel> models) {
-  Sources sources;
-  for (const AblatedModel& model : models) {
-    const RunConfig& config = model.is_start() ? model.measurement.config() : model.training;
-    sources.add_template("data.template " + config.data.template_name, config.data.template_name);
-    sources.add_folder("model.path", model.is_start() ? config.model.path : model.run->config.model.path);
-    for (const auto* files : {&config.data.train, &config.data.eval}) {
-      for (const std::string& file : *files) sources.add_file("data", file);
-    }
-  }
-  return sources.json();
+// What the training begins from, beside its settings.
+Json sources_of(const AblatedModel& model, Sources& known) {
+  Json sources = Json::object();
+  const RunConfig& config = model.run->config;
+  for (const std::string& file : config.data.train) sources[known.add_file("data.train", file)];
+  sources[known.add_folder("model.path", config.model.path)];
+  sources[known.add_template("data.template " + config.data.template_name, config.data.template_name)];
+  for (auto& [key, hash] : sources.items()) hash = known.json().at(key);
+  return sources;
 }
 
-// Models of one ablation have seen the same rows and starts. What came to the grid later is added.
-void keep_sources(const fs::path& output, std::span<const AblatedModel> models) {
-  if (std::ranges::all_of(models, &AblatedModel::done)) return;
+// Throws where a training that is still to come would begin from something else than the others did.
+void require_same_sources(const Json& then, const Json& now, const fs::path& output) {
+  Json common = Json::object();
+  for (const auto& [key, hash] : now.items()) common[key] = then.contains(key) ? then.at(key) : hash;
+  if (const std::string differing = differing_keys(common, now); !differing.empty()) {
+    throw_input("ablate",
+                "{}: what its runs began from has changed since; put it back, or choose another output for all of "
+                "them:{}",
+                output.string(), differing);
+  }
+}
+
+// The sources of all trainings so far and of those to come.
+Json all_sources(const fs::path& output, std::span<const AblatedModel> models) {
   const fs::path file = output / "sources.json";
-  const Json now = sources_of(models);
   Json all = path_exists(file) ? parse_json(read_file(file), "ablate", file.string()) : Json::object();
-  Json then = Json::object();
-  for (const auto& [key, hash] : now.items()) then[key] = all.contains(key) ? all[key] : hash;
-  if (const std::string differing = differing_keys(then, now); !differing.empty()) {
-    throw_input("ablate", "{}: can't be resumed, what it began from has changed since:{}", output.string(), differing);
+  if (!all.is_object()) throw_input("ablate", "{}: is not an object of hashes, as it was written", file.string());
+  Sources known;
+  for (const AblatedModel& model : models) {
+    if (model.trained()) continue;
+    const Json now = sources_of(model, known);
+    require_same_sources(all, now, output);
+    all.update(now);
   }
-  all.update(now);
-  write_file_atomically(file, dump_json(all, 2) + "\n");
+  return all;
 }
 
-CommandChain chain_for(const AblatedModel& model, const AblateOptions& options) {
-  const fs::path folder = model.is_start() ? model.measurement.folder() : fs::path(model.training.output);
-  CommandChain chain{.name = model.name, .failure_file = folder / "failure.txt"};
+CommandChain chain_for(const AblatedModel& model, const Json& sources, const AblateOptions& options) {
+  const fs::path folder = model.folder();
+  CommandChain chain{.name = model.name, .failure_file = failure_file(model)};
   if (!model.trained()) {
     // A relative path may begin as a flag does.
     const fs::path config = (folder.is_relative() ? "." / folder : folder) / "config.json";
@@ -136,11 +163,12 @@ CommandChain chain_for(const AblatedModel& model, const AblateOptions& options) 
   }
   chain.stages.push_back({"measuring", model.measurement.command()});
   if (options.at_once > 1) chain.log = folder / "log.txt";
-  chain.prepare = [&model, folder] {
+  chain.prepare = [&model, &sources, folder] {
     make_writable_folder(folder);
-    // From here on the folder holds a training run, which resumes as any other; what changes no result may have
-    // changed.
     if (!model.trained()) {
+      Sources known;
+      require_same_sources(sources, sources_of(model, known), folder);
+      // From here on the folder holds a training run, which resumes as any other; what changes no result may change.
       write_file_atomically(folder / "config.json", dump_json(config::to_json(model.training), 2) + "\n");
     }
     model.measurement.prepare();
@@ -148,23 +176,37 @@ CommandChain chain_for(const AblatedModel& model, const AblateOptions& options) 
   return chain;
 }
 
-std::vector<ChainFailure> run_all(const Grid& grid, std::span<const AblatedModel> models,
+// Table and page as far as there are figures. They are written again and again: a full disk ends nothing.
+void show_so_far(const Grid& grid, std::span<const AblatedModel> models) {
+  try {
+    write_results(grid, models, ablation_of(grid, models));
+  } catch (const Error& error) {
+    warn("{}", error.what());
+  }
+}
+
+std::vector<ChainFailure> run_all(const Grid& grid, std::span<const AblatedModel> models, const Json& sources,
                                   const AblateOptions& options) {
   std::vector<const AblatedModel*> todo;
   std::vector<CommandChain> chains;
   for (const AblatedModel& model : models) {
     if (model.done()) continue;
     todo.push_back(&model);
-    chains.push_back(chain_for(model, options));
+    chains.push_back(chain_for(model, sources, options));
   }
   if (todo.size() < models.size()) log("{} of {} models are done", models.size() - todo.size(), models.size());
-  const auto ended_well = [&](std::size_t chain) {
-    log("{}: {}", todo[chain]->name, figures_in_words(*todo[chain]));
-    write_results(grid, models, ablation_of(grid, models));
+  constexpr std::chrono::seconds between_pages{5};
+  auto shown = std::chrono::steady_clock::now() - between_pages;
+  const auto ended = [&](std::size_t chain) {
+    if (todo[chain]->done()) log("{}: {}", todo[chain]->name, figures_in_words(*todo[chain]));
+    if (std::chrono::steady_clock::now() - shown < between_pages) return;
+    show_so_far(grid, models);
+    shown = std::chrono::steady_clock::now();
   };
   try {
-    return run_chains(chains, {.at_once = options.at_once, .ended_well = ended_well});
+    return run_chains(chains, {.at_once = options.at_once, .ended = ended});
   } catch (const Interrupted&) {
+    show_so_far(grid, models);
     throw Interrupted("ablate", "stopped; the same command with --resume goes on from there");
   }
 }
@@ -177,20 +219,19 @@ Ablated ablate(const Grid& grid, const AblateOptions& options) {
   require_same_runs(models);
   require_inputs(models);
   const fs::path output = grid.output;
+  const Json sources = all_sources(output, models);
   make_writable_folder(output);
   const FolderLock lock(output);
   remove_abandoned(output);
   write_file_atomically(output / "grid.json", dump_json(grid.resolved, 2) + "\n");
-  keep_sources(output, models);
+  write_file_atomically(output / "sources.json", dump_json(sources, 2) + "\n");
 
   Ablated ablated;
-  const std::vector<ChainFailure> failures = run_all(grid, models, options);
-  report::Ablation ablation = ablation_of(grid, models);
-  for (const ChainFailure& failure : failures) {
+  for (const ChainFailure& failure : run_all(grid, models, sources, options)) {
     ablated.failed.push_back(failure.name + ": " + failure.text());
     ablated.refused = ablated.refused || failure.refused;
-    ablation.notes.push_back("failed: " + ablated.failed.back());
   }
+  const report::Ablation ablation = ablation_of(grid, models);
   write_results(grid, models, ablation);
   ablated.table = report::ablation_table(ablation);
   log("report   {}", (output / "report.html").string());
@@ -198,12 +239,16 @@ Ablated ablate(const Grid& grid, const AblateOptions& options) {
 }
 
 std::string list_runs(const Grid& grid) {
+  std::vector<std::string> seeds;
+  for (const std::int64_t seed : grid.seeds) seeds.push_back(fmt::format("/seed-{}", seed));
+  if (seeds.empty()) seeds.emplace_back();
   std::string text;
-  for (const AblatedModel& model : models_of(grid)) {
-    if (model.is_start()) continue;
-    text += printable(model.name);
-    for (const auto& [key, value] : model.run->changes.items()) text += fmt::format("  {}={}", key, value.dump());
-    text += "\n";
+  for (const std::string& seed : seeds) {
+    for (const config::GridRun& run : grid.runs) {
+      text += printable(run.name) + seed;
+      for (const auto& [key, value] : run.changes.items()) text += fmt::format("  {}={}", key, value.dump());
+      text += "\n";
+    }
   }
   return text;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,12 +23,17 @@ struct AblatedModel {
   Measurement measurement;
 
   bool is_start() const noexcept { return run == nullptr; }
+  std::filesystem::path folder() const;
   bool trained() const;  ///< true for a start
   bool done() const { return trained() && measurement.figures().has_value(); }
 };
 
+/// Why it failed: a stage of its chain keeps that there (child_commands.h). "" where nothing did.
+std::string failure_of(const AblatedModel& model);
+std::filesystem::path failure_file(const AblatedModel& model);
+
 /// All of them: the different starts, a model of each run, and the same with the next seed, so that what is there early
-/// says most.
+/// says most. Reads the files that models are measured on, for their hashes.
 std::vector<AblatedModel> models_of(const config::Grid& grid);
 
 }  // namespace rrhf::workflow

@@ -1,5 +1,7 @@
 #include "rrhf/workflow/ablation_results.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <ostream>
@@ -25,18 +27,19 @@ Json line_of(const AblatedModel& model) {
 // "200 queries of data.eval", and which models have other numbers of them: a longer template may leave a row no place.
 std::string measured_rows(const Grid& grid, std::span<const AblatedModel> models) {
   std::optional<std::int64_t> first;
-  std::string others;
+  std::vector<std::string> others;
   for (const AblatedModel& model : models) {
     const std::optional<Json> figures = model.measurement.figures();
-    if (!figures || !figures->contains("queries")) continue;
+    if (!figures) continue;
     const auto queries = figures->at("queries").get<std::int64_t>();
     if (!first) first = queries;
-    if (queries != *first) others += fmt::format("{}{} of {}", others.empty() ? "; but " : ", ", queries, model.name);
+    std::string other = fmt::format("{} of {}", queries, model.family);
+    if (queries != *first && std::ranges::find(others, other) == others.end()) others.push_back(std::move(other));
   }
   if (!first) return "nothing is measured yet";
-  return fmt::format("{} queries {}{}", *first,
+  return fmt::format("{} queries {}{}{}", *first,
                      grid.measured.data.eval.empty() ? "held out of data.train by each run's seed" : "of data.eval",
-                     others);
+                     others.empty() ? "" : "; but ", fmt::join(others, ", "));
 }
 
 std::string measured_score(const Grid& grid) {
@@ -62,7 +65,7 @@ std::string name_of_folder(const fs::path& folder) { return fs::weakly_canonical
 
 report::Ablation ablation_of(const Grid& grid, std::span<const AblatedModel> models) {
   report::Ablation ablation{.name = name_of_folder(grid.output)};
-  std::vector<std::string> unread;
+  std::vector<std::string> unread, failed;
   for (const AblatedModel& model : models) {
     const auto same = [&](const report::MeasuredModels& family) {
       return family.name == model.family && family.start == model.is_start();
@@ -73,6 +76,8 @@ report::Ablation ablation_of(const Grid& grid, std::span<const AblatedModel> mod
     }
     ++family->expected;
     take_training(model, *family, unread);
+    if (const std::string why = failure_of(model); !why.empty())
+      failed.push_back(fmt::format("{}: {}", model.name, why));
     const std::optional<Json> figures = model.measurement.figures();
     if (!figures) continue;
     auto& values = family->figures.emplace_back();
@@ -80,9 +85,11 @@ report::Ablation ablation_of(const Grid& grid, std::span<const AblatedModel> mod
       if (value.is_number()) values[name] = value.get<double>();
     }
   }
-  if (grid.seeds.size() > 1) ablation.notes.emplace_back("mean ± standard deviation over seeds");
+  if (grid.seeds.size() > 1)
+    ablation.notes.push_back(fmt::format("mean ± standard deviation over {} seeds", grid.seeds.size()));
   ablation.notes.push_back(fmt::format("{}; {}", measured_rows(grid, models), measured_score(grid)));
   ablation.notes.insert(ablation.notes.end(), unread.begin(), unread.end());
+  for (const std::string& failure : failed) ablation.notes.push_back("failed: " + failure);
   return ablation;
 }
 

@@ -110,10 +110,7 @@ class ChainRunner {
   std::vector<ChainFailure> run() {
     const StopSignals signals;
     while (more_to_start() || !running_.empty()) {
-      while (more_to_start() && running_.size() < options_.at_once) {
-        chains_[next_].prepare();
-        start(next_++, 0);
-      }
+      while (more_to_start() && running_.size() < options_.at_once) start(next_++, 0);
       std::this_thread::sleep_for(between_looks);
       if (StopSignals::requested()) stop();
       look();
@@ -127,8 +124,20 @@ class ChainRunner {
   bool more_to_start() const { return !stopping_ && next_ < chains_.size(); }
 
   void start(std::size_t chain, std::size_t stage) {
-    log("[{} of {}] {}: {}", chain + 1, chains_.size(), chains_[chain].name, chains_[chain].stages[stage].doing);
-    running_.emplace_back(chain, chains_[chain], stage, threads_);
+    const CommandChain& commands = chains_[chain];
+    const std::string& doing = commands.stages[stage].doing;
+    log("[{} of {}] {}: {}", chain + 1, chains_.size(), commands.name, doing);
+    try {
+      commands.prepare();
+      running_.emplace_back(chain, commands, stage, threads_);
+    } catch (const Error& error) {
+      log_line(error.what());
+      fail({.chain = chain,
+            .name = commands.name,
+            .what = doing + " could not begin",
+            .why = error.what(),
+            .refused = error.exit_code() == 2});
+    }
   }
 
   void stop() {
@@ -148,7 +157,7 @@ class ChainRunner {
       if (*status != 0) {
         fail(ended.failure(*status));
       } else if (ended.stage() + 1 == chains_[ended.chain()].stages.size()) {
-        options_.ended_well(ended.chain());
+        options_.ended(ended.chain());
       } else if (!stopping_) {
         start(ended.chain(), ended.stage() + 1);
       }
@@ -158,10 +167,13 @@ class ChainRunner {
   // What ends badly after it was asked to stop did as it was asked.
   void fail(ChainFailure failure) {
     if (stopping_) return;
-    const bool on_terminal = chains_[failure.chain].log.empty();  // which has the cause already
+    const CommandChain& chain = chains_[failure.chain];
+    const bool on_terminal = chain.log.empty();  // which has the cause already
     log("[{} of {}] {}: {}", failure.chain + 1, chains_.size(), failure.name,
         on_terminal ? failure.what : failure.text());
+    std::ofstream(chain.failure_file) << failure.text() << '\n';
     failures_.push_back(std::move(failure));
+    options_.ended(failures_.back().chain);
   }
 
   std::span<const CommandChain> chains_;

@@ -19,10 +19,10 @@ struct CommandChain {
   };
 
   std::string name;               ///< for messages
-  std::function<void()> prepare;  ///< called just before its first stage
+  std::function<void()> prepare;  ///< called just before each stage; an Error of it is the stage's failure
   std::vector<Stage> stages;
   std::filesystem::path log;           ///< takes what it says on stderr; none: it has the terminal
-  std::filesystem::path failure_file;  ///< holds why a stage failed, after it has (core/log.h, log_failure())
+  std::filesystem::path failure_file;  ///< holds why a stage failed, after it has
 };
 
 /// What went wrong with a chain.
@@ -30,7 +30,7 @@ struct ChainFailure {
   std::size_t chain = 0;
   std::string name;      ///< the chain's
   std::string what;      ///< "training ended with exit code 1"
-  std::string why;       ///< what the command said last; "" of one that was killed
+  std::string why;       ///< what the command said last (core/log.h, log_failure()); "" of one that was killed
   bool refused = false;  ///< the command found its input wrong (exit code 2)
 
   std::string text() const { return why.empty() ? what : what + ": " + why; }
@@ -38,7 +38,7 @@ struct ChainFailure {
 
 struct ChainOptions {
   std::size_t at_once = 1;
-  std::function<void(std::size_t chain)> ended_well;  ///< called as a chain ends
+  std::function<void(std::size_t chain)> ended;  ///< called as a chain ends, well or badly
 };
 
 /// Runs all chains in order and returns those that failed, in that order too; they do not stop the others. Results that

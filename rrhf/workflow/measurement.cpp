@@ -3,6 +3,34 @@
 #include "rrhf/core/file.h"
 
 namespace rrhf::workflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The settings that figures depend on, and what the files hold.
+Json deciding(const config::RunConfig& config, const fs::path& folder, const Json& files) {
+  Json all = config::to_json(config);
+  Json of{{"model", all["model"]}, {"data", all["data"]}, {"objective", all["objective"]}, {"files", files}};
+  of["data"].erase("cache");
+  const fs::path path = config.model.path;
+  if (path.parent_path() == folder.parent_path()) of["model"]["path"] = path.filename().string();
+  const bool draws = config.data.eval.empty() || config.model.random_init;  // held-out rows, or the weights
+  if (draws) of["seed"] = config.train.seed;
+  return of;
+}
+
+// An object with that key; nothing where there is no such file, or it is broken: the figures can be taken again.
+std::optional<Json> object_in(const fs::path& file, const char* key) {
+  if (!path_exists(file)) return std::nullopt;
+  try {
+    Json object = parse_json_row(read_file(file));
+    if (object.is_object() && object.contains(key)) return object;
+  } catch (const JsonSyntax&) {
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 config::RunConfig measure_of_run(const config::RunConfig& measure, const config::RunConfig& run) {
   config::RunConfig config = measure;
@@ -21,28 +49,29 @@ config::RunConfig measure_of_run(const config::RunConfig& measure, const config:
   return config;
 }
 
-Measurement::Measurement(std::filesystem::path folder, config::RunConfig config)
-    : folder_(std::move(folder)), config_(std::move(config)) {}
-
-std::string Measurement::settings() const { return dump_json(config::to_json(config_), 2) + "\n"; }
+Measurement::Measurement(fs::path folder, config::RunConfig config, Json files)
+    : folder_(std::move(folder)), config_(std::move(config)), of_(deciding(config_, folder_, files)) {}
 
 std::optional<Json> Measurement::figures() const {
-  const auto file = folder_ / "config.json", figures = folder_ / "figures.json";
-  if (!path_exists(figures) || !path_exists(file) || read_file(file) != settings()) return std::nullopt;
-  return parse_json(read_file(figures), "ablate", figures.string());
+  const std::optional<Json> then = object_in(folder_ / "of.json", "files");
+  if (!then) return std::nullopt;
+  Json now = of_;
+  for (auto& [file, hash] : now["files"].items()) {
+    if (hash.is_null() && then->at("files").contains(file)) hash = then->at("files").at(file);
+  }
+  return now == *then ? object_in(folder_ / "figures.json", "queries") : std::nullopt;
 }
 
 void Measurement::prepare() const {
   make_writable_folder(folder_);
-  const auto file = folder_ / "config.json";
-  if (path_exists(file) && read_file(file) == settings()) return;
-  std::filesystem::remove(folder_ / "figures.json");
-  write_file_atomically(file, settings());
+  if (!figures()) fs::remove(folder_ / "figures.json");
+  write_file_atomically(folder_ / "config.json", dump_json(config::to_json(config_), 2) + "\n");
+  write_file_atomically(folder_ / "of.json", dump_json(of_, 2) + "\n");
 }
 
 std::vector<std::string> Measurement::command() const {
   // A relative path may begin as a flag does.
-  const std::filesystem::path folder = folder_.is_relative() ? "." / folder_ : folder_;
+  const fs::path folder = folder_.is_relative() ? "." / folder_ : folder_;
   return {"eval", (folder / "config.json").string(), "--json", (folder / "figures.json").string()};
 }
 

@@ -2,6 +2,7 @@
 //
 // FOLDER/config.json    the settings: `rrhf eval FOLDER/config.json` gives the figures again
 //        figures.json   as `rrhf eval --json` writes them
+//        of.json        what they are figures of: the settings that decide them, hashes of the files
 #pragma once
 
 #include <filesystem>
@@ -22,25 +23,26 @@ config::RunConfig measure_of_run(const config::RunConfig& measure, const config:
 
 class Measurement {
  public:
-  Measurement(std::filesystem::path folder, config::RunConfig config);
+  /// `files` are hashes of what is read beside the model, by name; null for a file that is gone.
+  Measurement(std::filesystem::path folder, config::RunConfig config, Json files);
 
   const std::filesystem::path& folder() const noexcept { return folder_; }
   const config::RunConfig& config() const noexcept { return config_; }
 
-  /// The figures, if they have been taken under these settings.
+  /// The figures, if they have been taken of the same, as far as files that are gone can tell. A model of the training
+  /// that the folder lies in may have moved with it.
   std::optional<Json> figures() const;
 
-  /// Writes the settings, and drops figures that were taken under others.
+  /// Writes the settings, and drops figures of something else.
   void prepare() const;
 
   /// The command that takes the figures, after prepare().
   std::vector<std::string> command() const;
 
  private:
-  std::string settings() const;
-
   std::filesystem::path folder_;
   config::RunConfig config_;
+  Json of_;
 };
 
 }  // namespace rrhf::workflow

@@ -8,22 +8,25 @@
 
 namespace rrhf::workflow {
 
-void Sources::add_file(const std::string& what, const std::filesystem::path& file) {
-  const std::string key = what + " " + file.string();
+std::string Sources::add_file(const std::string& what, const std::filesystem::path& file) {
+  std::string key = what + " " + file.string();
   if (!json_.contains(key)) json_[key] = sha256_of_file(file);
+  return key;
 }
 
-void Sources::add_folder(const std::string& what, const std::filesystem::path& folder) {
-  const std::string key = what + " " + folder.string();
-  if (json_.contains(key)) return;
+std::string Sources::add_folder(const std::string& what, const std::filesystem::path& folder) {
+  std::string key = what + " " + folder.string();
+  if (json_.contains(key)) return key;
   const std::string files = train::folder_fingerprint(folder);
   Sha256 hash;
   hash.update(std::as_bytes(std::span(files)));
   json_[key] = hash.hex();
+  return key;
 }
 
-void Sources::add_template(const std::string& what, const std::string& name) {
+std::string Sources::add_template(const std::string& what, const std::string& name) {
   json_[what] = text::PromptTemplate::named(name).apply("{query}");
+  return what;
 }
 
 }  // namespace rrhf::workflow

@@ -10,14 +10,15 @@ namespace rrhf::workflow {
 
 class Sources {
  public:
-  /// The file's hash, as "WHAT PATH". What has been added is not read again. Throws InputError where it can't be read.
-  void add_file(const std::string& what, const std::filesystem::path& file);
+  /// The file's hash, as "WHAT PATH", which it returns. What has been added is not read again. Throws InputError where
+  /// it can't be read.
+  std::string add_file(const std::string& what, const std::filesystem::path& file);
 
   /// The same for a model's folder: a hash of train::folder_fingerprint().
-  void add_folder(const std::string& what, const std::filesystem::path& folder);
+  std::string add_folder(const std::string& what, const std::filesystem::path& folder);
 
   /// What a prompt template makes of "{query}", and not its name alone, as "WHAT".
-  void add_template(const std::string& what, const std::string& name);
+  std::string add_template(const std::string& what, const std::string& name);
 
   const Json& json() const noexcept { return json_; }
 

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "rrhf/config/grid_names.h"
 #include "rrhf/core/error.h"
 
 namespace rrhf::config {
@@ -124,6 +125,9 @@ TEST_F(GridTest, TheCommandLineSetsWhatAllRunsHaveAndTheOutput) {
   EXPECT_EQ(read.runs[0].config.train.epochs, 9);
   EXPECT_EQ(read.measured.train.epochs, 9);
   EXPECT_EQ(read.output, "here");
+  for (const char* word : {"here", "\"here\"", "here/", "here//"}) {
+    EXPECT_EQ(grid(R"({"config": "BASE", "runs": {"a": {}}})", {{"output", word}}).output, "here") << word;
+  }
 }
 
 TEST_F(GridTest, IsWrittenOutAsAGridThatNeedsNoOtherFile) {
@@ -190,6 +194,14 @@ TEST_F(GridTest, RefusesAKeyThatIsGivenTwice) {
             Lines{"[grid] GRID: set: train.epochs is given twice"});
 }
 
+TEST_F(GridTest, NeedsARun) {
+  for (const char* none : {"", R"(, "runs": {})", R"(, "vary": {})"}) {
+    const Lines refused = mistakes(R"({"config": "BASE")" + std::string(none) + "}");
+    ASSERT_EQ(refused.size(), 1u) << none;
+    EXPECT_TRUE(refused[0].starts_with("[grid] GRID: has no runs: ")) << refused[0];
+  }
+}
+
 TEST_F(GridTest, RefusesTooManyCombinations) {
   std::string values = "[0";
   for (int i = 1; i < 40; ++i) values += fmt::format(", {}", i);
@@ -234,6 +246,7 @@ TEST_F(GridTest, RefusesSettingsInWhichRunsCannotDiffer) {
            {"data.train", held_out},
            {"data.eval_fraction", held_out},
            {"sample.top_p", "sample is of rrhf iterate, and no training takes notice of it"},
+           {"score.rule", "score is of rrhf iterate, and no training takes notice of it"},
            {"iterate.rounds", "iterate is of rrhf iterate, and no training takes notice of it"}}) {
     EXPECT_EQ(mistakes(R"({"config": "BASE", "runs": {"a": {")" + key + R"(": 0.5}}})"),
               Lines{start + key + " can't differ: " + why});
@@ -286,9 +299,10 @@ TEST_F(GridTest, NeedsRowsToMeasureBy) {
 
 TEST_F(GridTest, WarnsOfEachMixtureOnce) {
   const Grid read = grid(R"({"config": "BASE", "set": {"recipe": "released", "objective.sft_reduction": "mean"},
-                             "runs": {"a": {}, "b": {"train.epochs": 9}, "c": {"train.order": "shuffled"}}})");
+                             "runs": {"a": {}, "b": {"train.epochs": 9}, "c": {"train.order": "shuffled"},
+                                      "d": {"train.order": "shuffled", "train.epochs": 9}}})");
   ASSERT_EQ(read.warnings.size(), 2u);
-  EXPECT_TRUE(read.warnings[1].starts_with("c: ")) << read.warnings[1];
+  EXPECT_TRUE(read.warnings[1].starts_with("c and 1 more: ")) << read.warnings[1];
 }
 
 TEST(CombinationName, IsAFoldersName) {

@@ -23,5 +23,21 @@ TEST(Error, ThrowersFormat) {
   EXPECT_THROW(throw_error("x", "y"), Error);
 }
 
+TEST(InputErrors, SaysAllTogetherAndEachOnce) {
+  InputErrors errors;
+  EXPECT_FALSE(errors.any());
+  errors.require_none();
+  errors.add(InputError("data", "a"));
+  errors.add(InputError("model", "b"));
+  errors.add(InputError("data", "a"));
+  ASSERT_TRUE(errors.any());
+  try {
+    errors.require_none();
+    FAIL();
+  } catch (const InputError& failure) {
+    EXPECT_STREQ(failure.what(), "[data] a\n[model] b");
+  }
+}
+
 }  // namespace
 }  // namespace rrhf

@@ -68,5 +68,20 @@ TEST(Printable, WritesControlCharactersOut) {
   EXPECT_EQ(printable("\xff"), "\xff") << "what is not UTF-8 is left to valid_utf8()";
 }
 
+TEST(LastCodePoints, CountsCodePointsAndNotBytes) {
+  EXPECT_EQ(last_code_points("abc", 2), "bc");
+  EXPECT_EQ(last_code_points("abc", 9), "abc");
+  EXPECT_EQ(last_code_points("abc", 0), "");
+  EXPECT_EQ(last_code_points("a\u00e9\u4e2d\U0001f600", 3), "\u00e9\u4e2d\U0001f600");
+}
+
+TEST(ShellWord, QuotesWhatAShellWouldTakeApart) {
+  EXPECT_EQ(shell_word("runs/a_b-1.2,x=3"), "runs/a_b-1.2,x=3");
+  EXPECT_EQ(shell_word("no SFT"), "'no SFT'");
+  EXPECT_EQ(shell_word("it's"), "'it'\\''s'");
+  EXPECT_EQ(shell_word(""), "''");
+  EXPECT_EQ(shell_word("$HOME"), "'$HOME'");
+}
+
 }  // namespace
 }  // namespace rrhf

@@ -73,6 +73,7 @@ def test_runs_are_those_of_train_and_figures_those_of_eval(rrhf: Program, make: 
 
     lines = result.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["model", "start", "rrhf", "padded", "mean", "6"]
+    assert lines[4] == "mean ± standard deviation over 2 seeds"
     accuracies = [100 * found[f"rrhf/seed-{seed}"]["figures"]["rank_accuracy"] for seed in (1, 2)]
     mean, half = sum(accuracies) / 2, abs(accuracies[0] - accuracies[1])
     assert f"{mean:.1f} ± {half / 2**0.5:.1f} %" in lines[2]
@@ -95,8 +96,9 @@ def test_measure_says_what_models_are_measured_by(rrhf: Program, make: Grid, tmp
 
 
 def test_the_list_runs_nothing(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    """And needs no GPU that its runs would."""
     grid = make(vary={"objective.rank_weight": [0, 2]}, runs=None)
-    result = rrhf("ablate", grid, "--list")
+    result = rrhf("ablate", grid, "--list", "--set", "device=cuda")
     assert result.stdout.splitlines() == [
         "rank_weight=0/seed-1  objective.rank_weight=0",
         "rank_weight=2/seed-1  objective.rank_weight=2",
@@ -146,6 +148,17 @@ def test_a_finished_ablation_says_its_table_again(rrhf: Program, make: Grid, tmp
     shutil.copy(tmp_path / "out" / "grid.json", moved)
     written = rrhf("ablate", moved, "--resume")
     assert written.stdout == first.stdout and products(tmp_path / "out") == before
+
+
+def test_a_folder_that_was_copied_is_not_measured_again(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    first = rrhf("ablate", make(), "--jobs", "2")
+    shutil.move(tmp_path / "out", tmp_path / "moved")
+    free = ["--set", "checkpoint.keep=5", "--set", "train.tokens_per_pack=900", "--set", "data.cache=off"]
+    again = rrhf("ablate", tmp_path / "moved" / "grid.json", "--resume", "--set", f"output={tmp_path / 'moved'}", *free)
+    assert again.stdout == first.stdout and "6 of 6 models are done" in again.stderr and not (tmp_path / "out").exists()
+    # even where the rows are gone
+    (tmp_path / "rows.jsonl").unlink()
+    assert rrhf("ablate", make(), "--resume", "--set", f"output={tmp_path / 'moved'}").stdout == first.stdout
 
 
 def test_runs_and_another_measure_may_come_later(rrhf: Program, make: Grid, tmp_path: Path) -> None:
@@ -241,21 +254,105 @@ def test_settings_that_change_no_result_may_change_and_the_folder_may_move(rrhf:
     assert not (tmp_path / "out").exists() and len(weights(moved / "sft")) == len(before)
 
 
-@pytest.mark.parametrize("changed", ("rows.jsonl", "model"))
+@pytest.mark.parametrize("changed", ("rows.jsonl", "model", "template.txt"))
 def test_rows_and_starts_must_be_those_it_began_with(changed: str, rrhf: Program, make: Grid, models: Path, tmp_path: Path) -> None:
     model = copy_of(models / "hf", tmp_path / "model")
-    rrhf("ablate", make(runs={"a": {"model.path": str(model)}}, seeds=None))
+    (tmp_path / "template.txt").write_text("so {query}")
+    runs: dict[str, Any] = {"a": {"model.path": str(model), "data.template": str(tmp_path / "template.txt")}}
+    rrhf("ablate", make(runs=runs, seeds=None))
     if changed == "model":
         with (model / "model.safetensors").open("r+b") as file:
             file.seek(-4, 2)
             file.write(b"\0\0\0\0")
+    elif changed == "rows.jsonl":
+        write_lines(tmp_path / changed, ranked_rows(17))
     else:
-        write_lines(tmp_path / "rows.jsonl", ranked_rows(17))
-    again = rrhf("ablate", make(runs={"a": {"model.path": str(model)}}, seeds=None), "--resume")
-    assert "models are done" in again.stderr  # nothing is to be run, so nothing is mixed
-    more = make(runs={"a": {"model.path": str(model)}, "b": {"train.epochs": 2}}, seeds=None)
-    result = rrhf("ablate", more, "--resume", check=False)
-    assert result.returncode == 2 and "what it began from has changed since" in result.stderr and str(tmp_path / changed) in result.stderr
+        (tmp_path / changed).write_text("once {query}")
+    grid = (tmp_path / "out" / "grid.json").read_bytes()
+    runs["b"] = {**runs["a"], "train.epochs": 2}
+    result = rrhf("ablate", make(runs=runs, seeds=None), "--resume", check=False)
+    assert result.returncode == 2 and "what its runs began from has changed since" in result.stderr and str(tmp_path / changed) in result.stderr
+    assert (tmp_path / "out" / "grid.json").read_bytes() == grid and not (tmp_path / "out" / "b").exists()
+
+
+def test_rows_that_change_while_it_runs_are_noticed(rrhf: Program, build_dir: Path, make: Grid, tmp_path: Path) -> None:
+    grid = make(runs={"long": {"train.epochs": 60}, "short": {}}, seeds=None)
+    process = subprocess.Popen([str(build_dir / "rrhf"), "ablate", str(grid)], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(metrics_so_far(tmp_path / "out" / "long")) > 3)
+    write_lines(tmp_path / "rows.jsonl", ranked_rows(17))
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 2 and "short: training could not begin" in messages and "rows.jsonl" in messages
+    assert results(tmp_path / "out")["short"]["figures"] is None
+
+
+def test_measured_rows_that_have_changed_are_measured_again(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    test_rows = write_lines(tmp_path / "test.jsonl", ranked_rows(3, seed=5))
+    grid = make(runs={"a": {}}, seeds=None, measure={"data.eval": str(test_rows)})
+    rrhf("ablate", grid)
+    write_lines(test_rows, ranked_rows(4, seed=5))
+    result = rrhf("ablate", grid, "--resume")
+    assert "a: training" not in result.stderr
+    assert [line["figures"]["queries"] for line in results(tmp_path / "out").values()] == [4, 4]
+
+
+def test_runs_with_seeds_and_without_do_not_share_a_folder(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    one = {"runs": {"a": {}}}
+    rrhf("ablate", make(**one, seeds=[1]))
+    without = rrhf("ablate", make(**one, seeds=None), "--resume", check=False)
+    assert without.returncode == 2 and "holds runs by seed" in without.stderr and "another output" in without.stderr
+    other = ("--set", f"output={tmp_path / 'other'}")
+    rrhf("ablate", make(**one, seeds=None), *other)
+    seeded = rrhf("ablate", make(**one, seeds=[1]), "--resume", *other, check=False)
+    assert seeded.returncode == 2 and "holds a run without a seed" in seeded.stderr
+
+
+def test_starts_whose_runs_begin_alike_are_two_lines(rrhf: Program, make: Grid, models: Path, tmp_path: Path) -> None:
+    """Long names of runs, and one that is called as a start is."""
+    other = copy_of(models / "hf", tmp_path / "other")
+    vary = {"objective.length_penalty": [1], "optimizer.learning_rate": [1e-3], "optimizer.weight_decay": [0], "model.path": [str(models / "hf"), str(other)]}
+    result = rrhf("ablate", make(vary=vary, runs=None, seeds=None))
+    names = [line.split("  ")[0] for line in result.stdout.splitlines()[1:5]]
+    assert len(set(names)) == 4 and [name.startswith("start of") for name in names] == [True, True, False, False]
+    runs = {"a": {}, "start of b": {}, "b": {"model.path": str(other)}}
+    runs["start of b"] = {"train.epochs": 2}
+    result = rrhf("ablate", make(runs=runs, seeds=None, output=str(tmp_path / "out2")))
+    assert [line.split("  ")[0] for line in result.stdout.splitlines()[1:6]] == ["start of a and 1 more", "start of b", "a", "start of b", "b"]
+
+
+def test_two_at_once_on_one_folder(rrhf: Program, build_dir: Path, make: Grid, tmp_path: Path) -> None:
+    grid = make(runs={"long": {"train.epochs": 400}}, seeds=None)
+    first = subprocess.Popen([build_dir / "rrhf", "ablate", grid], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: len(metrics_so_far(tmp_path / "out" / "long")) > 1)
+        second = rrhf("ablate", grid, "--resume", check=False)
+    finally:
+        first.terminate()
+        first.wait(timeout=60)
+    assert second.returncode == 2 and "another process" in second.stderr
+
+
+def test_what_a_killed_start_left_is_no_ablation(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".grid.json.tmp-1-0000abcd").write_text("{")
+    result = rrhf("ablate", make(runs={"a": {}}, seeds=None), "--resume")
+    assert "holds nothing to resume" in result.stderr and not list((tmp_path / "out").glob(".grid*"))
+
+
+def test_a_folder_named_like_a_flag(build_dir: Path, make: Grid, tmp_path: Path) -> None:
+    command = [str(build_dir / "rrhf"), "ablate", str(make(runs={"a": {}}, seeds=None, output="-out/"))]
+    result = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "<h1>-out</h1>" in (tmp_path / "-out" / "report.html").read_text() and results(tmp_path / "-out")["a"]["figures"]
+
+
+def test_a_failure_is_shown_until_it_is_mended(rrhf: Program, make: Grid, tmp_path: Path) -> None:
+    """With several processes too; a stage that is then killed shows no cause of before."""
+    grid, out = make(runs={"wild": {"optimizer.learning_rate": 1e30}}, seeds=None), tmp_path / "out"
+    result = rrhf("ablate", grid, "--processes", "2", check=False)
+    assert result.returncode == 1 and "is not finite" in (out / "wild" / "failure.txt").read_text()
+    assert "is not finite" in result.stdout and "is not finite" in (out / "report.html").read_text()
+    rrhf("ablate", make(runs={"tame": {}}, seeds=None), "--resume")
+    assert "is not finite" not in (out / "report.html").read_text()  # the grid has that run no longer
 
 
 def test_a_run_whose_metrics_are_broken_leaves_the_others(rrhf: Program, make: Grid, tmp_path: Path) -> None:
@@ -274,7 +371,7 @@ def test_models_measured_on_fewer_rows_are_named(rrhf: Program, make: Grid, tmp_
     result = rrhf("ablate", make(config=config, runs=runs, seeds=None, measure={"data.eval": config["data"]["train"]}))
     queries = {name: line["figures"]["queries"] for name, line in results(tmp_path / "out").items()}
     assert 0 < queries["told"] < queries["plain"]
-    assert f"{queries['plain']} queries of data.eval; but {queries['told']} of start/2, {queries['told']} of told; scores" in result.stdout
+    assert f"{queries['plain']} queries of data.eval; but {queries['told']} of start of told, {queries['told']} of told; scores" in result.stdout
     assert [line.split("  ")[0] for line in result.stdout.splitlines()[1:3]] == ["start of plain", "start of told"]
 
 
