@@ -108,6 +108,11 @@ def test_the_list_runs_nothing(rrhf: Program, make: Grid, tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
+def test_the_grid_that_comes_with_the_program(rrhf: Program, repo: Path) -> None:
+    lines = rrhf("ablate", repo / "configs" / "grids" / "losses.json", "--list").stdout.splitlines()
+    assert len(lines) == 21 and lines[0] == "rrhf/seed-1" and lines[4] == 'SFT as a sum/seed-1  recipe="paper"'
+
+
 def products(out: Path) -> list[object]:
     table = results(out)
     return [table, *[(weights(out / name), all_metrics(out / name)) for name in table if not name.startswith("start")]]
