@@ -124,7 +124,13 @@ Json sources_of(const AblatedModel& model, Sources& known) {
   return sources;
 }
 
-// Throws where a training that is still to come would begin from something else than the others did.
+// Whether what a run began from must still be there: for its training, and where the rows it is measured on are those
+// that its training left out.
+bool needs_sources(const AblatedModel& model) {
+  return !model.is_start() && (!model.trained() || model.measurement.config().data.eval.empty());
+}
+
+// Throws where a training would begin from something else than the others did, or a measurement draw other rows.
 void require_same_sources(const Json& then, const Json& now, const fs::path& output) {
   Json common = Json::object();
   for (const auto& [key, hash] : now.items()) common[key] = then.contains(key) ? then.at(key) : hash;
@@ -143,7 +149,7 @@ Json all_sources(const fs::path& output, std::span<const AblatedModel> models) {
   if (!all.is_object()) throw_input("ablate", "{}: is not an object of hashes, as it was written", file.string());
   Sources known;
   for (const AblatedModel& model : models) {
-    if (model.trained()) continue;
+    if (model.done() || !needs_sources(model)) continue;
     const Json now = sources_of(model, known);
     require_same_sources(all, now, output);
     all.update(now);
@@ -165,9 +171,9 @@ CommandChain chain_for(const AblatedModel& model, const Json& sources, const Abl
   if (options.at_once > 1) chain.log = folder / "log.txt";
   chain.prepare = [&model, &sources, folder] {
     make_writable_folder(folder);
+    Sources known;
+    if (needs_sources(model)) require_same_sources(sources, sources_of(model, known), folder);
     if (!model.trained()) {
-      Sources known;
-      require_same_sources(sources, sources_of(model, known), folder);
       // From here on the folder holds a training run, which resumes as any other; what changes no result may change.
       write_file_atomically(folder / "config.json", dump_json(config::to_json(model.training), 2) + "\n");
     }

@@ -278,6 +278,11 @@ def test_rows_and_starts_must_be_those_it_began_with(changed: str, rrhf: Program
     result = rrhf("ablate", make(runs=runs, seeds=None), "--resume", check=False)
     assert result.returncode == 2 and "what its runs began from has changed since" in result.stderr and str(tmp_path / changed) in result.stderr
     assert (tmp_path / "out" / "grid.json").read_bytes() == grid and not (tmp_path / "out" / "b").exists()
+    # Measured anew, the model would meet rows it was trained on: other rows are held out of others.
+    if changed == "rows.jsonl":
+        del runs["b"]
+        again = rrhf("ablate", make(runs=runs, seeds=None), "--resume", check=False)
+        assert again.returncode == 2 and again.stdout == "" and "rows.jsonl" in again.stderr
 
 
 def test_rows_that_change_while_it_runs_are_noticed(rrhf: Program, build_dir: Path, make: Grid, tmp_path: Path) -> None:
@@ -286,8 +291,9 @@ def test_rows_that_change_while_it_runs_are_noticed(rrhf: Program, build_dir: Pa
     wait_for(lambda: len(metrics_so_far(tmp_path / "out" / "long")) > 3)
     write_lines(tmp_path / "rows.jsonl", ranked_rows(17))
     _, messages = process.communicate(timeout=60)
-    assert process.returncode == 2 and "short: training could not begin" in messages and "rows.jsonl" in messages
-    assert results(tmp_path / "out")["short"]["figures"] is None
+    assert process.returncode == 2 and "rows.jsonl" in messages
+    assert "long: measuring could not begin" in messages and "short: training could not begin" in messages
+    assert [line["figures"] is None for line in results(tmp_path / "out").values()] == [False, True, True]
 
 
 def test_measured_rows_that_have_changed_are_measured_again(rrhf: Program, make: Grid, tmp_path: Path) -> None:
