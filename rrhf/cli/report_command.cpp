@@ -9,6 +9,8 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
+#include "rrhf/core/unicode.h"
+#include "rrhf/report/event_file.h"
 #include "rrhf/report/report.h"
 
 namespace rrhf::cli {
@@ -18,21 +20,24 @@ namespace fs = std::filesystem;
 
 struct Arguments {
   std::vector<std::string> runs;
-  std::string out;
+  std::string out, tensorboard;
   std::string help;  // the text to print instead, when asked for
 };
 
 Arguments arguments_of(int argc, const char* const* argv) {
   cxxopts::Options options("rrhf report", "Print a table of runs and write a page with their curves.");
-  options.custom_help("RUN_DIR... [--out FILE]");
+  options.custom_help("RUN_DIR... [--out FILE] [--tensorboard DIR]");
   options.add_options()("out", "Page to write [RUN_DIR/report.html for a single run, none for several]",
-                        cxxopts::value<std::string>(), "FILE")("h,help", "Print this help");
+                        cxxopts::value<std::string>(),
+                        "FILE")("tensorboard", "Write event files for tensorboard --logdir DIR",
+                                cxxopts::value<std::string>(), "DIR")("h,help", "Print this help");
   try {
     const auto given = options.parse(argc, argv);
-    if (given.count("help") > 0) return {{}, "", options.help()};
+    const auto flag = [&](const char* name) { return given.count(name) > 0 ? given[name].as<std::string>() : ""; };
+    if (given.count("help") > 0) return {.help = options.help()};
     // What no flag takes is a folder. A declared list would be split at commas, which a folder's name may hold.
     if (given.unmatched().empty()) throw_input("usage", "report needs a run's folder; rrhf report --help says more");
-    return {given.unmatched(), given.count("out") > 0 ? given["out"].as<std::string>() : "", ""};
+    return {given.unmatched(), flag("out"), flag("tensorboard"), ""};
   } catch (const cxxopts::exceptions::exception& failure) {
     throw_input("usage", "{} (rrhf report --help lists the flags)", failure.what());
   }
@@ -66,6 +71,10 @@ void report_command(int argc, const char* const* argv) {
   if (!page.empty()) {
     require_writable_file(page, files_of(folders));
     write_file_atomically(page, report::html_report(runs));
+  }
+  if (!arguments.tensorboard.empty()) {
+    report::write_event_files(runs, arguments.tensorboard);
+    log("event files: tensorboard --logdir {}", shell_word(arguments.tensorboard));
   }
   std::cout << report::text_table(runs);
   log("{}", page.empty() ? "no page is written: --out FILE.html names one" : "report: " + page.string());

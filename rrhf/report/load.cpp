@@ -131,6 +131,7 @@ RunRecord load_run(const std::filesystem::path& folder) {
   const auto metrics = folder / "metrics.jsonl";
   if (!path_exists(metrics)) throw_no_run(folder);
   RunRecord run;
+  run.folder = folder;
   run.name = full_path(folder).filename().string();
   take_metrics(read_file(metrics), metrics, run);
   run.config = load_config(folder / "config.json", run);

@@ -27,6 +27,7 @@ struct Row {
 
 /// What a run's folder says.
 struct RunRecord {
+  std::filesystem::path folder;    ///< where it was read from
   std::string name;                ///< the folder's name; of load_runs(), with those before it where it needs them
   Json config;                     ///< as resolved; null when the folder has none
   std::vector<Row> steps;          ///< steps rising; of a step done again after a resume, the last

@@ -47,3 +47,14 @@ def test_a_page_may_be_made_again(rrhf: Program, runs: list[Path]) -> None:
     for _ in range(2):
         rrhf("report", runs[0])
         rrhf("report", *runs, "--out", runs[0] / "report.html")
+
+
+def test_event_files_stand_beside_the_table(rrhf: Program, runs: list[Path], tmp_path: Path) -> None:
+    result = rrhf("report", *runs, "--tensorboard", tmp_path / "my events")
+    assert "tensorboard --logdir '" in result.stderr and len(result.stdout.splitlines()) == 3
+    for name in ("first", "second"):
+        file = tmp_path / "my events" / name / "run" / "train" / "events.out.tfevents.0.rrhf"
+        assert b"brain.Event:2" in file.read_bytes()[:40]
+    (tmp_path / "file").write_text("in the way")
+    refused = rrhf("report", *runs, "--tensorboard", tmp_path / "file", check=False)
+    assert refused.returncode == 2 and (tmp_path / "file").read_text() == "in the way"
