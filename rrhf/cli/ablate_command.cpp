@@ -92,7 +92,7 @@ void ablate_command(int argc, const char* const* argv) {
   fmt::print("{}", ablated.table);
   if (ablated.failed.empty()) return;
   const std::string failures =
-      fmt::format("{} failed; the same command with --resume tries again:\n  {}",
+      fmt::format("{} failed; once mended, the same command with --resume tries again:\n  {}",
                   counted(std::ssize(ablated.failed), "model", "models"), fmt::join(ablated.failed, "\n  "));
   if (ablated.refused) throw InputError("ablate", failures);
   throw Error("ablate", failures);

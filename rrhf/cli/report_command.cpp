@@ -3,6 +3,7 @@
 #include <cxxopts.hpp>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,8 @@ namespace fs = std::filesystem;
 
 struct Arguments {
   std::vector<std::string> runs;
-  std::string out, tensorboard;
+  std::string out;
+  std::optional<std::string> tensorboard;
   std::string help;  // the text to print instead, when asked for
 };
 
@@ -33,11 +35,13 @@ Arguments arguments_of(int argc, const char* const* argv) {
                                 cxxopts::value<std::string>(), "DIR")("h,help", "Print this help");
   try {
     const auto given = options.parse(argc, argv);
-    const auto flag = [&](const char* name) { return given.count(name) > 0 ? given[name].as<std::string>() : ""; };
+    const auto flag = [&](const char* name) {
+      return given.count(name) > 0 ? std::optional(given[name].as<std::string>()) : std::nullopt;
+    };
     if (given.count("help") > 0) return {.help = options.help()};
     // What no flag takes is a folder. A declared list would be split at commas, which a folder's name may hold.
     if (given.unmatched().empty()) throw_input("usage", "report needs a run's folder; rrhf report --help says more");
-    return {given.unmatched(), flag("out"), flag("tensorboard"), ""};
+    return {given.unmatched(), flag("out").value_or(""), flag("tensorboard"), ""};
   } catch (const cxxopts::exceptions::exception& failure) {
     throw_input("usage", "{} (rrhf report --help lists the flags)", failure.what());
   }
@@ -66,15 +70,16 @@ void report_command(int argc, const char* const* argv) {
   }
   const std::vector<fs::path> folders(arguments.runs.begin(), arguments.runs.end());
   const std::vector<report::RunRecord> runs = report::load_runs(folders);
+  if (arguments.tensorboard) make_writable_folder(*arguments.tensorboard);
   fs::path page = arguments.out;
   if (page.empty() && runs.size() == 1) page = folders[0] / "report.html";
   if (!page.empty()) {
     require_writable_file(page, files_of(folders));
     write_file_atomically(page, report::html_report(runs));
   }
-  if (!arguments.tensorboard.empty()) {
-    report::write_event_files(runs, arguments.tensorboard);
-    log("event files: tensorboard --logdir {}", shell_word(arguments.tensorboard));
+  if (arguments.tensorboard) {
+    report::write_event_files(runs, *arguments.tensorboard);
+    log("event files: tensorboard --logdir {}", shell_word(*arguments.tensorboard));
   }
   std::cout << report::text_table(runs);
   log("{}", page.empty() ? "no page is written: --out FILE.html names one" : "report: " + page.string());

@@ -123,7 +123,7 @@ void write_event_files(std::span<const RunRecord> runs, const fs::path& folder) 
     const RowTimes times = times_of(run, time_of(run.folder / "metrics.jsonl"));
     for (const auto& [part, rows] : {std::pair("train", &times.steps), std::pair("eval", &times.evaluations)}) {
       if (rows->empty()) continue;
-      const fs::path into = folder / run.name / part;
+      const fs::path into = folder / fs::path(run.name).relative_path() / part;
       make_writable_folder(into);
       write_file_atomically(into / "events.out.tfevents.0.rrhf", event_file(*rows));
     }

@@ -16,7 +16,7 @@ namespace rrhf::report {
 
 /// Event files of the runs, for `tensorboard --logdir FOLDER`: FOLDER/RUN/train with the values of the steps and
 /// FOLDER/RUN/eval with those of the evaluations, tags alike ("loss", "groups/names/loss"). A file that is there is
-/// replaced.
+/// replaced, which a TensorBoard that has it open does not see.
 /// Throws InputError when the folder can't be written into.
 void write_event_files(std::span<const RunRecord> runs, const std::filesystem::path& folder);
 

@@ -99,7 +99,7 @@ void require_inputs(std::span<const AblatedModel> models) {
   InputErrors errors;
   std::set<std::string> seen;
   for (const AblatedModel& model : models) {
-    const RunConfig& config = model.is_start() ? model.measurement.config() : model.training;
+    const RunConfig& config = model.trained() ? model.measurement.config() : model.training;
     const Json settings = config::to_json(config);
     if (model.done() || !seen.insert(dump_json({settings["device"], settings["model"], settings["data"]})).second)
       continue;
@@ -113,51 +113,77 @@ void require_inputs(std::span<const AblatedModel> models) {
   errors.require_none();
 }
 
-// What the training begins from, beside its settings.
+// What a model was made of, or is to be: a start's weights; of a run's, the model it began from and, where they count,
+// the rows. They count for the training, and where a model is measured on the rows that its training left out.
 Json sources_of(const AblatedModel& model, Sources& known) {
   Json sources = Json::object();
-  const RunConfig& config = model.run->config;
-  for (const std::string& file : config.data.train) sources[known.add_file("data.train", file)];
-  sources[known.add_folder("model.path", config.model.path)];
-  sources[known.add_template("data.template " + config.data.template_name, config.data.template_name)];
+  const RunConfig& config = model.is_start() ? model.measurement.config() : model.run->config;
+  const bool rows = !model.is_start() && (!model.trained() || model.measurement.config().data.eval.empty());
+  if (model.is_start() || rows) sources[known.add_folder("model.path", config.model.path)];
+  if (rows) {
+    for (const std::string& file : config.data.train) sources[known.add_file("data.train", file)];
+    sources[known.add_template("data.template " + config.data.template_name, config.data.template_name)];
+  }
   for (auto& [key, hash] : sources.items()) hash = known.json().at(key);
   return sources;
 }
 
-// Whether what a run began from must still be there: for its training, and where the rows it is measured on are those
-// that its training left out.
-bool needs_sources(const AblatedModel& model) {
-  return !model.is_start() && (!model.trained() || model.measurement.config().data.eval.empty());
-}
-
-// Throws where a training would begin from something else than the others did, or a measurement draw other rows.
-void require_same_sources(const Json& then, const Json& now, const fs::path& output) {
-  Json common = Json::object();
-  for (const auto& [key, hash] : now.items()) common[key] = then.contains(key) ? then.at(key) : hash;
-  if (const std::string differing = differing_keys(common, now); !differing.empty()) {
-    throw_input("ablate",
-                "{}: what its runs began from has changed since; put it back, or choose another output for all of "
-                "them:{}",
-                output.string(), differing);
+// What the models of an ablation were made of, in sources.json: they can be compared only if that has not changed
+// since.
+class KeptSources {
+ public:
+  explicit KeptSources(fs::path file) : file_(std::move(file)) {
+    if (path_exists(file_)) json_ = parse_json(read_file(file_), "ablate", file_.string());
+    if (!json_.is_object()) throw_input("ablate", "{}: is not an object of hashes, as it was written", file_.string());
   }
-}
 
-// The sources of all trainings so far and of those to come.
-Json all_sources(const fs::path& output, std::span<const AblatedModel> models) {
-  const fs::path file = output / "sources.json";
-  Json all = path_exists(file) ? parse_json(read_file(file), "ablate", file.string()) : Json::object();
-  if (!all.is_object()) throw_input("ablate", "{}: is not an object of hashes, as it was written", file.string());
+  // Throws InputError where what the model is made of, or was, is something else now.
+  Json require_same(const AblatedModel& model, Sources& known) const {
+    Json now = sources_of(model, known), then = Json::object();
+    for (const auto& [key, hash] : now.items()) {
+      const bool made = model.trained() && !model.is_start();
+      if (made && !json_.contains(key)) {
+        throw_input("ablate", "{}: does not say what {} was trained on, so rows can't be held out of it",
+                    file_.string(), model.name);
+      }
+      then[key] = json_.contains(key) ? json_.at(key) : hash;
+    }
+    if (const std::string differing = differing_keys(then, now); !differing.empty()) {
+      throw_input("ablate",
+                  "{}: what models of this ablation were made of has changed since; put it back, or choose another "
+                  "output for all of them:{}",
+                  file_.parent_path().string(), differing);
+    }
+    return now;
+  }
+
+  // From now on this holds, for the work on the model begins.
+  void keep(const AblatedModel& model) {
+    Sources known;
+    const Json now = require_same(model, known);
+    json_.update(now);
+    write_file_atomically(file_, dump_json(json_, 2) + "\n");
+  }
+
+ private:
+  fs::path file_;
+  Json json_ = Json::object();
+};
+
+void require_same_sources(std::span<const AblatedModel> models, const KeptSources& kept) {
   Sources known;
+  InputErrors errors;
   for (const AblatedModel& model : models) {
-    if (model.done() || !needs_sources(model)) continue;
-    const Json now = sources_of(model, known);
-    require_same_sources(all, now, output);
-    all.update(now);
+    try {
+      if (!model.done()) kept.require_same(model, known);
+    } catch (const InputError& error) {
+      errors.add(error);
+    }
   }
-  return all;
+  errors.require_none();
 }
 
-CommandChain chain_for(const AblatedModel& model, const Json& sources, const AblateOptions& options) {
+CommandChain chain_for(const AblatedModel& model, KeptSources& sources, const AblateOptions& options) {
   const fs::path folder = model.folder();
   CommandChain chain{.name = model.name, .failure_file = failure_file(model)};
   if (!model.trained()) {
@@ -171,8 +197,8 @@ CommandChain chain_for(const AblatedModel& model, const Json& sources, const Abl
   if (options.at_once > 1) chain.log = folder / "log.txt";
   chain.prepare = [&model, &sources, folder] {
     make_writable_folder(folder);
-    Sources known;
-    if (needs_sources(model)) require_same_sources(sources, sources_of(model, known), folder);
+    sources.keep(model);
+    require_same_files(model);
     if (!model.trained()) {
       // From here on the folder holds a training run, which resumes as any other; what changes no result may change.
       write_file_atomically(folder / "config.json", dump_json(config::to_json(model.training), 2) + "\n");
@@ -191,7 +217,7 @@ void show_so_far(const Grid& grid, std::span<const AblatedModel> models) {
   }
 }
 
-std::vector<ChainFailure> run_all(const Grid& grid, std::span<const AblatedModel> models, const Json& sources,
+std::vector<ChainFailure> run_all(const Grid& grid, std::span<const AblatedModel> models, KeptSources& sources,
                                   const AblateOptions& options) {
   std::vector<const AblatedModel*> todo;
   std::vector<CommandChain> chains;
@@ -225,19 +251,23 @@ Ablated ablate(const Grid& grid, const AblateOptions& options) {
   require_same_runs(models);
   require_inputs(models);
   const fs::path output = grid.output;
-  const Json sources = all_sources(output, models);
+  KeptSources sources(output / "sources.json");
+  require_same_sources(models, sources);
   make_writable_folder(output);
   const FolderLock lock(output);
   remove_abandoned(output);
   write_file_atomically(output / "grid.json", dump_json(grid.resolved, 2) + "\n");
-  write_file_atomically(output / "sources.json", dump_json(sources, 2) + "\n");
 
   Ablated ablated;
-  for (const ChainFailure& failure : run_all(grid, models, sources, options)) {
+  const std::vector<ChainFailure> failures = run_all(grid, models, sources, options);
+  report::Ablation ablation = ablation_of(grid, models);
+  for (const ChainFailure& failure : failures) {
     ablated.failed.push_back(failure.name + ": " + failure.text());
     ablated.refused = ablated.refused || failure.refused;
+    // One whose folder takes no file is not there yet.
+    const std::string note = "failed: " + ablated.failed.back();
+    if (std::ranges::find(ablation.notes, note) == ablation.notes.end()) ablation.notes.push_back(note);
   }
-  const report::Ablation ablation = ablation_of(grid, models);
   write_results(grid, models, ablation);
   ablated.table = report::ablation_table(ablation);
   log("report   {}", (output / "report.html").string());

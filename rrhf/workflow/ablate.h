@@ -4,7 +4,8 @@
 //        NAME/           a run's folder (train/run_folder.h); with seeds there is NAME/seed-N/ for each
 //        NAME/measured/  its model's figures (measurement.h)
 //        start/          the figures of the models that runs began from
-//        sources.json    hashes of these models and of the data
+//        sources.json    what models were made of: hashes of these and of the data, templates
+//        .../failure.txt why the last try at a model failed; .../log.txt what it said, with several at a time
 //        results.jsonl   figures, a line a model; report.html
 //
 // Trainings and measurements are commands of this program in processes of their own (child_commands.h). Each is done
@@ -31,9 +32,9 @@ struct Ablated {
   bool refused = false;             ///< one of them because its command found its input wrong
 };
 
-/// Does what is not done. Throws InputError for an output folder that holds something else or is not to be resumed, for
-/// runs in it that have other settings, for models and data that can't be used, each before anything is run, and where
-/// a command refuses its input; Interrupted when a stop signal comes. What is finished is kept.
+/// Does what is not done. Throws InputError, before anything is run, for an output folder that holds something else or
+/// is not to be resumed, for runs in it that have other settings, for models and data that can't be used or are others
+/// than the models in it were made of; Interrupted when a stop signal comes. What is finished is kept.
 Ablated ablate(const config::Grid& grid, const AblateOptions& options);
 
 /// "rank_weight=1/seed-2" a line, each run with what it sets on top of the config, in the order they are run.

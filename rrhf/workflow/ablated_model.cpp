@@ -102,6 +102,14 @@ std::vector<AblatedModel> starts_of(const Grid& grid, std::span<const AblatedMod
 
 }  // namespace
 
+void require_same_files(const AblatedModel& model) {
+  Sources known;
+  if (files_of(model.measurement.config(), known) == model.measurement.files()) return;
+  throw_input("ablate",
+              "rows or a template that models are measured on have changed while it ran; --resume measures all "
+              "of them anew");
+}
+
 fs::path AblatedModel::folder() const { return is_start() ? measurement.folder() : fs::path(training.output); }
 
 bool AblatedModel::trained() const {

@@ -32,6 +32,9 @@ struct AblatedModel {
 std::string failure_of(const AblatedModel& model);
 std::filesystem::path failure_file(const AblatedModel& model);
 
+/// Throws InputError where the files that the model is measured on are not those that models_of() read.
+void require_same_files(const AblatedModel& model);
+
 /// All of them: the different starts, a model of each run, and the same with the next seed, so that what is there early
 /// says most. Reads the files that models are measured on, for their hashes.
 std::vector<AblatedModel> models_of(const config::Grid& grid);

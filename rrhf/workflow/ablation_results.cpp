@@ -85,8 +85,9 @@ report::Ablation ablation_of(const Grid& grid, std::span<const AblatedModel> mod
       if (value.is_number()) values[name] = value.get<double>();
     }
   }
-  if (grid.seeds.size() > 1)
-    ablation.notes.push_back(fmt::format("mean ± standard deviation over {} seeds", grid.seeds.size()));
+  const bool spread =
+      std::ranges::any_of(ablation.models, [](const auto& family) { return family.figures.size() > 1; });
+  if (spread) ablation.notes.push_back(fmt::format("mean ± standard deviation over {} seeds", grid.seeds.size()));
   ablation.notes.push_back(fmt::format("{}; {}", measured_rows(grid, models), measured_score(grid)));
   ablation.notes.insert(ablation.notes.end(), unread.begin(), unread.end());
   for (const std::string& failure : failed) ablation.notes.push_back("failed: " + failure);

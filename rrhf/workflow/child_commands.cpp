@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <optional>
 #include <thread>
@@ -110,7 +111,10 @@ class ChainRunner {
   std::vector<ChainFailure> run() {
     const StopSignals signals;
     while (more_to_start() || !running_.empty()) {
-      while (more_to_start() && running_.size() < options_.at_once) start(next_++, 0);
+      while (more_to_start() && running_.size() < options_.at_once) {
+        if (StopSignals::requested()) break;
+        start(next_++, 0);
+      }
       std::this_thread::sleep_for(between_looks);
       if (StopSignals::requested()) stop();
       look();
@@ -130,13 +134,13 @@ class ChainRunner {
     try {
       commands.prepare();
       running_.emplace_back(chain, commands, stage, threads_);
-    } catch (const Error& error) {
-      log_line(error.what());
+    } catch (const std::exception& error) {
+      if (commands.log.empty()) log_line(error.what());
       fail({.chain = chain,
             .name = commands.name,
             .what = doing + " could not begin",
             .why = error.what(),
-            .refused = error.exit_code() == 2});
+            .refused = dynamic_cast<const InputError*>(&error) != nullptr});
     }
   }
 

@@ -19,7 +19,7 @@ struct CommandChain {
   };
 
   std::string name;               ///< for messages
-  std::function<void()> prepare;  ///< called just before each stage; an Error of it is the stage's failure
+  std::function<void()> prepare;  ///< called just before each stage; what it throws is the stage's failure
   std::vector<Stage> stages;
   std::filesystem::path log;           ///< takes what it says on stderr; none: it has the terminal
   std::filesystem::path failure_file;  ///< holds why a stage failed, after it has
@@ -37,7 +37,7 @@ struct ChainFailure {
 };
 
 struct ChainOptions {
-  std::size_t at_once = 1;
+  std::size_t at_once = 1;                       ///< at least 1
   std::function<void(std::size_t chain)> ended;  ///< called as a chain ends, well or badly
 };
 

@@ -21,7 +21,8 @@ Json deciding(const config::RunConfig& config, const fs::path& folder, const Jso
 
 // An object with that key; nothing where there is no such file, or it is broken: the figures can be taken again.
 std::optional<Json> object_in(const fs::path& file, const char* key) {
-  if (!path_exists(file)) return std::nullopt;
+  std::error_code failure;
+  if (!fs::is_regular_file(file, failure)) return std::nullopt;
   try {
     Json object = parse_json_row(read_file(file));
     if (object.is_object() && object.contains(key)) return object;
@@ -59,7 +60,8 @@ std::optional<Json> Measurement::figures() const {
   for (auto& [file, hash] : now["files"].items()) {
     if (hash.is_null() && then->at("files").contains(file)) hash = then->at("files").at(file);
   }
-  return now == *then ? object_in(folder_ / "figures.json", "queries") : std::nullopt;
+  std::optional<Json> figures = object_in(folder_ / "figures.json", "queries");
+  return now == *then && figures && figures->at("queries").is_number_integer() ? figures : std::nullopt;
 }
 
 void Measurement::prepare() const {

@@ -1,8 +1,9 @@
 // A model's figures under given settings, taken once.
 //
-// FOLDER/config.json    the settings: `rrhf eval FOLDER/config.json` gives the figures again
+// FOLDER/config.json    the settings: `rrhf eval FOLDER/config.json` gives the figures again, where nothing has moved
 //        figures.json   as `rrhf eval --json` writes them
-//        of.json        what they are figures of: the settings that decide them, hashes of the files
+//        of.json        what they are figures of: the settings that decide them, hashes of rows and template; that the
+//                       model's weights are the same is for others to know
 #pragma once
 
 #include <filesystem>
@@ -28,6 +29,7 @@ class Measurement {
 
   const std::filesystem::path& folder() const noexcept { return folder_; }
   const config::RunConfig& config() const noexcept { return config_; }
+  const Json& files() const { return of_.at("files"); }
 
   /// The figures, if they have been taken of the same, as far as files that are gone can tell. A model of the training
   /// that the folder lies in may have moved with it.

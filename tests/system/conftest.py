@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 import pytest
 
+from grids import make_grid  # noqa: F401 (fixture)
 from made_rows import ranked_rows, write_lines
 from program import build_dir, copy_of, models, repo, rrhf, shared  # noqa: F401 (fixtures)
 from ranks import machines  # noqa: F401 (fixture)

@@ -58,3 +58,12 @@ def test_event_files_stand_beside_the_table(rrhf: Program, runs: list[Path], tmp
     (tmp_path / "file").write_text("in the way")
     refused = rrhf("report", *runs, "--tensorboard", tmp_path / "file", check=False)
     assert refused.returncode == 2 and (tmp_path / "file").read_text() == "in the way"
+
+
+def test_event_files_stay_in_their_folder(rrhf: Program, runs: list[Path], tmp_path: Path) -> None:
+    """Also where only its whole path tells a run from another."""
+    inner = tmp_path / "inner" / runs[0].relative_to("/")
+    inner.mkdir(parents=True)
+    (inner / "metrics.jsonl").write_text((runs[0] / "metrics.jsonl").read_text())
+    rrhf("report", runs[0], inner, "--tensorboard", tmp_path / "events")
+    assert len(list((tmp_path / "events").rglob("*.rrhf"))) == 2 and not list(runs[0].rglob("*.rrhf"))
