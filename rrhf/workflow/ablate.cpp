@@ -10,7 +10,6 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
-#include "rrhf/core/part_file.h"
 #include "rrhf/core/staged_folder.h"
 #include "rrhf/core/unicode.h"
 #include "rrhf/train/device.h"
@@ -19,7 +18,7 @@
 #include "rrhf/workflow/ablated_model.h"
 #include "rrhf/workflow/ablation_results.h"
 #include "rrhf/workflow/child_commands.h"
-#include "rrhf/workflow/sources.h"
+#include "rrhf/workflow/kept_sources.h"
 
 namespace rrhf::workflow {
 namespace {
@@ -112,63 +111,6 @@ void require_inputs(std::span<const AblatedModel> models) {
   }
   errors.require_none();
 }
-
-// What a model was made of, or is to be: a start's weights; of a run's, the model it began from and, where they count,
-// the rows. They count for the training, and where a model is measured on the rows that its training left out.
-Json sources_of(const AblatedModel& model, Sources& known) {
-  Json sources = Json::object();
-  const RunConfig& config = model.is_start() ? model.measurement.config() : model.run->config;
-  const bool rows = !model.is_start() && (!model.trained() || model.measurement.config().data.eval.empty());
-  if (model.is_start() || rows) sources[known.add_folder("model.path", config.model.path)];
-  if (rows) {
-    for (const std::string& file : config.data.train) sources[known.add_file("data.train", file)];
-    sources[known.add_template("data.template " + config.data.template_name, config.data.template_name)];
-  }
-  for (auto& [key, hash] : sources.items()) hash = known.json().at(key);
-  return sources;
-}
-
-// What the models of an ablation were made of, in sources.json: they can be compared only if that has not changed
-// since.
-class KeptSources {
- public:
-  explicit KeptSources(fs::path file) : file_(std::move(file)) {
-    if (path_exists(file_)) json_ = parse_json(read_file(file_), "ablate", file_.string());
-    if (!json_.is_object()) throw_input("ablate", "{}: is not an object of hashes, as it was written", file_.string());
-  }
-
-  // Throws InputError where what the model is made of, or was, is something else now.
-  Json require_same(const AblatedModel& model, Sources& known) const {
-    Json now = sources_of(model, known), then = Json::object();
-    for (const auto& [key, hash] : now.items()) {
-      const bool made = model.trained() && !model.is_start();
-      if (made && !json_.contains(key)) {
-        throw_input("ablate", "{}: does not say what {} was trained on, so rows can't be held out of it",
-                    file_.string(), model.name);
-      }
-      then[key] = json_.contains(key) ? json_.at(key) : hash;
-    }
-    if (const std::string differing = differing_keys(then, now); !differing.empty()) {
-      throw_input("ablate",
-                  "{}: what models of this ablation were made of has changed since; put it back, or choose another "
-                  "output for all of them:{}",
-                  file_.parent_path().string(), differing);
-    }
-    return now;
-  }
-
-  // From now on this holds, for the work on the model begins.
-  void keep(const AblatedModel& model) {
-    Sources known;
-    const Json now = require_same(model, known);
-    json_.update(now);
-    write_file_atomically(file_, dump_json(json_, 2) + "\n");
-  }
-
- private:
-  fs::path file_;
-  Json json_ = Json::object();
-};
 
 void require_same_sources(std::span<const AblatedModel> models, const KeptSources& kept) {
   Sources known;
