@@ -7,7 +7,6 @@
 #include "rrhf/config/grid.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
-#include "rrhf/distributed/environment.h"
 #include "rrhf/objective/rank_loss.h"
 #include "rrhf/train/device.h"
 #include "rrhf/workflow/ablate.h"
@@ -16,19 +15,14 @@ namespace rrhf::cli {
 namespace {
 
 config::Grid grid_of(const cxxopts::ParseResult& arguments) {
-  config::GridSources sources{.known_rank_losses = objective::rank_loss_names(), .preset_path = preset_path};
-  for (const std::string& text : values(arguments, "set")) sources.overrides.push_back(config::parse_override(text));
+  const config::GridSources sources{.overrides = given_overrides(arguments),
+                                    .known_rank_losses = objective::rank_loss_names(),
+                                    .preset_path = preset_path};
   return config::read_grid(arguments["grid"].as<std::string>(), sources);
 }
 
-int whole_number(const cxxopts::ParseResult& arguments, const char* flag) {
-  const int number = arguments[flag].as<int>();
-  if (number < 1 || number > 4096) throw_input("usage", "--{} is {}; it must be from 1 to 4096", flag, number);
-  return number;
-}
-
 workflow::AblateOptions ablate_options(const cxxopts::ParseResult& arguments) {
-  const int jobs = whole_number(arguments, "jobs"), processes = whole_number(arguments, "processes");
+  const int jobs = count_flag(arguments, "jobs"), processes = count_flag(arguments, "processes");
   if (jobs > 1 && processes > 1) {
     throw_input("usage", "--jobs {} and --processes {} exclude each other: both share the machine out", jobs,
                 processes);
@@ -45,7 +39,7 @@ workflow::AblateOptions ablate_options(const cxxopts::ParseResult& arguments) {
 
 // What only a GPU takes, and what a GPU can't.
 void require_fitting_devices(const cxxopts::ParseResult& arguments, const config::Grid& grid) {
-  const int jobs = whole_number(arguments, "jobs");
+  const int jobs = count_flag(arguments, "jobs");
   for (const config::GridRun& run : grid.runs) {
     const bool on_gpu = train::choose_device(run.config.device).is_cuda();
     if (jobs > 1 && on_gpu) {
@@ -76,10 +70,7 @@ void ablate_command(int argc, const char* const* argv) {
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
   if (arguments->count("grid") == 0) throw_input("usage", "ablate needs a grid file; rrhf ablate --help says more");
-  if (const auto meeting = distributed::read_environment(); meeting.place.size > 1) {
-    throw_input("usage", "ablate is one process, {} started {}; it shares trainings by --processes",
-                meeting.starter.empty() ? "the environment" : meeting.starter, meeting.place.size);
-  }
+  require_one_process("ablate", "it shares trainings by --processes");
   const config::Grid grid = grid_of(*arguments);
   for (const std::string& warning : grid.warnings) warn("{}", warning);
   const workflow::AblateOptions how = ablate_options(*arguments);

@@ -12,6 +12,7 @@
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/nearest.h"
+#include "rrhf/distributed/environment.h"
 #include "rrhf/objective/rank_loss.h"
 
 namespace rrhf::cli {
@@ -101,6 +102,25 @@ std::vector<std::string> values(const cxxopts::ParseResult& arguments, const std
   return arguments.count(flag) > 0 ? arguments[flag].as<std::vector<std::string>>() : std::vector<std::string>{};
 }
 
+int count_flag(const cxxopts::ParseResult& arguments, const char* flag) {
+  const int count = arguments[flag].as<int>();
+  if (count < 1 || count > 4096) throw_input("usage", "--{} is {}; it must be from 1 to 4096", flag, count);
+  return count;
+}
+
+std::vector<config::Override> given_overrides(const cxxopts::ParseResult& arguments) {
+  std::vector<config::Override> overrides;
+  for (const std::string& text : values(arguments, "set")) overrides.push_back(config::parse_override(text));
+  return overrides;
+}
+
+void require_one_process(std::string_view command, std::string_view instead) {
+  const distributed::Meeting meeting = distributed::read_environment();
+  if (meeting.place.size == 1) return;
+  throw_input("usage", "{} is one process, {} started {}; {}", command,
+              meeting.starter.empty() ? "the environment" : meeting.starter, meeting.place.size, instead);
+}
+
 void add_config_flags(cxxopts::Options& options) {
   options.add_options()("config", "Config file (JSON with // comments)", cxxopts::value<std::string>(), "CONFIG.json")(
       "preset", "A config that comes with the program", cxxopts::value<std::string>(), "NAME")(
@@ -108,8 +128,7 @@ void add_config_flags(cxxopts::Options& options) {
 }
 
 config::Resolved resolve(const cxxopts::ParseResult& arguments, std::vector<config::Override> extra) {
-  std::vector<config::Override> overrides;
-  for (const std::string& text : values(arguments, "set")) overrides.push_back(config::parse_override(text));
+  std::vector<config::Override> overrides = given_overrides(arguments);
   std::ranges::move(extra, std::back_inserter(overrides));
   const bool file = arguments.count("config") > 0, preset = arguments.count("preset") > 0;
   if (file && preset) throw_input("usage", "a config file and --preset exclude each other");

@@ -26,6 +26,16 @@ std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, c
 /// The values of a flag that may be repeated.
 std::vector<std::string> values(const cxxopts::ParseResult& arguments, const std::string& flag);
 
+/// The flag's whole number, from 1 to 4096. Throws InputError for another.
+int count_flag(const cxxopts::ParseResult& arguments, const char* flag);
+
+/// The settings given by --set.
+std::vector<config::Override> given_overrides(const cxxopts::ParseResult& arguments);
+
+/// Throws InputError where a starter has begun several ranks of a command that is one process; `instead` says what to
+/// do.
+void require_one_process(std::string_view command, std::string_view instead);
+
 /// The file of a config that comes with the program. Throws InputError, naming those there are, for another name.
 std::filesystem::path preset_path(const std::string& name);
 

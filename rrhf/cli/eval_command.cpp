@@ -1,26 +1,23 @@
 #include "rrhf/cli/eval_command.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <vector>
 
 #include "rrhf/cli/command.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/unicode.h"
+#include "rrhf/report/format.h"
 #include "rrhf/workflow/train.h"
 
 namespace rrhf::cli {
 namespace {
 
 void print_row(const std::string& name, std::size_t width, const train::Totals& totals) {
-  const auto figure = [](double value, int decimals) {
-    return std::isfinite(value) ? fmt::format("{:.{}f}", value, decimals) : "-";
-  };
   fmt::print("{:<{}} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", name, width, totals.queries,
-             figure(100 * totals.rank_accuracy(), 1) + " %", figure(totals.margin(), 4), figure(totals.perplexity(), 3),
-             figure(totals.mean(totals.loss), 4), figure(totals.mean(totals.rank_loss), 4),
-             figure(totals.mean(totals.sft_loss), 4));
+             report::fixed(100 * totals.rank_accuracy(), 1) + " %", report::fixed(totals.margin(), 4),
+             report::fixed(totals.perplexity(), 3), report::fixed(totals.mean(totals.loss), 4),
+             report::fixed(totals.mean(totals.rank_loss), 4), report::fixed(totals.mean(totals.sft_loss), 4));
 }
 
 void print_table(const train::Evaluation& evaluation) {

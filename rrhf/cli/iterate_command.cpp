@@ -2,7 +2,6 @@
 
 #include "rrhf/cli/command.h"
 #include "rrhf/core/error.h"
-#include "rrhf/distributed/environment.h"
 #include "rrhf/workflow/iterate.h"
 
 namespace rrhf::cli {
@@ -20,12 +19,7 @@ void iterate_command(int argc, const char* const* argv) {
     throw_input("usage",
                 "iterate needs a config file, --preset NAME, or settings by --set; rrhf iterate --help says more");
   }
-  if (const auto meeting = distributed::read_environment(); meeting.place.size > 1) {
-    throw_input("usage",
-                "iterate is one process, {} started {}; sample and score by themselves, and share the training alone "
-                "among processes",
-                meeting.starter.empty() ? "the environment" : meeting.starter, meeting.place.size);
-  }
+  require_one_process("iterate", "sample and score by themselves, and share the training alone among processes");
   const config::RunConfig config = resolve_config(*arguments);
   config::require_fitting_forms(config);
   fmt::print("{}", workflow::iterate(config, arguments->count("resume") > 0));

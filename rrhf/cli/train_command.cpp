@@ -55,8 +55,7 @@ void train_in_processes(int count, const Run& run, int argc, const char* const* 
 
 int processes(const cxxopts::ParseResult& arguments, const Meeting& meeting) {
   if (arguments.count("processes") == 0 || meeting.supervised) return 1;
-  const int count = arguments["processes"].as<int>();
-  if (count < 1 || count > 4096) throw_input("usage", "--processes is {}; it must be from 1 to 4096", count);
+  const int count = count_flag(arguments, "processes");
   if (meeting.place.size > 1) {
     throw_input("usage", "--processes starts ranks by itself; under {} leave it out", meeting.starter);
   }

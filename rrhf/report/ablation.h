@@ -16,9 +16,9 @@ struct MeasuredModels {
   std::string name;
   bool start = false;        ///< the one that runs began from
   std::size_t expected = 0;  ///< how many there are to be; those that failed or are to come have no figures
-  std::vector<std::map<std::string, double, std::less<>>>
-      figures;                  ///< of each: rank_accuracy, margin, perplexity, loss
-  std::vector<RunRecord> runs;  ///< their trainings; empty for a start
+  /// rank_accuracy, margin, perplexity and loss of each that has been measured.
+  std::vector<std::map<std::string, double, std::less<>>> figures;
+  std::vector<RunRecord> runs;  ///< their trainings; none of a start
 };
 
 /// All models of an ablation, measured alike.
@@ -28,8 +28,8 @@ struct Ablation {
   std::vector<std::string> notes;      ///< what a reader must know beside the figures, a line each
 };
 
-/// For a terminal: a line a set of models, "61.2 ± 0.8 %" being mean and standard deviation over their seeds (of n -
-/// 1).
+/// For a terminal: a line a set of models, "61.2 ± 0.8 %" being mean and standard deviation (of n - 1) over their
+/// seeds. Below it the notes, and which means are over fewer models than there are to be.
 std::string ablation_table(const Ablation& ablation);
 
 /// One page that needs no other file: the table, a picture of each figure with a dot a model, and the curves of the

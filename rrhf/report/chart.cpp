@@ -48,17 +48,13 @@ Frame frame_of(const std::vector<Curve>& curves) {
   return frame;
 }
 
-std::string label_of(double value, double spacing, Unit unit) {
-  return unit == Unit::percent ? fmt::format("{:.4g} %", 100 * value) : tick_label(value, spacing);
-}
-
 std::string grid(const Frame& frame, Unit unit) {
   const double spacing = frame.y_ticks[1] - frame.y_ticks[0];
   std::string svg;
   for (const double tick : frame.y_ticks) {
     svg += fmt::format(
         R"(<line class="grid" x1="{0}" x2="{1}" y1="{2:.1f}" y2="{2:.1f}"/><text class="tick" x="{3}" y="{4:.1f}" text-anchor="end">{5}</text>)",
-        left, width - right, frame.y(tick), left - 7, frame.y(tick) + 4, label_of(tick, spacing, unit));
+        left, width - right, frame.y(tick), left - 7, frame.y(tick) + 4, tick_text(tick, spacing, unit));
   }
   for (const double tick : frame.x_ticks) {
     svg += fmt::format(
@@ -133,7 +129,7 @@ std::string probe(const Frame& frame, const Chart& chart, double step, double fr
   for (const Curve& curve : chart.curves) {
     const Point* point = point_near(curve, step, curve.evaluation ? 0 : 0.5);
     if (!point) continue;
-    const std::string value = chart.unit == Unit::percent ? percent(point->y) : figure(point->y);
+    const std::string value = value_text(point->y, chart.unit);
     words += fmt::format("\n{}  {}", label_in(chart, curve), value);
     dots += fmt::format(R"(<circle class="dot s{}" cx="{:.1f}" cy="{:.1f}" r="4"/>)", curve.color % series_colors,
                         frame.x(point->x), frame.y(point->y));
@@ -168,6 +164,12 @@ std::string legend(const std::vector<Curve>& curves) {
 }
 
 }  // namespace
+
+std::string value_text(double value, Unit unit) { return unit == Unit::percent ? percent(value) : figure(value); }
+
+std::string tick_text(double value, double spacing, Unit unit) {
+  return unit == Unit::percent ? fmt::format("{:.4g} %", 100 * value) : tick_label(value, spacing);
+}
 
 std::string svg_chart(const Chart& chart) {
   Chart drawn = chart;

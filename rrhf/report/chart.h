@@ -10,6 +10,8 @@ namespace rrhf::report {
 
 /// How the numbers of a chart are written.
 enum class Unit { plain, percent };
+std::string value_text(double value, Unit unit);                 ///< "0.1710", "63.1 %"
+std::string tick_text(double value, double spacing, Unit unit);  ///< in as few digits as tell ticks apart
 
 struct Curve {
   std::string label;          ///< as in the legend

@@ -28,8 +28,6 @@ double mean_of(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-std::string written(double value, Unit unit) { return unit == Unit::percent ? percent(value) : figure(value); }
-
 class DotPainter {
  public:
   DotPainter(const DotPlot& plot, double low, double high)
@@ -57,11 +55,9 @@ class DotPainter {
     const double spacing = ticks_[1] - ticks_[0];
     std::string svg;
     for (const double tick : ticks_) {
-      const std::string label =
-          plot_.unit == Unit::percent ? fmt::format("{:.4g} %", 100 * tick) : tick_label(tick, spacing);
       svg += fmt::format(
           R"(<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1}"/><text class="tick" x="{0:.1f}" y="{2}" text-anchor="middle">{3}</text>)",
-          x(tick), bottom_, bottom_ + 17, label);
+          x(tick), bottom_, bottom_ + 17, tick_text(tick, spacing, plot_.unit));
     }
     return svg + "\n";
   }
@@ -75,10 +71,10 @@ class DotPainter {
     }
     if (!line.values.empty()) {
       const double mean = mean_of(line.values);
-      words += "  " + written(mean, plot_.unit);
+      words += "  " + value_text(mean, plot_.unit);
       dots += fmt::format(R"(<line class="mean" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>)", x(mean), y - 9, y + 9);
       for (const double value : line.values.size() > 1 ? line.values : std::vector<double>{}) {
-        words += "\n" + written(value, plot_.unit);
+        words += "\n" + value_text(value, plot_.unit);
       }
     }
     return fmt::format(

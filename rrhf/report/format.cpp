@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "rrhf/core/unicode.h"
@@ -15,6 +16,10 @@ std::string figure(std::optional<double> value) {
   std::snprintf(text, sizeof text, "%#.4g", *value);
   const std::string_view written = text;
   return std::string(written.substr(0, written.size() - written.ends_with('.')));
+}
+
+std::string fixed(std::optional<double> value, int decimals) {
+  return value && std::isfinite(*value) ? fmt::format("{:.{}f}", *value, decimals) : "-";
 }
 
 std::string percent(std::optional<double> value) { return value ? fmt::format("{:.1f} %", 100 * *value) : "-"; }

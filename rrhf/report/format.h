@@ -16,6 +16,9 @@ namespace rrhf::report {
 /// Four significant digits, zeros included ("6.000"); "-" for nothing.
 std::string figure(std::optional<double> value);
 
+/// So many decimals; "-" for nothing and for what is not finite.
+std::string fixed(std::optional<double> value, int decimals);
+
 /// A share as "63.1 %", "-" for nothing.
 std::string percent(std::optional<double> value);
 

@@ -8,6 +8,7 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/report/format.h"
 
 namespace rrhf::workflow {
 namespace {
@@ -106,8 +107,8 @@ std::string figures_in_words(const AblatedModel& model) {
   const Json figures = model.measurement.figures().value_or(Json::object());
   const auto text = [&](const char* name, double scale, int decimals) {
     const auto found = figures.find(name);
-    if (found == figures.end() || !found->is_number()) return std::string("-");
-    return fmt::format("{:.{}f}", found->get<double>() * scale, decimals);
+    const bool known = found != figures.end() && found->is_number();
+    return report::fixed(known ? std::optional(found->get<double>() * scale) : std::nullopt, decimals);
   };
   return fmt::format("ranking accuracy {} %  margin {}  perplexity {}", text("rank_accuracy", 100, 1),
                      text("margin", 1, 4), text("perplexity", 1, 3));

@@ -11,6 +11,7 @@
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/stop.h"
+#include "rrhf/report/format.h"
 #include "rrhf/report/report.h"
 #include "rrhf/train/device.h"
 #include "rrhf/train/evaluate.h"
@@ -37,7 +38,7 @@ void log_before_and_after(const report::RunRecord& run) {
   const auto change = [&](const char* name, double scale, int decimals) {
     const auto text = [&](const report::Row& row) {
       const std::optional<double> value = row.value(name);
-      return value ? fmt::format("{:.{}f}", *value * scale, decimals) : "-";
+      return report::fixed(value ? std::optional(*value * scale) : value, decimals);
     };
     return fmt::format("{} -> {}", text(run.evaluations.front()), text(run.evaluations.back()));
   };
