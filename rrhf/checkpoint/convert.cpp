@@ -1,120 +1,17 @@
 #include "rrhf/checkpoint/convert.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 
-#include "rrhf/checkpoint/finite.h"
-#include "rrhf/checkpoint/folder_files.h"
-#include "rrhf/checkpoint/hf_folder.h"
-#include "rrhf/checkpoint/padded_rows.h"
-#include "rrhf/checkpoint/tensor_match.h"
-#include "rrhf/checkpoint/walk.h"
+#include "rrhf/checkpoint/rewriter.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
-#include "rrhf/core/log.h"
 #include "rrhf/core/staged_folder.h"
-#include "rrhf/model/weights.h"
 #include "rrhf/text/pad_token.h"
 #include "rrhf/text/tokenizer.h"
 
 namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
 namespace {
-
-// One walk over a model's tensors into another folder.
-class Rewriter {
- public:
-  explicit Rewriter(const fs::path& from)
-      : config_(load_config(from)),
-        source_(from),
-        tensors_(match_tensors(source_, config_)),
-        carried_(from, CarriedFiles::What::tokenizer_generation_and_note) {
-    warn_of_untied_head(source_, config_);
-    warn_of_other_ids(from, config_);
-    // In the order of the files, so that they are read from front to back.
-    const TensorInfo* const first = source_.tensors().data();
-    std::ranges::sort(tensors_, {}, [&](const TensorInfo* info) { return info - first; });
-  }
-
-  const model::LlamaConfig& config() const noexcept { return config_; }
-  const CarriedFiles& carried() const noexcept { return carried_; }
-  Dtype dtype() const { return dtype_choice(source_.find("model.embed_tokens.weight")->dtype); }
-
-  /// Writes the tensors, in `dtype` when one is named, with `rows` of vocabulary.
-  std::vector<FileHash> write(const fs::path& folder, std::optional<Dtype> dtype, std::int64_t rows, RowFill fill,
-                              std::int64_t shard_bytes, const char* what) const {
-    std::vector<TensorSpec> specs;
-    std::int64_t bytes = 0;
-    for (const TensorInfo* info : tensors_) {
-      TensorSpec spec{info->name, dtype ? model::scalar_type(*dtype) : info->dtype, info->shape};
-      if (has_vocabulary_rows(info->name)) spec.shape[0] = rows;
-      bytes += spec.bytes();
-      specs.push_back(std::move(spec));
-    }
-    FolderWriter writer(folder, specs, {.shard_bytes = shard_bytes});
-    WalkProgress progress(what, bytes);
-    Losses losses;
-    for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      const std::int64_t before = losses.to_zero.count;
-      write_tensor(*tensors_[i], specs[i], fill, writer, progress, losses);
-      losses.many |= (losses.to_zero.count - before) > specs[i].numel() / odd_share;
-      source_.release(*tensors_[i]);
-    }
-    if (losses.beyond.count > 0) {
-      throw_input("model", "{} weights are beyond the range of {}, the first in {}; bfloat16 and float32 reach farther",
-                  losses.beyond.count, name_of(*dtype), losses.beyond.first);
-    }
-    if (losses.to_zero.count > 0) {
-      const std::string what = fmt::format(
-          "{} weights are too small for {} and became zero, the first in {}; bfloat16 and float32 hold smaller ones",
-          with_commas(losses.to_zero.count), name_of(*dtype), losses.to_zero.first);
-      losses.many ? warn("{}", what) : log("{}", what);
-    }
-    return writer.finish();
-  }
-
- private:
-  struct Count {
-    std::int64_t count = 0;
-    std::string first;  // the tensor
-
-    void add(std::int64_t more, const std::string& tensor) {
-      if (more > 0 && count == 0) first = tensor;
-      count += more;
-    }
-  };
-  // Weights that only the new dtype makes infinite, or zero.
-  struct Losses {
-    Count beyond, to_zero;
-    bool many = false;  // of one tensor more than a share became zero
-  };
-  // Of weights drawn around zero one in a million is as small as that; of a tensor that means something far more are.
-  static constexpr std::int64_t odd_share = 1000;
-
-  void write_tensor(const TensorInfo& info, const TensorSpec& spec, RowFill fill, FolderWriter& writer,
-                    WalkProgress& progress, Losses& losses) const {
-    const at::Tensor tensor = source_.tensor(info);
-    // New rows are filled in the dtype of the old ones, then converted with them.
-    const PaddedRows rows(tensor, spec.shape.empty() ? 1 : spec.shape[0], info.dtype, fill);
-    const bool narrower = spec.dtype != info.dtype && at::elementSize(spec.dtype) <= at::elementSize(info.dtype);
-    const auto element = static_cast<std::int64_t>(std::max(at::elementSize(info.dtype), at::elementSize(spec.dtype)));
-    for_row_blocks(spec.shape, element, [&](std::int64_t first, std::int64_t count) {
-      const at::Tensor block = rows.block(first, count), converted = block.to(spec.dtype);
-      if (narrower) {
-        losses.beyond.add(count_not_finite(converted) - count_not_finite(block), info.name);
-        losses.to_zero.add(count_zeros(converted) - count_zeros(block), info.name);
-      }
-      writer.write_part(converted);
-      progress.advance(static_cast<std::int64_t>(converted.nbytes()));
-    });
-  }
-
-  model::LlamaConfig config_;
-  TensorSource source_;
-  std::vector<const TensorInfo*> tensors_;
-  CarriedFiles carried_;
-};
 
 void set_pad_token_id(const fs::path& generation_config, std::int64_t id) {
   if (!path_exists(generation_config)) return;
@@ -141,9 +38,10 @@ void require_possible(std::int64_t rows, const model::LlamaConfig& config) {
 Converted convert_model(const ConvertModel& settings) {
   const Rewriter rewriter(settings.from);
   StagedFolder folder(settings.out);
-  const std::int64_t rows = rewriter.config().vocab_size;
   Converted result{.parameters = rewriter.config().parameter_count(), .files = {}};
-  result.files = rewriter.write(folder.path(), settings.dtype, rows, RowFill::zero, settings.shard_bytes, "converting");
+  result.files = rewriter.write(
+      folder.path(),
+      {.what = "converting", .dtype = settings.dtype, .shard_bytes = settings.shard_bytes, .change = {}});
   rewriter.carried().write(folder.path());
   write_configs(folder.path(), rewriter.config(), settings.dtype.value_or(rewriter.dtype()));
   folder.publish();
@@ -160,7 +58,11 @@ void resize_model(const ResizeModel& settings) {
   StagedFolder folder(settings.out);
   model::LlamaConfig config = rewriter.config();
   config.vocab_size = settings.rows;
-  rewriter.write(folder.path(), std::nullopt, settings.rows, settings.fill, settings.shard_bytes, "resizing");
+  rewriter.write(folder.path(), {.what = "resizing",
+                                 .rows = settings.rows,
+                                 .fill = settings.fill,
+                                 .shard_bytes = settings.shard_bytes,
+                                 .change = {}});
   rewriter.carried().write(folder.path());
   if (settings.add_pad) {
     config.pad_token_id = text::add_pad_token(folder.path());

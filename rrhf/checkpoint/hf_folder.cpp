@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "rrhf/checkpoint/adapter.h"
 #include "rrhf/checkpoint/delta_manifest.h"
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/mapped_tensor.h"
@@ -18,41 +19,12 @@ namespace {
 
 constexpr const char* note_file = "rrhf.json";
 
-std::vector<TensorBatch> weight_batches(const TensorUnits& weights, const model::LlamaConfig& config,
-                                        at::ScalarType dtype) {
-  const auto shapes = model::tensor_shapes(config);
-  std::vector<TensorBatch> batches;
-  for (std::size_t unit = 0; unit < weights.units.size(); ++unit) {
-    const std::vector<std::size_t>& numbers = weights.units[unit];
-    const auto parts_of = [&config, numbers](const std::vector<at::Tensor>& tensors) {
-      std::vector<model::NamedTensor> parts;
-      for (std::size_t i = 0; i < numbers.size(); ++i) {
-        for (auto& part : model::named_parts(numbers[i], tensors[i], config)) parts.push_back(std::move(part));
-      }
-      return parts;
-    };
-    std::vector<at::Tensor> shaped;
-    for (const std::size_t number : numbers) shaped.push_back(at::empty(shapes[number], at::kMeta));
-    TensorBatch& batch = batches.emplace_back();
-    for (const auto& part : parts_of(shaped)) batch.specs.push_back({part.name, dtype, part.view.sizes().vec()});
-    batch.whole = [&weights, unit, parts_of] {
-      std::vector<at::Tensor> views;
-      for (const auto& part : parts_of(weights.whole(unit))) views.push_back(part.view);
-      return views;
-    };
-  }
-  return batches;
-}
-
 void write_small_files(const fs::path& folder, const model::LlamaConfig& config, const SaveOptions& options) {
   if (!options.made_from.empty()) {
     CarriedFiles(options.made_from, CarriedFiles::What::tokenizer_and_generation).write(folder);
   }
   write_configs(folder, config, options.dtype);
-  if (options.encoding_note) {
-    write_json(folder / note_file, {{"encoding", name_of(options.encoding_note->encoding)},
-                                    {"bos_token", name_of(options.encoding_note->bos_token)}});
-  }
+  write_encoding_note(folder, options.encoding_note);
 }
 
 }  // namespace
@@ -75,6 +47,13 @@ model::LlamaConfig load_config_of_any(const fs::path& folder) {
                 (folder / "model").string());
   }
   if (!has_file(folder / "config.json")) {
+    if (is_adapter_folder(folder)) {
+      throw_input(
+          "checkpoint",
+          "{0}: holds a LoRA adapter, which is no model ({1}); rrhf model merge {0} --out DIR makes the model of "
+          "it and its base",
+          folder.string(), adapter_config_file);
+    }
     format::refuse_meta_layout(folder);
     throw_input("checkpoint", "{}: has no config.json", folder.string());
   }
@@ -133,6 +112,35 @@ std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
   return EncodingNote{*encoding, *bos_token};
 }
 
+void write_encoding_note(const fs::path& folder, const std::optional<EncodingNote>& note) {
+  if (!note) return;
+  write_json(folder / note_file, {{"encoding", name_of(note->encoding)}, {"bos_token", name_of(note->bos_token)}});
+}
+
+std::vector<TensorBatch> named_batches(const TensorUnits& tensors, const model::TensorSet& set, at::ScalarType dtype) {
+  std::vector<TensorBatch> batches;
+  for (std::size_t unit = 0; unit < tensors.units.size(); ++unit) {
+    const std::vector<std::size_t>& numbers = tensors.units[unit];
+    const auto parts_of = [set, numbers](const std::vector<at::Tensor>& whole) {
+      std::vector<model::NamedTensor> parts;
+      for (std::size_t i = 0; i < numbers.size(); ++i) {
+        for (auto& part : set.named_parts(numbers[i], whole[i])) parts.push_back(std::move(part));
+      }
+      return parts;
+    };
+    std::vector<at::Tensor> shaped;
+    for (const std::size_t number : numbers) shaped.push_back(at::empty(set.shapes()[number], at::kMeta));
+    TensorBatch& batch = batches.emplace_back();
+    for (const auto& part : parts_of(shaped)) batch.specs.push_back({part.name, dtype, part.view.sizes().vec()});
+    batch.whole = [&tensors, unit, parts_of] {
+      std::vector<at::Tensor> views;
+      for (const auto& part : parts_of(tensors.whole(unit))) views.push_back(part.view);
+      return views;
+    };
+  }
+  return batches;
+}
+
 std::int64_t model_bytes(const model::LlamaConfig& config, Dtype dtype) {
   return config.parameter_count() * static_cast<std::int64_t>(at::elementSize(model::scalar_type(dtype)));
 }
@@ -140,8 +148,8 @@ std::int64_t model_bytes(const model::LlamaConfig& config, Dtype dtype) {
 void save_model(const fs::path& folder, const TensorUnits& weights, const model::LlamaConfig& config,
                 const SaveOptions& options, const Writers& writers) {
   if (writers.rank() == 0) write_small_files(folder, config, options);
-  write_batches(folder, "model", weight_batches(weights, config, model::scalar_type(options.dtype)),
-                options.shard_bytes, writers);
+  write_batches(folder, "model", named_batches(weights, config, model::scalar_type(options.dtype)), options.shard_bytes,
+                writers);
 }
 
 void save_model(const fs::path& folder, const model::Weights& weights, const model::LlamaConfig& config,

@@ -17,6 +17,7 @@
 #include "rrhf/core/choices.h"
 #include "rrhf/core/json.h"
 #include "rrhf/model/llama_config.h"
+#include "rrhf/model/tensor_set.h"
 #include "rrhf/model/weights.h"
 
 namespace rrhf::checkpoint {
@@ -75,16 +76,22 @@ struct SaveOptions {
   std::optional<EncodingNote> encoding_note;  ///< written for the released encoding
 };
 
-/// The tensors of a model, or one of a kind for each such as its moments, handed out whole a few at a time, so that
-/// they need never be in memory together.
+/// The tensors of a model::TensorSet, or one of a kind for each such as its moments, handed out whole a few at a time,
+/// so that they need never be in memory together.
 struct TensorUnits {
-  std::vector<std::vector<std::size_t>> units;  ///< numbers in Weights::tensors()
+  std::vector<std::vector<std::size_t>> units;  ///< numbers in the set
   /// The tensors of a unit. Called once for each, in order, by every process.
   std::function<std::vector<at::Tensor>(std::size_t unit)> whole;
 };
 
+/// The same as what is written under the tensors' names in a checkpoint. Keeps a reference to `tensors`.
+std::vector<TensorBatch> named_batches(const TensorUnits& tensors, const model::TensorSet& set, at::ScalarType dtype);
+
 /// What the tensors of a model take in files.
 std::int64_t model_bytes(const model::LlamaConfig& config, Dtype dtype);
+
+/// Writes the rrhf.json of a folder under construction, where there is a note.
+void write_encoding_note(const std::filesystem::path& folder, const std::optional<EncodingNote>& note);
 
 /// Writes the model into `folder`, which must be where a StagedFolder or a JointFolder builds: nothing here renames.
 /// Throws Error when a file can't be written.

@@ -8,6 +8,7 @@
 #include <map>
 #include <string_view>
 
+#include "rrhf/checkpoint/adapter.h"
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/mapped_tensor.h"
 #include "rrhf/core/aside.h"
@@ -41,13 +42,12 @@ std::map<std::int64_t, fs::path> checkpoints(const fs::path& output) {
 std::string first_name(std::size_t tensor) { return fmt::format("first.{}", tensor); }
 std::string second_name(std::size_t tensor) { return fmt::format("second.{}", tensor); }
 
-void add_batches(const TensorUnits& moments, std::string (*name_of)(std::size_t), const model::LlamaConfig& config,
+void add_batches(const TensorUnits& moments, std::string (*name_of)(std::size_t), const model::TensorSet& set,
                  at::ScalarType dtype, std::vector<TensorBatch>& batches) {
-  const auto shapes = model::tensor_shapes(config);
   for (std::size_t unit = 0; unit < moments.units.size(); ++unit) {
     TensorBatch& batch = batches.emplace_back();
     for (const std::size_t number : moments.units[unit]) {
-      batch.specs.push_back({name_of(number), dtype, shapes[number]});
+      batch.specs.push_back({name_of(number), dtype, set.shapes()[number]});
     }
     batch.whole = [&moments, unit] { return moments.whole(unit); };
   }
@@ -83,17 +83,22 @@ void remove_oldest(const fs::path& output, std::int64_t keep) {
 
 }  // namespace
 
-void save_checkpoint(const fs::path& output, const TrainingTensors& tensors, const model::LlamaConfig& config,
-                     const SaveOptions& options, const TrainingFacts& facts, std::int64_t keep,
-                     const Writers& writers) {
-  const std::int64_t bytes =
-      model_bytes(config, options.dtype) +
-      2 * config.parameter_count() * static_cast<std::int64_t>(at::elementSize(tensors.moment_type));
-  JointFolder folder(output / "checkpoints" / fmt::format("{}{:06}", prefix, facts.step), bytes, writers);
-  save_model(folder.path(), tensors.masters, config, options, writers);
+void save_checkpoint(const fs::path& output, const TrainingTensors& tensors, const SaveOptions& options,
+                     const TrainingFacts& facts, std::int64_t keep, const Writers& writers) {
+  const model::TensorSet& set = tensors.set;
+  const auto bytes_of = [&](at::ScalarType type) {
+    return set.parameters() * static_cast<std::int64_t>(at::elementSize(type));
+  };
+  JointFolder folder(output / "checkpoints" / fmt::format("{}{:06}", prefix, facts.step),
+                     bytes_of(model::scalar_type(options.dtype)) + 2 * bytes_of(tensors.moment_type), writers);
+  if (set.adapters() == nullptr) {
+    save_model(folder.path(), tensors.masters, set.config(), options, writers);
+  } else {
+    save_adapter(folder.path(), tensors.masters, set, options, writers);
+  }
   std::vector<TensorBatch> batches;
-  add_batches(tensors.first_moments, first_name, config, tensors.moment_type, batches);
-  add_batches(tensors.second_moments, second_name, config, tensors.moment_type, batches);
+  add_batches(tensors.first_moments, first_name, set, tensors.moment_type, batches);
+  add_batches(tensors.second_moments, second_name, set, tensors.moment_type, batches);
   write_batches(folder.path(), tensors_stem, batches, options.shard_bytes, writers);
   if (writers.rank() == 0) {
     write_json(folder.path() / facts_file, {{"step", facts.step}, {"data", facts.data_fingerprint}});
@@ -116,7 +121,7 @@ std::optional<fs::path> checkpoint_before(const fs::path& checkpoint) {
   return before;
 }
 
-TrainingStateReader::TrainingStateReader(const fs::path& checkpoint, const model::LlamaConfig& config)
+TrainingStateReader::TrainingStateReader(const fs::path& checkpoint, const model::TensorSet& set)
     : path_(checkpoint), facts_(read_facts(checkpoint / facts_file)) {
   for (const auto& entry : fs::directory_iterator(checkpoint)) {
     const std::string name = entry.path().filename().string();
@@ -124,10 +129,9 @@ TrainingStateReader::TrainingStateReader(const fs::path& checkpoint, const model
       files_.push_back(std::make_unique<TensorFile>(entry.path()));
     }
   }
-  const auto shapes = model::tensor_shapes(config);
-  for (std::size_t i = 0; i < shapes.size(); ++i) {
-    first_.push_back(find(first_name(i), shapes[i]));
-    second_.push_back(find(second_name(i), shapes[i]));
+  for (std::size_t i = 0; i < set.size(); ++i) {
+    first_.push_back(find(first_name(i), set.shapes()[i]));
+    second_.push_back(find(second_name(i), set.shapes()[i]));
   }
 }
 

@@ -1,6 +1,7 @@
 // Checkpoints of a run: folders output/checkpoints/step-NNNNNN.
 //
-// Each is a Hugging Face folder of the full-precision weights (so that it can be evaluated or trained from as it is)
+// Each is a Hugging Face folder of the full-precision weights (so that it can be evaluated or trained from as it is),
+// or, where adapters are trained, PEFT's folder of these (checkpoint/adapter.h),
 // plus training_state.safetensors, the optimizer's moments under "first.<i>" and "second.<i>", and training_state.json.
 // Several processes write several files of whole tensors (training_state-NNNNN-of-NNNNN.safetensors), which any number
 // of processes can read.
@@ -27,8 +28,9 @@ struct TrainingFacts {
   std::string data_fingerprint;
 };
 
-/// The tensors of a run. Their numbers are those of Weights::tensors().
+/// The tensors that a run trains.
 struct TrainingTensors {
+  model::TensorSet set;  ///< the others' numbers are in it
   TensorUnits masters;
   TensorUnits first_moments;
   TensorUnits second_moments;
@@ -37,9 +39,8 @@ struct TrainingTensors {
 
 /// Writes output/checkpoints/step-NNNNNN and removes the oldest beyond `keep`. Called by all processes.
 /// Throws Error when the disk has no room for all of it, before anything is written, or a file can't be written.
-void save_checkpoint(const std::filesystem::path& output, const TrainingTensors& tensors,
-                     const model::LlamaConfig& config, const SaveOptions& options, const TrainingFacts& facts,
-                     std::int64_t keep, const Writers& writers = {});
+void save_checkpoint(const std::filesystem::path& output, const TrainingTensors& tensors, const SaveOptions& options,
+                     const TrainingFacts& facts, std::int64_t keep, const Writers& writers = {});
 
 /// The newest complete checkpoint of an output folder, if there is one.
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& output);
@@ -51,7 +52,7 @@ std::optional<std::filesystem::path> checkpoint_before(const std::filesystem::pa
 class TrainingStateReader {
  public:
   /// Throws InputError for a checkpoint that is not whole or is another model's.
-  TrainingStateReader(const std::filesystem::path& checkpoint, const model::LlamaConfig& config);
+  TrainingStateReader(const std::filesystem::path& checkpoint, const model::TensorSet& set);
 
   const TrainingFacts& facts() const noexcept { return facts_; }
 

@@ -15,12 +15,12 @@ using Clock = std::chrono::steady_clock;
 
 }  // namespace
 
-WalkProgress::WalkProgress(std::string what, std::int64_t total_bytes, std::string if_stopped)
-    : what_(std::move(what)), if_stopped_(std::move(if_stopped)), total_(total_bytes) {}
+WalkProgress::WalkProgress(std::string what, std::int64_t total_bytes, std::string if_stopped, Stops stops)
+    : what_(std::move(what)), if_stopped_(std::move(if_stopped)), total_(total_bytes), stops_(stops) {}
 
 void WalkProgress::advance(std::int64_t bytes) {
   // What is half-written goes with its StagedFolder.
-  if (StopSignals::requested()) throw Interrupted("stopped", if_stopped_);
+  if (stops_ == Stops::heeded && StopSignals::requested()) throw Interrupted("stopped", if_stopped_);
   done_ += bytes;
   progress_.update([&] {
     const double seconds = std::chrono::duration<double>(Clock::now() - begin_).count();

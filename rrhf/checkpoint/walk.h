@@ -14,18 +14,23 @@
 
 namespace rrhf::checkpoint {
 
+/// What a walk does when a stop is asked for.
+enum class Stops { heeded, ignored };
+
 /// The bar of a walk over a known number of bytes, and its way out.
 class WalkProgress {
  public:
   /// `what` is the word before the bar: "recovering"; `if_stopped` what a person reads after a stop.
-  WalkProgress(std::string what, std::int64_t total_bytes, std::string if_stopped = "nothing is written");
+  WalkProgress(std::string what, std::int64_t total_bytes, std::string if_stopped = "nothing is written",
+               Stops stops = Stops::heeded);
 
-  /// Takes note of bytes done. Throws Interrupted once a stop was asked for (StopSignals).
+  /// Takes note of bytes done. Throws Interrupted once a stop was asked for (StopSignals), where it is heeded.
   void advance(std::int64_t bytes);
 
  private:
   std::string what_, if_stopped_;
   std::int64_t total_;
+  Stops stops_;
   std::int64_t done_ = 0;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
   Progress progress_;

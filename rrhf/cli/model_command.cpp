@@ -12,6 +12,7 @@ constexpr std::array verbs{
     Verb{"init", "make a LLaMA with random weights from a config.json", model_init},
     Verb{"info", "parameters, shapes, dtypes, vocabulary, memory, tokenizer", model_info},
     Verb{"convert", "write a folder anew as safetensors, in another dtype or other shards", model_convert},
+    Verb{"merge", "make a model of a LoRA adapter and its base", model_merge},
     Verb{"plan", "memory a device and tokens a step of training with a config, before anything is loaded", model_plan},
     Verb{"resize", "give the vocabulary more or fewer rows, or a [PAD] token", model_resize},
 };

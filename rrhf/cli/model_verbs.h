@@ -13,6 +13,9 @@ void model_info(int argc, const char* const* argv);
 /// rrhf model convert DIR --out DIR [--dtype keep|T] [--shard-size 5GB]
 void model_convert(int argc, const char* const* argv);
 
+/// rrhf model merge ADAPTER --out DIR [--base DIR] [--dtype keep|T] [--shard-size 5GB]
+void model_merge(int argc, const char* const* argv);
+
 /// rrhf model resize DIR --vocab N|--add-pad [--fill mean|zero] --out DIR
 void model_resize(int argc, const char* const* argv);
 

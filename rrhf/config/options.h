@@ -29,7 +29,12 @@ struct Section {
 /// With `rank_losses` empty any word is a rank loss.
 std::vector<Option> options_of(RunConfig& config, const std::vector<std::string>& rank_losses = {});
 
-/// Those of "sample" and "iterate", which options_of() holds too.
+/// Those of a section each, which options_of() holds too.
+std::vector<Option> schedule_options(ScheduleConfig& config);
+std::vector<Option> train_options(TrainConfig& config);
+std::vector<Option> checkpoint_options(CheckpointConfig& config);
+std::vector<Option> eval_options(EvalConfig& config);
+std::vector<Option> parallel_options(ParallelConfig& config);
 std::vector<Option> sample_options(SampleConfig& config);
 std::vector<Option> iterate_options(IterateConfig& config);
 

@@ -224,6 +224,13 @@ void require_fitting_forms(const RunConfig& config) {
     mistakes.push_back(
         fmt::format("optimizer.moments {} does not go with model.dtype float64", name_of(config.optimizer.moments)));
   }
+  const auto no_lora = [&](bool set, const char* setting, const char* why) {
+    if (config.lora.rank && set) mistakes.push_back(fmt::format("{} does not go with lora.rank: {}", setting, why));
+  };
+  no_lora(config.model.random_init, "model.random_init true", "random weights that stay as they are make no model");
+  no_lora(config.optimizer.update == Update::layer, "optimizer.update layer", "the gradients of adapters are small");
+  no_lora(config.optimizer.place == Place::host, "optimizer.place host",
+          "the gradients and optimizer state of adapters are small");
   if (!mistakes.empty()) throw InputError("config", listed(std::move(mistakes)));
 }
 

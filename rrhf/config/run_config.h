@@ -15,6 +15,7 @@
 #include "rrhf/config/sampling_presets.h"
 #include "rrhf/core/choices.h"
 #include "rrhf/core/json.h"
+#include "rrhf/core/lora_options.h"
 
 namespace rrhf {
 
@@ -168,6 +169,7 @@ struct RunConfig {
   Recipe recipe = Recipe::standard;
   DeviceChoice device = DeviceChoice::automatic;
   ModelConfig model;
+  LoraOptions lora;
   DataConfig data;
   ObjectiveConfig objective;
   OptimizerConfig optimizer;

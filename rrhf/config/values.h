@@ -78,4 +78,27 @@ Value choice(E& field, std::initializer_list<E> without = {}) {
   return {words, read, [&field] { return Json(std::string(name_of(field))); }};
 }
 
+/// A list of such words, each once, at least one; written in the order of core/choices.h, whatever order they are given
+/// in.
+template <class E>
+Value choices(std::vector<E>& field) {
+  const auto read = [&field](const Json& json) {
+    std::vector<E> named;
+    for (const auto& [name, value] : Choices<E>::names) {
+      const auto count = json.is_array() ? std::count(json.begin(), json.end(), Json(std::string(name))) : 0;
+      if (count > 1) return false;
+      if (count == 1) named.push_back(value);
+    }
+    if (named.empty() || named.size() != json.size()) return false;
+    field = named;
+    return true;
+  };
+  const auto write = [&field] {
+    Json list = Json::array();
+    for (const E value : field) list.push_back(std::string(name_of(value)));
+    return list;
+  };
+  return {"a list of " + choice_list<E>() + ", each once", read, write};
+}
+
 }  // namespace rrhf::config

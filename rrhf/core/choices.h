@@ -48,6 +48,8 @@ enum class Place { device, host };
 enum class Update { step, layer };
 /// How an optimizer's moments are kept; float32: as wide as the masters.
 enum class Moments { float32, bfloat16, eight_bit };
+/// The matrices of a decoder layer, by their names in a checkpoint.
+enum class Projection { q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj };
 /// How answers are decoded.
 enum class DecodingMethod { greedy, top_p, beam, diverse_beam };
 
@@ -157,6 +159,14 @@ template <>
 struct Choices<Recompute> {
   static constexpr std::array names{std::pair{"none", Recompute::none}, std::pair{"mlp", Recompute::mlp},
                                     std::pair{"layer", Recompute::layer}};
+};
+template <>
+struct Choices<Projection> {
+  static constexpr std::array names{
+      std::pair{"q_proj", Projection::q_proj},       std::pair{"k_proj", Projection::k_proj},
+      std::pair{"v_proj", Projection::v_proj},       std::pair{"o_proj", Projection::o_proj},
+      std::pair{"gate_proj", Projection::gate_proj}, std::pair{"up_proj", Projection::up_proj},
+      std::pair{"down_proj", Projection::down_proj}};
 };
 
 template <>

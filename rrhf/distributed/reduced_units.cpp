@@ -50,7 +50,9 @@ void ReducedUnits::finish_scatter() {
   scatter_.reset();
 }
 
-void ReducedUnits::sum_over_copies(std::size_t unit) { copy_sums_.push_back(copies_->all_reduce(parts_[unit])); }
+void ReducedUnits::sum_over_copies(std::size_t unit) {
+  if (parts_[unit].numel() > 0) copy_sums_.push_back(copies_->all_reduce(parts_[unit]));
+}
 
 void ReducedUnits::finish() {
   finish_scatter();

@@ -15,20 +15,21 @@ LayerSaved forward_to_gate_up(at::Tensor x_TD, const LayerWeights& weights, cons
   const Room room = keep ? context.kept : context.work;
   RmsNormed attention_in = rms_norm(x_TD, weights.input_norm_D, config.rms_norm_eps, context.work, room);
   end_of(Part::norms, context.times);
-  at::Tensor qkv_TQ = project(attention_in.y_TD, weights.qkv_QD, room);
+  at::Tensor qkv_TQ = layer_product(LayerProduct::qkv, attention_in.y_TD, weights, context.lora, room);
   attention_in.y_TD.reset();
   end_of(Part::linear, context.times);
   apply_rotary(qkv_TQ, context.rotary, config, false);
   Attended attended = attention(qkv_TQ, context.pack, config, room);
   end_of(Part::attention, context.times);
   if (!keep) qkv_TQ.reset();
-  at::Tensor middle_TD = project(attended.out_TA, weights.output_DA, room);
+  at::Tensor middle_TD = layer_product(LayerProduct::output, attended.out_TA, weights, context.lora, room);
   if (!keep) attended = {};
   end_of(Part::linear, context.times);
   RmsNormed mlp_in = add_rms_norm(middle_TD, x_TD, weights.post_norm_D, config.rms_norm_eps, context.work, room);
   if (!keep) x_TD.reset();
   end_of(Part::norms, context.times);
-  at::Tensor gate_up_T2F = project(mlp_in.y_TD, weights.gate_up_2FD, context.keep_gate_up ? room : context.work);
+  at::Tensor gate_up_T2F = layer_product(LayerProduct::gate_up, mlp_in.y_TD, weights, context.lora,
+                                         context.keep_gate_up ? room : context.work);
   end_of(Part::linear, context.times);
   return {.input_TD = std::move(x_TD),
           .input_inverse_rms_T1 = std::move(attention_in.inverse_rms_T1),
@@ -51,7 +52,7 @@ at::Tensor layer_forward(at::Tensor x_TD, const LayerWeights& weights, const Lay
   const at::Tensor activated_TF = swiglu(kept.gate_up_T2F, context.work);
   if (saved == nullptr || !context.keep_gate_up) kept.gate_up_T2F.reset();
   end_of(Part::norms, context.times);
-  at::Tensor out_TD = project(activated_TF, weights.down_DF, context.output);
+  at::Tensor out_TD = layer_product(LayerProduct::down, activated_TF, weights, context.lora, context.output);
   end_of(Part::linear, context.times);
   out_TD.add_(kept.middle_TD);
   end_of(Part::norms, context.times);
@@ -67,22 +68,26 @@ at::Tensor mlp_backward(const at::Tensor& dout_TD, LayerSaved& saved, const Laye
   PartTimes* times = context.times;
   if (!saved.gate_up_T2F.defined()) {
     saved.gate_up_T2F =
-        project(rms_norm_again(saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D, context.work),
-                weights.gate_up_2FD, context.work);
+        layer_product(LayerProduct::gate_up,
+                      rms_norm_again(saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D, context.work),
+                      weights, context.lora, context.work);
   }
-  at::Tensor activated_TF = project_backward(dout_TD, weights.down_DF, context.work);
+  const ProductSlopes down(LayerProduct::down, dout_TD, weights, context.lora);
+  at::Tensor activated_TF = down.input(context.work);
   end_of(Part::linear, times);
   swiglu_backward(saved.gate_up_T2F, activated_TF);  // the first is now its gradient, the second the activation
   end_of(Part::norms, times);
-  add_weight_gradient(dout_TD, activated_TF, gradients.down_DF);
+  down.add_weights(activated_TF, gradients);
   activated_TF.reset();
   end_of(Part::linear, times);
-  at::Tensor normed_TD =
-      rms_norm_again(saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D, context.work);
-  end_of(Part::norms, times);
-  add_weight_gradient(saved.gate_up_T2F, normed_TD, gradients.gate_up_2FD);
-  normed_TD.reset();
-  const at::Tensor dnormed_TD = project_backward(saved.gate_up_T2F, weights.gate_up_2FD, context.work);
+  const ProductSlopes gate_up(LayerProduct::gate_up, saved.gate_up_T2F, weights, context.lora);
+  if (gate_up.needs_input(gradients)) {
+    const at::Tensor normed_TD =
+        rms_norm_again(saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D, context.work);
+    end_of(Part::norms, times);
+    gate_up.add_weights(normed_TD, gradients);
+  }
+  const at::Tensor dnormed_TD = gate_up.input(context.work);
   saved.gate_up_T2F.reset();
   end_of(Part::linear, times);
   at::Tensor dmiddle_TD = rms_norm_backward(dnormed_TD, saved.middle_TD, saved.middle_inverse_rms_T1,
@@ -97,19 +102,23 @@ at::Tensor layer_backward(const at::Tensor& dout_TD, LayerSaved saved, const Lay
                           const LayerContext& context, LayerWeights& gradients) {
   PartTimes* times = context.times;
   const at::Tensor dmiddle_TD = mlp_backward(dout_TD, saved, weights, context, gradients);
-  add_weight_gradient(dmiddle_TD, saved.attended_TA, gradients.output_DA);
-  const at::Tensor dattended_TA = project_backward(dmiddle_TD, weights.output_DA, context.work);
+  const ProductSlopes output(LayerProduct::output, dmiddle_TD, weights, context.lora);
+  output.add_weights(saved.attended_TA, gradients);
+  const at::Tensor dattended_TA = output.input(context.work);
   end_of(Part::linear, times);
   at::Tensor dqkv_TQ =
       attention_backward(dattended_TA, saved.qkv_TQ, {saved.attended_TA, saved.attention_normalizer_TN}, context.pack,
                          context.config, context.deterministic, context.work);
   apply_rotary(dqkv_TQ, context.rotary, context.config, true);
   end_of(Part::attention, times);
-  const at::Tensor normed_TD =
-      rms_norm_again(saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D, context.work);
-  end_of(Part::norms, times);
-  add_weight_gradient(dqkv_TQ, normed_TD, gradients.qkv_QD);
-  const at::Tensor dnormed_TD = project_backward(dqkv_TQ, weights.qkv_QD, context.work);
+  const ProductSlopes qkv(LayerProduct::qkv, dqkv_TQ, weights, context.lora);
+  if (qkv.needs_input(gradients)) {
+    const at::Tensor normed_TD =
+        rms_norm_again(saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D, context.work);
+    end_of(Part::norms, times);
+    qkv.add_weights(normed_TD, gradients);
+  }
+  const at::Tensor dnormed_TD = qkv.input(context.work);
   end_of(Part::linear, times);
   at::Tensor dx_TD = rms_norm_backward(dnormed_TD, saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D,
                                        dmiddle_TD, gradients.input_norm_D);

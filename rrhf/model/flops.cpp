@@ -2,6 +2,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "rrhf/model/tensor_set.h"
+
 namespace rrhf::model {
 namespace {
 
@@ -18,6 +20,12 @@ double linear_flops(const LlamaConfig& config) {
   return static_cast<double>(config.num_hidden_layers) * 2 * (d * q + a * d + 3 * d * f);
 }
 
+// The same of the adapters.
+double adapter_flops(const LlamaConfig& config, const LoraLayout* lora) {
+  if (lora == nullptr) return 0;
+  return 2 * static_cast<double>(TensorSet(config, *lora).parameters());
+}
+
 double head_flops(const LlamaConfig& config) {
   return 2 * static_cast<double>(config.hidden_size) * static_cast<double>(config.vocab_size);
 }
@@ -31,15 +39,27 @@ Flops& Flops::operator+=(const Flops& other) {
   return *this;
 }
 
-Flops forward_flops(const Pack& pack, const LlamaConfig& config) {
+Flops forward_flops(const Pack& pack, const LlamaConfig& config, const LoraLayout* lora) {
   double seen = 0;
   for (const PackedQuery& query : pack.queries) {
     seen += pairs(query.prompt.size, 0);
     for (const Segment& response : query.responses) seen += pairs(response.size, query.prompt.size);
   }
-  return {.linear = linear_flops(config) * static_cast<double>(pack.token_count()),
+  return {.linear = (linear_flops(config) + adapter_flops(config, lora)) * static_cast<double>(pack.token_count()),
           .attention = static_cast<double>(config.num_hidden_layers * 4 * config.attention_size()) * seen,
           .head = head_flops(config) * static_cast<double>(pack.rows_R.size(0))};
+}
+
+Flops backward_flops(const Pack& pack, const LlamaConfig& config, const LoraLayout* lora) {
+  Flops flops = forward_flops(pack, config, lora);
+  flops.attention *= 2;
+  if (lora == nullptr) {
+    flops.linear *= 2;
+    flops.head *= 2;
+  } else {
+    flops.linear += adapter_flops(config, lora) * static_cast<double>(pack.token_count());
+  }
+  return flops;
 }
 
 double label_row_cost(const LlamaConfig& config) { return head_flops(config) / linear_flops(config); }

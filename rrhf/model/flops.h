@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rrhf/model/llama_config.h"
+#include "rrhf/model/low_rank.h"
 #include "rrhf/model/pack.h"
 
 namespace rrhf::model {
@@ -17,8 +18,11 @@ struct Flops {
   Flops operator*(double factor) const { return {linear * factor, attention * factor, head * factor}; }
 };
 
-/// Those of a forward pass; a backward pass takes twice as much. Norms, activations and softmax are not counted.
-Flops forward_flops(const Pack& pack, const LlamaConfig& config);
+/// Those of a forward pass, with adapters where `lora` is given. Norms, activations and softmax are not counted.
+Flops forward_flops(const Pack& pack, const LlamaConfig& config, const LoraLayout* lora = nullptr);
+
+/// Those of a backward pass: twice as many, or, for weights that are frozen beside adapters, as many.
+Flops backward_flops(const Pack& pack, const LlamaConfig& config, const LoraLayout* lora = nullptr);
 
 /// What the head takes for a label row, in what the layers' weights take for a token.
 double label_row_cost(const LlamaConfig& config);

@@ -218,14 +218,16 @@ at::Tensor logit_gradients(at::Tensor& x_CV, const at::Tensor* normalizer_C1, co
   return x_CV;
 }
 
-// From the gradient of a chunk's logits: writes that of its rows, adds that of the head.
+// From the gradient of a chunk's logits: writes that of its rows, adds that of the head where it is defined.
 void head_backward(const at::Tensor& dlogits_CV, const at::Tensor& hidden_CD, const at::Tensor& head_VD,
                    at::Tensor& gradient_CD, at::Tensor& head_gradient_VD) {
   const at::Tensor narrow_CV = dlogits_CV.to(hidden_CD.scalar_type());
   for_vocabulary(head_VD, [&](Segment words) {
     const at::Tensor own_CW = columns_of(narrow_CV, words);
-    at::Tensor slopes_WD = rows_of(head_gradient_VD, words);
-    add_weight_gradient(own_CW, hidden_CD, slopes_WD);
+    if (head_gradient_VD.defined()) {
+      at::Tensor slopes_WD = rows_of(head_gradient_VD, words);
+      add_weight_gradient(own_CW, hidden_CD, slopes_WD);
+    }
     if (words.begin == 0) {
       product_into(own_CW, rows_of(head_VD, words), gradient_CD);
     } else {

@@ -44,7 +44,7 @@ std::int64_t most_logits_stride(std::int64_t vocabulary);
 std::int64_t kept_rows(std::int64_t rows, std::int64_t row_bytes, const HeadBudget& budget);
 
 /// The gradient with respect to hidden_RD of sum over responses of coefficient * summed log-prob;
-/// `head_gradient_VD` += the head's. Uses up `saved`.
+/// `head_gradient_VD`, where it is defined, += the head's. Uses up `saved`.
 at::Tensor label_logprobs_backward(std::span<const double> coefficients, const at::Tensor& hidden_RD,
                                    const at::Tensor& head_VD, const Pack& pack, const HeadBudget& budget,
                                    HeadSaved& saved, at::Tensor& head_gradient_VD);

@@ -12,11 +12,13 @@ namespace rrhf::model {
 Llama::Llama(LlamaConfig config, Weights weights, std::optional<HeadBudget> budget)
     : Llama(std::move(config), std::make_shared<Parameters>(std::move(weights)), budget) {}
 
-Llama::Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, std::optional<HeadBudget> budget)
+Llama::Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, std::optional<HeadBudget> budget,
+             std::optional<LoraLayout> lora)
     : config_(std::move(config)),
       units_(config_),
       parameters_(std::move(parameters)),
-      budget_(budget.value_or(head_budget(device().is_cpu()))) {}
+      budget_(budget.value_or(head_budget(device().is_cpu()))),
+      lora_(std::move(lora)) {}
 
 namespace {
 
@@ -74,7 +76,7 @@ std::vector<double> Llama::forward(const Pack& pack, Activations* saved, PartTim
     arena->begin(arena_memory(config_, dtype(), {pack.token_count(), pack.rows_R.size(0)},
                               {.recompute = saved->recompute, .head = budget_}));
   }
-  at::Tensor last_RD = hidden_states({pack, rotary, config_, times}, saved).index_select(0, pack.rows_R);
+  at::Tensor last_RD = hidden_states({pack, rotary, config_, lora(), times}, saved).index_select(0, pack.rows_R);
   if (arena != nullptr) arena->clear_back();  // of the last layer, its output too
   const Weights& weights = need(units_.head(), std::nullopt, times);
   RmsNormed normed = rms_norm(last_RD, weights.final_norm_D, config_.rms_norm_eps);
@@ -113,7 +115,7 @@ void Llama::backward(const Pack& pack, std::span<const double> coefficients, Act
   dx_TD.index_copy_(0, pack.rows_R, dlast_RD);
   end_of(Part::head, times);
   const Room work(saved.arena, Arena::End::back);
-  const LayerContext context{pack, saved.rotary, config_, times, saved.deterministic, /*kept=*/work, {}, work};
+  const LayerContext context{pack, saved.rotary, config_, lora(), times, saved.deterministic, /*kept=*/work, {}, work};
   for (std::size_t i = units_.layers(); i-- > 0;) {
     const std::size_t unit = Units::layer(i);
     const LayerWeights& weights = need(unit, i > 0 ? std::optional(unit - 1) : std::nullopt, times).layers[i];
@@ -133,7 +135,7 @@ void Llama::backward(const Pack& pack, std::span<const double> coefficients, Act
   }
   gradients.need(Units::embedding());
   at::Tensor& embedding_gradient_VD = gradients.weights().embedding_VD;
-  add_rows(dx_TD, pack.tokens_T, embedding_gradient_VD);
+  if (embedding_gradient_VD.defined()) add_rows(dx_TD, pack.tokens_T, embedding_gradient_VD);
   end_of(Part::embedding, times);
   gradients.done(Units::embedding());
   end_of(gradients.part(), times);
@@ -164,14 +166,14 @@ void Llama::idle_backward(Gradients& gradients, PartTimes* times) const {
 
 at::Tensor Llama::states(const Pack& pack) const {
   const RotaryTable rotary = rotary_table(pack, config_, dtype());
-  const at::Tensor last_RD = hidden_states({pack, rotary, config_}, nullptr).index_select(0, pack.rows_R);
+  const at::Tensor last_RD = hidden_states({pack, rotary, config_, lora()}, nullptr).index_select(0, pack.rows_R);
   const Weights& weights = need(units_.head(), std::nullopt, nullptr);
   return rms_norm(last_RD, weights.final_norm_D, config_.rms_norm_eps).y_TD;
 }
 
 at::Tensor Llama::logits(const Pack& pack) const {
   const RotaryTable rotary = rotary_table(pack, config_, dtype());
-  const at::Tensor x_TD = hidden_states({pack, rotary, config_}, nullptr);
+  const at::Tensor x_TD = hidden_states({pack, rotary, config_, lora()}, nullptr);
   const Weights& weights = need(units_.head(), std::nullopt, nullptr);
   const at::Tensor logits_TV = project(rms_norm(x_TD, weights.final_norm_D, config_.rms_norm_eps).y_TD, weights.head());
   return logits_TV.to(accumulation_type(logits_TV.scalar_type()));

@@ -44,10 +44,13 @@ class Llama {
  public:
   Llama(LlamaConfig config, Weights weights, std::optional<HeadBudget> budget = {});
   /// Weights kept by someone else, asked for unit by unit. Without a budget: the device's head_budget().
-  Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, std::optional<HeadBudget> budget = {});
+  /// With `lora`, each layer's weights have the adapters of that layout beside them.
+  Llama(LlamaConfig config, std::shared_ptr<Parameters> parameters, std::optional<HeadBudget> budget = {},
+        std::optional<LoraLayout> lora = {});
 
   const LlamaConfig& config() const noexcept { return config_; }
-  const Weights& weights() const noexcept { return parameters_->weights(); }  ///< as Parameters::weights()
+  const Weights& weights() const noexcept { return parameters_->weights(); }     ///< as Parameters::weights()
+  const LoraLayout* lora() const noexcept { return lora_ ? &*lora_ : nullptr; }  ///< null: without adapters
   at::Device device() const { return parameters_->options().device(); }
   at::ScalarType dtype() const { return parameters_->options().dtype().toScalarType(); }
 
@@ -56,7 +59,8 @@ class Llama {
   /// `times`, if given, is read after each part.
   std::vector<double> forward(const Pack& pack, Activations* saved = nullptr, PartTimes* times = nullptr) const;
 
-  /// Adds to `gradients` those of sum over responses of coefficient * summed log-prob. Uses up `saved`.
+  /// Adds to `gradients` those of sum over responses of coefficient * summed log-prob, of each tensor that is defined
+  /// there: of frozen weights none is. Uses up `saved`.
   void backward(const Pack& pack, std::span<const double> coefficients, Activations& saved, Gradients& gradients,
                 PartTimes* times = nullptr) const;
 
@@ -80,6 +84,7 @@ class Llama {
   Units units_;
   std::shared_ptr<Parameters> parameters_;
   HeadBudget budget_;
+  std::optional<LoraLayout> lora_;
 };
 
 }  // namespace rrhf::model

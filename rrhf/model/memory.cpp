@@ -69,12 +69,14 @@ std::int64_t kept_by_head(const LlamaConfig& config, std::int64_t rows, std::int
 
 // Beside those.
 std::int64_t head_work(const LlamaConfig& config, std::int64_t rows, std::int64_t element, std::int64_t wide,
-                       const HeadBudget& budget) {
+                       const PassForm& form) {
   const std::int64_t states = 3 * rows * config.hidden_size * element;  // normed, its gradient, the last layer's
-  const std::int64_t chunk = head_chunk(config, rows, wide, budget);
-  const std::int64_t kept = kept_rows(rows, config.vocab_size * wide, budget), passing = std::min(chunk, rows - kept);
+  const std::int64_t chunk = head_chunk(config, rows, wide, form.head);
+  const std::int64_t kept = kept_rows(rows, config.vocab_size * wide, form.head),
+                     passing = std::min(chunk, rows - kept);
   // A chunk of logits, narrowed, and the head's product.
-  const std::int64_t narrow = element == wide ? 0 : (chunk + config.hidden_size) * config.vocab_size * element;
+  const std::int64_t product = form.frozen ? 0 : config.hidden_size;
+  const std::int64_t narrow = element == wide ? 0 : (chunk + product) * config.vocab_size * element;
   // The rows that are not kept pass through the room of those that are, if they fit.
   return states + narrow + (kept < passing ? passing * most_logits_stride(config.vocab_size) * wide : 0);
 }
@@ -87,8 +89,8 @@ PassMemory training_memory(const LlamaConfig& config, c10::ScalarType dtype, Pac
   const Widths widths(config);
   const Kept layer(widths, element, wide, form.recompute);
   const std::int64_t kept_head = kept_by_head(config, pack.label_rows, wide, form.head);
-  const std::int64_t head = head_work(config, pack.label_rows, element, wide, form.head);
-  const std::int64_t product = element == wide ? 0 : narrow_product(widths) * element;
+  const std::int64_t head = head_work(config, pack.label_rows, element, wide, form);
+  const std::int64_t product = element == wide || form.frozen ? 0 : narrow_product(widths) * element;
   // Angles, and the gradient that comes in. The head is done with before the layers' backward begins: the larger of the
   // two stands beside what is kept.
   std::int64_t activations = pack.tokens * (config.head_dim * wide + widths.d * element);

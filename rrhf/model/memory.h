@@ -34,11 +34,12 @@ struct PassForm {
   Recompute recompute = Recompute::none;
   HeadBudget head = {};
   bool in_arena = false;  ///< what is kept lies in an Arena, which gets nothing back before the pass is done
+  bool frozen = false;    ///< no gradients of weights are made, as beside adapters
 };
 
 /// That of a run on a CPU or a GPU.
-constexpr PassForm pass_form(Recompute recompute, bool cpu) {
-  return {.recompute = recompute, .head = head_budget(cpu), .in_arena = cpu};
+constexpr PassForm pass_form(Recompute recompute, bool cpu, bool frozen = false) {
+  return {.recompute = recompute, .head = head_budget(cpu), .in_arena = cpu, .frozen = frozen};
 }
 
 /// For weights and activations in `dtype`.

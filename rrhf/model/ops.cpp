@@ -124,7 +124,9 @@ at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, co
                              Room room) {
   if constexpr (with_cuda) {
     if (cuda::takes_norm(x_TD)) {
-      return cuda::rms_norm_backward(dy_TD, x_TD, inverse_rms_T1, weight_D, residual_TD, weight_gradient_D);
+      at::Tensor sums_D = weight_gradient_D;  // the kernels have no form without
+      if (!sums_D.defined()) sums_D = at::zeros_like(weight_D, at::kFloat);
+      return cuda::rms_norm_backward(dy_TD, x_TD, inverse_rms_T1, weight_D, residual_TD, sums_D);
     }
   }
   if (!runs_by_rows(x_TD)) {
@@ -147,7 +149,7 @@ at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, co
       }
     });
   });
-  weight_gradient_D.add_(partial_PD.sum(0));
+  if (weight_gradient_D.defined()) weight_gradient_D.add_(partial_PD.sum(0));
   return dx_TD;
 }
 

@@ -48,7 +48,7 @@ at::Tensor rms_norm_again(const at::Tensor& x_TD, const at::Tensor& inverse_rms_
                           Room room = {});
 
 /// dx, plus `residual_TD` where it is defined: the gradient that reaches x around the norm.
-/// `weight_gradient_D` += the weight's gradient.
+/// `weight_gradient_D`, where it is defined, += the weight's gradient.
 at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1,
                              const at::Tensor& weight_D, const at::Tensor& residual_TD, at::Tensor& weight_gradient_D,
                              Room room = {});

@@ -50,7 +50,7 @@ at::Tensor rms_norm_backward(const at::Tensor& dy_TD, const at::Tensor& x_TD, co
   for_rows(x_TD, [&](auto narrowed) {
     const at::Tensor inverse = narrowed(inverse_rms_T1);
     const at::Tensor dy = narrowed(dy_TD).to(inverse.scalar_type()), normed = narrowed(x_TD) * inverse;
-    weight_gradient_D.add_((dy * normed).sum(0));
+    if (weight_gradient_D.defined()) weight_gradient_D.add_((dy * normed).sum(0));
     const at::Tensor scaled = dy * weight_D;
     const at::Tensor along = (scaled * normed).mean(-1, true);
     at::Tensor dx = narrowed(dx_TD);

@@ -1,4 +1,5 @@
-// The tensors of a LLaMA. The same structure holds parameters, gradients and optimizer moments.
+// The tensors of a LLaMA. The same structure holds parameters, gradients and optimizer moments; what is not
+// there, such as gradients of frozen weights, is undefined.
 //
 // Projections that read the same input are one matrix (query/key/value; gate/up), so that they are one product.
 // Hugging Face's names are views into them.
@@ -6,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -17,6 +19,18 @@
 
 namespace rrhf::model {
 
+/// The products of a layer, each of one matrix or of several that read the same input.
+enum class LayerProduct : std::uint8_t { qkv, output, gate_up, down };
+inline constexpr std::array layer_products{LayerProduct::qkv, LayerProduct::output, LayerProduct::gate_up,
+                                           LayerProduct::down};
+
+/// LoRA's matrices beside one product (model/low_rank.h). r: rank, N: r for each adapted projection of the product, I:
+/// the input's width, O: the rows of those projections.
+struct LowRank {
+  at::Tensor a_NI;  ///< each projection's A below the one before
+  at::Tensor b_OR;  ///< the same of B
+};
+
 /// D: hidden_size, F: intermediate_size, V: vocab_size. Projections are [out, in] as in Hugging Face.
 struct LayerWeights {
   at::Tensor input_norm_D;
@@ -25,9 +39,13 @@ struct LayerWeights {
   at::Tensor post_norm_D;  ///< before the MLP
   at::Tensor gate_up_2FD;  ///< rows: gate, up
   at::Tensor down_DF;
+  std::array<LowRank, layer_products.size()> adapters;  ///< by product; no part of Weights::tensors()
+
+  LowRank& adapter(LayerProduct product) { return adapters[static_cast<std::size_t>(product)]; }
+  const LowRank& adapter(LayerProduct product) const { return adapters[static_cast<std::size_t>(product)]; }
 };
 
-/// How many tensors a LayerWeights has.
+/// How many tensors of a checkpoint a LayerWeights has.
 inline constexpr std::size_t tensors_per_layer = 6;
 
 struct Weights {

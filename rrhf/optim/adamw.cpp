@@ -81,6 +81,7 @@ void AdamW::step(std::vector<at::Tensor>& gradients, double learning_rate, doubl
 }
 
 void AdamW::update(std::size_t i, at::Tensor& gradient, double learning_rate, double gradient_factor) {
+  if (masters_[i].numel() == 0) return;
   if (is_plain(gradient)) {
     update_plainly(i, gradient, learning_rate, gradient_factor);
   } else {

@@ -2,9 +2,12 @@
 
 #include <ATen/Parallel.h>
 
+#include <fmt/ranges.h>
+
 #include <fstream>
 #include <string>
 
+#include "rrhf/model/tensor_set.h"
 #include "rrhf/train/device.h"
 
 namespace rrhf::train {
@@ -30,6 +33,14 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
       short_number(static_cast<double>(shape.parameter_count())), shape.num_hidden_layers, shape.hidden_size,
       shape.num_attention_heads, name_of(config.model.dtype), cuda ? "cuda" : "cpu",
       cuda ? "" : ", " + counted(at::get_num_threads(), "thread", "threads"), config.train.seed);
+  if (llama.lora() != nullptr) {
+    const std::int64_t trained = model::TensorSet(shape, *llama.lora()).parameters();
+    std::vector<std::string_view> modules;
+    for (const Projection module : config.lora.modules) modules.push_back(name_of(module));
+    log("lora     rank {}, alpha {}, beside {}: {} weights are trained, {:.2f} % as many as there are",
+        llama.lora()->rank(), config.lora.alpha, fmt::join(modules, " "), short_number(static_cast<double>(trained)),
+        100 * static_cast<double>(trained) / static_cast<double>(shape.parameter_count()));
+  }
   const std::string skipped =
       set.skipped_count() == 0 ? "" : fmt::format("; {} skipped: {}/skipped.txt", set.skipped_count(), config.output);
   log("data     {}, k {:.1f} on average, {} tokens padded -> {} packed ({:.2f}x){}",

@@ -19,7 +19,7 @@ LayerUpdates::LayerUpdates(const ModelParts& model, optim::AdamW& optimizer, at:
       rooms_(distributed::largest(optimizer.masters()), options),
       open_(optimizer.masters().size()),
       squares_(optimizer.masters().size()) {
-  model::tensor_places(weights_, model.config());
+  model.set().places(weights_);
 }
 
 void LayerUpdates::begin_step(double learning_rate) {
@@ -55,7 +55,7 @@ double LayerUpdates::sum_of_squares() const {
 }
 
 std::int64_t LayerUpdates::bytes() const {
-  return open_units(model_->config()) * distributed::largest(optimizer_->masters()) *
+  return open_units(model_->set().config()) * distributed::largest(optimizer_->masters()) *
          static_cast<std::int64_t>(options_.dtype().itemsize());
 }
 

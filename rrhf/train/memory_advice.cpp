@@ -47,13 +47,18 @@ std::vector<Change> changes(const config::RunConfig& config, const Sharing& shar
     all.push_back({"train.layer_inputs=host", [](auto& c) { c.train.layer_inputs = Place::host; }});
   }
   if (!cpu && sharing.devices == 1 && config.optimizer.place == Place::device &&
-      config.optimizer.update == Update::step) {
+      config.optimizer.update == Update::step && !config.lora.rank) {
     all.push_back({"optimizer.place=host", [](auto& c) { c.optimizer.place = Place::host; }});
   }
   if (sharing.devices == 1 && config.optimizer.update == Update::step && config.optimizer.max_grad_norm == 0 &&
-      config.optimizer.place == Place::device) {
+      config.optimizer.place == Place::device && !config.lora.rank) {
     all.push_back(
         {"optimizer.update=layer", [](auto& c) { c.optimizer.update = Update::layer; }, "where each step is one pack"});
+  }
+  if (!config.lora.rank && !config.model.random_init && config.optimizer.place == Place::device &&
+      config.optimizer.update == Update::step) {
+    all.push_back(
+        {"lora.rank=16", [](auto& c) { c.lora.rank = 16; }, "and trains adapters, not the weights (docs/lora.md)"});
   }
   if (config.parallel.mode == ParallelMode::replicated) {
     all.push_back({"parallel.mode=sharded", [](auto& c) { c.parallel.mode = ParallelMode::sharded; }});

@@ -12,6 +12,7 @@
 #include "rrhf/core/log.h"
 #include "rrhf/data/packing.h"
 #include "rrhf/model/ops.h"
+#include "rrhf/model/tensor_set.h"
 #include "rrhf/model/units.h"
 #include "rrhf/model/weights.h"
 #include "rrhf/optim/moment_codes.h"
@@ -107,11 +108,12 @@ std::vector<std::int64_t> unit_sizes(const model::LlamaConfig& config) {
 }
 
 // Bytes of the rooms in which units are made whole on their way through a rank that keeps a part of each: two for
-// weights, two for gradients (three with a tied head, whose gradient stays open), one for a part of a sum. All fit the
-// largest unit (docs/distributed-memory.md).
-std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow, std::int64_t wide,
-                           std::int64_t parts) {
+// weights and, unless these are frozen, two for gradients (three with a tied head, whose gradient stays open), one for
+// a part of a sum. All fit the largest unit (docs/distributed-memory.md).
+std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow, std::int64_t wide, std::int64_t parts,
+                           bool frozen) {
   const std::int64_t unit = std::ranges::max(unit_sizes(config));
+  if (frozen) return unit * 2 * narrow;
   const std::int64_t gradients = config.tie_word_embeddings ? 3 : 2;
   return unit * (2 * narrow + gradients * wide) + unit * wide / parts;
 }
@@ -135,6 +137,26 @@ std::int64_t optimizer_bytes(const config::RunConfig& config, std::int64_t weigh
   return 2 * moment + (masters ? weights * bytes_of(wide) : 0);
 }
 
+// Weights of the adapters; none: all of the model's are trained.
+std::optional<std::int64_t> adapter_parameters(const model::LlamaConfig& model, const config::RunConfig& config) {
+  if (!config.lora.rank) return std::nullopt;
+  return model::TensorSet(model, model::LoraLayout(model, config.lora)).parameters();
+}
+
+// Beside what a pass of the model takes: a layer's x A^T and its gradient, of as many columns as any product has.
+std::int64_t adapter_work(const config::RunConfig& config, const model::PackSize& pack, c10::ScalarType dtype) {
+  constexpr std::int64_t most_projections = 3;  // of a product
+  return config.lora.rank ? 2 * most_projections * *config.lora.rank * pack.tokens * bytes_of(dtype) : 0;
+}
+
+}  // namespace
+
+namespace {
+
+model::PassForm pass_form(const config::RunConfig& config, bool cpu) {
+  return model::pass_form(config.train.recompute, cpu, config.lora.rank.has_value());
+}
+
 }  // namespace
 
 StepShape step_shape(const Split& data, const model::LlamaConfig& model, const config::RunConfig& config, bool cpu) {
@@ -144,9 +166,8 @@ StepShape step_shape(const Split& data, const model::LlamaConfig& model, const c
   if (config.optimizer.update == Update::layer) require_steps_of_one_pack(data.train, plan, budget);
   const std::int64_t counted = std::min(std::max<std::int64_t>(1, plan.steps() / config.train.epochs), plan.steps());
   StepShape shape{.queries = std::min(config.train.queries_per_step, data.train.size())};
-  LargestPack trained([&](model::PackSize pack) {
-    return model::training_memory(model, dtype, pack, model::pass_form(config.train.recompute, cpu)).total();
-  });
+  LargestPack trained(
+      [&](model::PackSize pack) { return model::training_memory(model, dtype, pack, pass_form(config, cpu)).total(); });
   for (std::int64_t k = 0; k < counted; ++k) {
     for (const model::PackSize& pack : packs_of(data.train, plan.queries(k), budget)) {
       shape.packs += 1 / static_cast<double>(counted);
@@ -187,15 +208,19 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   const std::int64_t parts =
       ranks_of_a_copy({.mode = sharing.mode, .shard_size = config.parallel.shard_size}, sharing.devices);
   const std::int64_t share = (parameters + parts - 1) / parts;
-  const model::PassForm form = model::pass_form(config.train.recompute, sharing.cpu);
+  const std::optional<std::int64_t> adapters = adapter_parameters(model, config);
+  const std::int64_t trained = adapters.value_or(share);
+  const model::PassForm form = pass_form(config, sharing.cpu);
   model::PassMemory pass = model::training_memory(model, narrow, shape.largest_pack, form);
+  pass.activations += adapter_work(config, shape.largest_pack, narrow);
   bool evaluating = false;
   if (shape.largest_evaluated) {
     const model::PassMemory evaluation = model::evaluation_memory(model, narrow, *shape.largest_evaluated, form.head);
     evaluating = evaluation.total() > pass.total();
     if (evaluating) pass = evaluation;
   }
-  std::int64_t gradients = share * bytes_of(sums), optimizer = optimizer_bytes(config, share, narrow, wide), host = 0;
+  std::int64_t gradients = trained * bytes_of(sums), optimizer = optimizer_bytes(config, trained, narrow, wide);
+  std::int64_t host = 0;
   if (state_on_host(config, sharing.cpu, sharing.devices)) {
     host = page_locked(model, bytes_of(sums)) + optimizer;
     const std::int64_t rooms = rooms_for_gradients + (model.tie_word_embeddings ? 1 : 0);
@@ -210,16 +235,17 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
     pass.activations -= std::max<std::int64_t>(0, model.num_hidden_layers - inputs_on_their_way) * input;
   }
   const double heap = heap_share(sharing.cpu && !evaluating) * static_cast<double>(pass.total());
-  return {.weights = share * bytes_of(narrow),
-          .gradients = gradients,
-          .optimizer = optimizer,
-          .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(sums), parts) : 0,
-          .evaluating = evaluating,
-          .activations = pass.activations,
-          .logits = pass.logits,
-          .kernels = sharing.cpu ? model::kernel_memory(model, narrow, shape.largest_pack, form.head) : 0,
-          .host = host,
-          .heap = static_cast<std::int64_t>(heap)};
+  return {
+      .weights = (share + adapters.value_or(0)) * bytes_of(narrow),
+      .gradients = gradients,
+      .optimizer = optimizer,
+      .passing = parts > 1 ? passing_bytes(model, bytes_of(narrow), bytes_of(sums), parts, adapters.has_value()) : 0,
+      .evaluating = evaluating,
+      .activations = pass.activations,
+      .logits = pass.logits,
+      .kernels = sharing.cpu ? model::kernel_memory(model, narrow, shape.largest_pack, form.head) : 0,
+      .host = host,
+      .heap = static_cast<std::int64_t>(heap)};
 }
 
 std::optional<std::int64_t> largest_pack_within(const model::LlamaConfig& model, const config::RunConfig& config,

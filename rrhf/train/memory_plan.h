@@ -28,7 +28,7 @@ StepShape full_packs(const config::RunConfig& config, bool cpu);
 
 /// Bytes on one device, at the moment when the most is held.
 struct MemoryPlan {
-  std::int64_t weights = 0;  ///< what is computed with
+  std::int64_t weights = 0;  ///< what is computed with, adapters too
   std::int64_t gradients = 0;
   std::int64_t optimizer = 0;  ///< AdamW's two moments, and float32 masters where weights are narrower
   std::int64_t passing = 0;    ///< sharded: units made whole on their way through

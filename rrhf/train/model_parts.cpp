@@ -4,12 +4,10 @@
 
 namespace rrhf::train {
 
-ModelParts::ModelParts(const model::LlamaConfig& config, int ranks, int rank)
-    : config_(config), units_(config), rank_(rank) {
-  const auto shapes = model::tensor_shapes(config);
-  for (std::size_t unit = 0; unit < units_.count(); ++unit) {
+ModelParts::ModelParts(const model::TensorSet& set, int ranks, int rank) : set_(set), rank_(rank) {
+  for (std::size_t unit = 0; unit < set_.units(); ++unit) {
     std::vector<std::vector<std::int64_t>> own;
-    for (const std::size_t number : units_.tensors(unit)) own.push_back(shapes[number]);
+    for (const std::size_t number : set_.unit(unit)) own.push_back(set_.shapes()[number]);
     layouts_.emplace_back(std::move(own), ranks);
   }
 }
@@ -22,7 +20,7 @@ std::vector<at::Tensor> ModelParts::zeros(at::TensorOptions options) const {
 
 std::vector<Slice> ModelParts::slices(const std::vector<at::Tensor>& parts) const {
   const at::Tensor nothing = at::empty({0}, parts.front().options());
-  std::vector<Slice> all(model::tensor_shapes(config_).size());
+  std::vector<Slice> all(set_.size());
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = {.tensor = i, .begin = 0, .values = nothing};
   for (std::size_t unit = 0; unit < layouts_.size(); ++unit) {
     for (const Slice& slice : slices(unit, parts[unit])) all[slice.tensor] = slice;
@@ -31,7 +29,7 @@ std::vector<Slice> ModelParts::slices(const std::vector<at::Tensor>& parts) cons
 }
 
 std::vector<Slice> ModelParts::slices(std::size_t unit, const at::Tensor& part) const {
-  const std::vector<std::size_t> numbers = units_.tensors(unit);
+  const std::vector<std::size_t>& numbers = set_.unit(unit);
   std::vector<Slice> own;
   for (const distributed::Piece& piece : layouts_[unit].pieces(rank_)) {
     own.push_back({numbers[piece.tensor], piece.tensor_begin, part.narrow(0, piece.part_begin, piece.size)});
@@ -40,8 +38,8 @@ std::vector<Slice> ModelParts::slices(std::size_t unit, const at::Tensor& part) 
 }
 
 void ModelParts::place(model::Weights& weights, std::size_t unit, const at::Tensor& whole) const {
-  const std::vector<at::Tensor*> places = model::tensor_places(weights, config_);
-  const std::vector<std::size_t> numbers = units_.tensors(unit);
+  const std::vector<at::Tensor*> places = set_.places(weights);
+  const std::vector<std::size_t>& numbers = set_.unit(unit);
   const std::vector<at::Tensor> tensors =
       whole.defined() ? views(unit, whole) : std::vector<at::Tensor>(numbers.size());
   for (std::size_t i = 0; i < numbers.size(); ++i) *places[numbers[i]] = tensors[i];
@@ -50,7 +48,7 @@ void ModelParts::place(model::Weights& weights, std::size_t unit, const at::Tens
 GatheredParameters::GatheredParameters(const ModelParts& model, const distributed::World& shards,
                                        const std::vector<at::Tensor>& parts)
     : Parameters(parts.front().options()), model_(&model), units_(shards, parts) {
-  model::tensor_places(weights_, model.config());
+  model.set().places(weights_);
 }
 
 void GatheredParameters::need(std::size_t unit, std::optional<std::size_t> next) {
@@ -62,6 +60,10 @@ void GatheredParameters::need(std::size_t unit, std::optional<std::size_t> next)
   } else {
     units_.need(unit, next);
   }
+}
+
+void GatheredParameters::keep(const ModelParts& others, const std::vector<at::Tensor>& parts) {
+  for (std::size_t unit = 0; unit < parts.size(); ++unit) others.place(weights_, unit, parts[unit]);
 }
 
 void GatheredParameters::drop() {

@@ -1,5 +1,5 @@
-// How a model is cut among ranks: every unit of model::Units is one flat buffer (distributed/unit_layout.h), of which a
-// rank holds one part.
+// How the tensors of a model are cut among ranks: those of every unit of model::Units lie in one flat buffer
+// (distributed/unit_layout.h), of which a rank holds one part.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,14 +11,14 @@
 #include "rrhf/distributed/gathered_units.h"
 #include "rrhf/distributed/reduced_units.h"
 #include "rrhf/distributed/unit_layout.h"
-#include "rrhf/model/llama_config.h"
+#include "rrhf/model/tensor_set.h"
 #include "rrhf/model/units.h"
 
 namespace rrhf::train {
 
 /// The run of a tensor's elements, in row-major order, that a rank holds; empty where it holds none.
 struct Slice {
-  std::size_t tensor = 0;  ///< number in Weights::tensors()
+  std::size_t tensor = 0;  ///< number in the set
   std::int64_t begin = 0;
   at::Tensor values;  ///< a flat view into the rank's part of the unit
 };
@@ -26,15 +26,14 @@ struct Slice {
 class ModelParts {
  public:
   /// Rank `rank` of `ranks`.
-  ModelParts(const model::LlamaConfig& config, int ranks, int rank);
+  ModelParts(const model::TensorSet& set, int ranks, int rank);
 
-  const model::LlamaConfig& config() const noexcept { return config_; }
-  const model::Units& units() const noexcept { return units_; }
+  const model::TensorSet& set() const noexcept { return set_; }
 
   /// This rank's part of each unit, zeros.
   std::vector<at::Tensor> zeros(at::TensorOptions options) const;
 
-  /// What `parts` hold of each of Weights::tensors().
+  /// What `parts` hold of each tensor of the set.
   std::vector<Slice> slices(const std::vector<at::Tensor>& parts) const;
   /// The same of one unit, in its order, without those it holds nothing of.
   std::vector<Slice> slices(std::size_t unit, const at::Tensor& part) const;
@@ -46,8 +45,7 @@ class ModelParts {
   void place(model::Weights& weights, std::size_t unit, const at::Tensor& whole) const;
 
  private:
-  model::LlamaConfig config_;
-  model::Units units_;
+  model::TensorSet set_;
   std::vector<distributed::UnitLayout> layouts_;
   int rank_;
 };
@@ -57,6 +55,9 @@ class GatheredParameters : public model::Parameters {
  public:
   GatheredParameters(const ModelParts& model, const distributed::World& shards, const std::vector<at::Tensor>& parts);
   void need(std::size_t unit, std::optional<std::size_t> next) override;
+
+  /// Has tensors of another set at hand for good, of which `parts` holds all: adapters.
+  void keep(const ModelParts& others, const std::vector<at::Tensor>& parts);
 
   /// Before the parts change.
   void drop();

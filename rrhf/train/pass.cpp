@@ -135,10 +135,9 @@ void Pass::train_on_pack(const PreparedPack& prepared, std::span<Totals> by_quer
   } else {
     llama_->backward(active.pack, active.coefficients, saved, gradients, &work.times);
   }
-  const model::Flops forward = model::forward_flops(pack, llama_->config());
-  work.flops += forward * 3;
-  work.flops_done += forward;
-  work.flops_done += model::forward_flops(active.pack, llama_->config()) * 2;
+  work.forward_flops += model::forward_flops(pack, llama_->config(), llama_->lora());
+  work.backward_flops += model::backward_flops(pack, llama_->config(), llama_->lora());
+  work.backward_flops_done += model::backward_flops(active.pack, llama_->config(), llama_->lora());
   for (const data::EncodedQuery& query : prepared.queries) work.tokens += query.packed_tokens();
 }
 

@@ -24,16 +24,27 @@ double total_seconds(const PartTimes& times) {
 
 // Operations of a part's products that were carried out; 0 for a part without.
 double operations(const StepWork& work, Part part) {
-  if (part == Part::linear) return work.flops_done.linear;
-  if (part == Part::attention) return work.flops_done.attention;
-  return part == Part::head ? work.flops_done.head : 0;
+  if (part == Part::linear) return work.flops_done().linear;
+  if (part == Part::attention) return work.flops_done().attention;
+  return part == Part::head ? work.flops_done().head : 0;
 }
 
 }  // namespace
 
+model::Flops StepWork::flops() const {
+  model::Flops sum = forward_flops;
+  return sum += backward_flops;
+}
+
+model::Flops StepWork::flops_done() const {
+  model::Flops sum = forward_flops;
+  return sum += backward_flops_done;
+}
+
 StepWork& StepWork::operator+=(const StepWork& other) {
-  flops += other.flops;
-  flops_done += other.flops_done;
+  forward_flops += other.forward_flops;
+  backward_flops += other.backward_flops;
+  backward_flops_done += other.backward_flops_done;
   tokens += other.tokens;
   times += other.times;
   return *this;
@@ -82,16 +93,15 @@ RankWork exchange_work(const StepWork& work, double seconds, const distributed::
 
 Json timing_fields(const StepWork& work, double seconds, std::int64_t tokens, double matrix_rate,
                    std::int64_t peak_memory, const RankWork& ranks) {
-  const double rate = work.flops.total() / seconds;
-  // Of three parts of a step, forward is one and backward two.
-  const double backward = work.flops.total() * 2 / 3, idle = work.flops.total() - work.flops_done.total();
+  const double rate = work.flops().total() / seconds;
+  const double backward = work.backward_flops.total(), done = work.backward_flops_done.total();
   Json parts = Json::object();
   for (std::size_t i = 0; i < part_count; ++i) parts[part_names[i]] = work.times.seconds(static_cast<Part>(i));
   return {{"seconds", seconds},
           {"tokens_per_second", static_cast<double>(tokens) / seconds},
           {"flops_per_second", rate},
           {"speed_of_light", rate / matrix_rate},
-          {"backward_share", backward > 0 ? 1 - idle / backward : 1},
+          {"backward_share", backward > 0 ? done / backward : 1},
           {"peak_memory", peak_memory},
           {"rank_tokens_per_second", ranks.tokens_per_second},
           {"rank_peak_memory", ranks.peak_memory},
@@ -112,9 +122,9 @@ std::string profile_table(const StepWork& work, double matrix_rate, double prepa
     table += "\n";
   }
   table += fmt::format("{:<13} {:>10.3f} {:>5.1f} %   {:>10.1f}   {:>5.1f} %\n", "done", all, 100.0,
-                       work.flops_done.total() / all / 1e9, 100 * work.flops_done.total() / all / matrix_rate);
+                       work.flops_done().total() / all / 1e9, 100 * work.flops_done().total() / all / matrix_rate);
   table += fmt::format("{:<10} {:>10} {:>7}   {:>10.1f}   {:>5.1f} %   as if no response had been idle\n", "counted",
-                       "", "", work.flops.total() / all / 1e9, 100 * work.flops.total() / all / matrix_rate);
+                       "", "", work.flops().total() / all / 1e9, 100 * work.flops().total() / all / matrix_rate);
   const double idle = work.times.seconds(Part::data) + work.times.seconds(Part::communication);
   table += fmt::format("{:<13} {:>10.3f} {:>5.1f} %   data and communication: what was waited\n", "idle", idle,
                        100 * idle / all);

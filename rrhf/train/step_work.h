@@ -17,11 +17,14 @@ namespace rrhf::train {
 
 /// The work of one or more steps on this rank. What is computed again (train.recompute) is not counted as work.
 struct StepWork {
-  model::Flops flops;       ///< of every packed token, forward and backward
-  model::Flops flops_done;  ///< the same without the backward pass of idle responses (model/idle_responses.h)
-  std::int64_t tokens = 0;  ///< packed
+  model::Flops forward_flops;        ///< of every packed token
+  model::Flops backward_flops;       ///< of every packed token
+  model::Flops backward_flops_done;  ///< the same without idle responses (model/idle_responses.h)
+  std::int64_t tokens = 0;           ///< packed
   PartTimes times;
 
+  model::Flops flops() const;
+  model::Flops flops_done() const;
   StepWork& operator+=(const StepWork& other);
 };
 

@@ -24,7 +24,7 @@ namespace rrhf::train {
 
 /// Bytes of this rank's parts.
 struct PartBytes {
-  std::int64_t weights = 0;
+  std::int64_t weights = 0;  ///< and adapters
   std::int64_t gradients = 0;
   std::int64_t optimizer = 0;  ///< moments, and masters where there are any
   bool on_host = false;        ///< gradients and optimizer, while weights are on a GPU
@@ -36,14 +36,21 @@ struct GradientForm {
   Update update = Update::step;        ///< layer: the pass updates the weights, and the norm comes too late to clip by
 };
 
+/// Adapters, which are trained instead of the weights. Every rank has all of them: `groups` are those of a replicated
+/// model, whatever the weights' are.
+struct AdapterForm {
+  model::LoraLayout layout;
+  const Groups* groups = nullptr;
+};
+
 /// Every rank makes the same calls.
 class TrainedModel {
  public:
-  /// Zero weights of the dtype and device of `options`. With optimizer.on_host and weights on a GPU gradients are kept
-  /// in the host's memory, and the groups must be of one rank. `groups` must outlive this. Throws Error for
-  /// Update::layer in groups of several ranks or with optimizer.on_host.
+  /// Zero weights of the dtype and device of `options`, and zero adapters. With optimizer.on_host and weights on a GPU
+  /// gradients are kept in the host's memory, and the groups must be of one rank. `groups` must outlive this. Throws
+  /// Error for Update::layer in groups of several ranks or with optimizer.on_host.
   TrainedModel(const model::LlamaConfig& config, at::TensorOptions options, optim::AdamWOptions optimizer,
-               const Groups& groups, const GradientForm& gradients = {});
+               const Groups& groups, const GradientForm& gradients = {}, std::optional<AdapterForm> adapters = {});
   TrainedModel(const TrainedModel&) = delete;
   TrainedModel& operator=(const TrainedModel&) = delete;
 
@@ -53,10 +60,13 @@ class TrainedModel {
   /// Random weights from a seed, the same for any number of ranks.
   void initialize(std::uint64_t seed);
 
-  /// Weights, moments and the number of steps of a checkpoint. Throws InputError when it is another model's.
+  /// Adapters as training begins with them (model::draw_adapters()).
+  void initialize_adapters(std::uint64_t seed);
+
+  /// What is trained, moments and the number of steps of a checkpoint. Throws InputError when it is another model's.
   checkpoint::TrainingFacts resume(const std::filesystem::path& checkpoint);
 
-  /// The largest absolute weight of this rank's part; infinite or NaN where a weight is.
+  /// The largest absolute weight of this rank's part, adapters' too; infinite or NaN where one is.
   double largest_weight() const;
 
   const model::Llama& llama() const noexcept { return llama_; }
@@ -74,18 +84,23 @@ class TrainedModel {
   /// throws Error for a max_norm above 0, which is no clipping.
   void update(double norm, double max_norm);
 
-  /// For checkpoints: the masters, or the weights where these are their own, and the moments. What is handed out whole
-  /// of one kind is valid until the next of any kind is asked for.
+  /// For checkpoints, of what is trained: the masters, or the weights where these are their own, and the moments. What
+  /// is handed out whole of one kind is valid until the next of any kind is asked for.
   checkpoint::TrainingTensors tensors() const;
 
  private:
+  const ModelParts& trained() const noexcept { return adapters_ ? *adapters_ : model_; }
+  const Groups& trained_groups() const noexcept { return *trained_groups_; }
+  std::unique_ptr<model::Gradients> make_gradients(at::TensorOptions weights, at::TensorOptions kept, Update update);
   void masters_changed();
 
-  const Groups* groups_;
+  const Groups* trained_groups_;
   ModelParts model_;
   std::vector<at::Tensor> weight_parts_;
-  std::vector<at::Tensor> gradient_parts_;
-  optim::AdamW optimizer_;
+  std::optional<ModelParts> adapters_;
+  std::vector<at::Tensor> adapter_parts_;
+  std::vector<at::Tensor> gradient_parts_;  // of what is trained
+  optim::AdamW optimizer_;                  // of the weights, or of the adapters
   std::shared_ptr<GatheredParameters> parameters_;
   std::unique_ptr<model::Gradients> gradients_;
   HostGradients* host_gradients_ = nullptr;  // the same, where they are on the host

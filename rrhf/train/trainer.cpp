@@ -7,6 +7,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "rrhf/checkpoint/adapter.h"
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
@@ -88,6 +89,7 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   if (options.resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
   groups_ = make_groups(config_.parallel, world);
+  if (config_.lora.rank) adapter_groups_ = make_groups({}, world);
   load_model(device);
   objective_ = std::make_unique<objective::Objective>(objective_options(config_));
   pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_, device.is_cpu()));
@@ -104,9 +106,16 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
 void Trainer::load_model(at::Device device) {
   const bool on_host = state_on_host(config_, device.is_cpu(), world_->size());
   const auto options = at::TensorOptions().dtype(model::scalar_type(config_.model.dtype)).device(device);
-  model_ = std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_, groups_, on_host), groups_,
-                                          GradientForm{gradient_type(config_), config_.optimizer.update});
-  if (resumed_from_) {
+  std::optional<AdapterForm> adapters;
+  if (adapter_groups_) adapters = {model::LoraLayout(folder_->config, config_.lora), &*adapter_groups_};
+  model_ = std::make_unique<TrainedModel>(
+      folder_->config, options, adamw_options(config_, adapters ? *adapter_groups_ : groups_, on_host), groups_,
+      GradientForm{gradient_type(config_), config_.optimizer.update}, adapters);
+  if (adapters) {
+    model_->load(folder_->path);
+    model_->initialize_adapters(static_cast<std::uint64_t>(config_.train.seed));
+    if (resumed_from_) resume_model();
+  } else if (resumed_from_) {
     resume_model();
   } else if (config_.model.random_init) {
     model_->initialize(static_cast<std::uint64_t>(config_.train.seed));
@@ -276,15 +285,40 @@ checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
   return options;
 }
 
+// What is trained in full precision.
+Dtype Trainer::trained_dtype() const { return config_.model.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32; }
+
 void Trainer::save_checkpoint(std::int64_t steps_done) {
-  const Dtype dtype = config_.model.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32;
-  checkpoint::save_checkpoint(output_.path(), model_->tensors(), folder_->config, save_options(dtype),
+  checkpoint::save_checkpoint(output_.path(), model_->tensors(), save_options(trained_dtype()),
                               {.step = steps_done, .data_fingerprint = data_fingerprint_}, config_.checkpoint.keep,
                               RankWriters(*world_));
   saved_step_ = steps_done;
 }
 
+// The adapters first: whatever becomes of the model, rrhf model merge can make it of them.
+void Trainer::save_merged_model() {
+  const RankWriters writers(*world_);
+  const checkpoint::TrainingTensors tensors = model_->tensors();
+  const std::int64_t element = config_.model.dtype == Dtype::float64 ? 8 : 4;
+  checkpoint::JointFolder adapter(output_.path() / "adapter", tensors.set.parameters() * element, writers);
+  checkpoint::save_adapter(adapter.path(), tensors.masters, tensors.set, save_options(trained_dtype()), writers);
+  adapter.publish();
+  log("saved    {}", (output_.path() / "adapter").string());
+  checkpoint::JointFolder folder(output_.path() / "model",
+                                 checkpoint::model_bytes(folder_->config, config_.checkpoint.dtype), writers);
+  if (world_->rank() == 0) {
+    checkpoint::write_merged({.adapter = output_.path() / "adapter",
+                              .base = folder_->path,
+                              .out = folder.path(),
+                              .dtype = config_.checkpoint.dtype},
+                             checkpoint::Stops::ignored);
+  }
+  folder.publish();
+  log("saved    {}", (output_.path() / "model").string());
+}
+
 void Trainer::save_final_model() {
+  if (config_.lora.rank) return save_merged_model();
   if (!fits_saved_dtype()) {
     save_checkpoint(plan_->steps());
     throw_error("train",

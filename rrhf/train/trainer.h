@@ -51,7 +51,9 @@ class Trainer {
   [[noreturn]] void stop_after(std::int64_t steps_done);
   void save_checkpoint(std::int64_t steps_done);
   void save_final_model();
+  void save_merged_model();
   bool fits_saved_dtype() const;
+  Dtype trained_dtype() const;
   checkpoint::SaveOptions save_options(Dtype dtype) const;
 
   config::RunConfig config_;
@@ -64,6 +66,7 @@ class Trainer {
   std::optional<EncodedSet> eval_;
   std::optional<std::filesystem::path> resumed_from_;
   Groups groups_;
+  std::optional<Groups> adapter_groups_;  // of lora
   std::unique_ptr<TrainedModel> model_;
   std::unique_ptr<objective::Objective> objective_;
   std::unique_ptr<Pass> pass_;

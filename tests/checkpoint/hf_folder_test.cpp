@@ -220,11 +220,12 @@ void expect_moments(const fs::path& checkpoint, const model::LlamaConfig& config
 
 TEST_F(HfFolder, CheckpointsKeepTheNewestAndGiveMomentsBack) {
   const SaveOptions options{.made_from = {}, .encoding_note = {}};
-  const TrainingTensors tensors{.masters = units_of(weights_),
+  const TrainingTensors tensors{.set = config_,
+                                .masters = units_of(weights_),
                                 .first_moments = filled_units(config_, 1, 0.5),
                                 .second_moments = filled_units(config_, 1, 200)};
   for (const std::int64_t step : {5, 10, 15}) {
-    save_checkpoint(root_, tensors, config_, options, {.step = step, .data_fingerprint = "abc"}, 2);
+    save_checkpoint(root_, tensors, options, {.step = step, .data_fingerprint = "abc"}, 2);
   }
   EXPECT_FALSE(fs::exists(root_ / "checkpoints/step-000005"));
   EXPECT_TRUE(fs::exists(root_ / "checkpoints/step-000010"));
@@ -270,11 +271,12 @@ TEST_F(HfFolder, SeveralProcessesWriteOneCheckpointThatAnyNumberReads) {
   std::vector<std::jthread> threads;
   for (std::size_t rank = 0; rank < count; ++rank) {
     threads.emplace_back([this, &shared, rank] {
-      const TrainingTensors tensors{.masters = units_of(weights_),
+      const TrainingTensors tensors{.set = config_,
+                                    .masters = units_of(weights_),
                                     .first_moments = filled_units(config_, 4, 0.5),
                                     .second_moments = filled_units(config_, 4, 200)};
-      save_checkpoint(root_, tensors, config_, {.made_from = {}, .encoding_note = {}},
-                      {.step = 15, .data_fingerprint = "abc"}, 2, ThreadWriters(shared, rank));
+      save_checkpoint(root_, tensors, {.made_from = {}, .encoding_note = {}}, {.step = 15, .data_fingerprint = "abc"},
+                      2, ThreadWriters(shared, rank));
     });
   }
   threads.clear();
@@ -290,7 +292,7 @@ TEST_F(HfFolder, SeveralProcessesWriteOneCheckpointThatAnyNumberReads) {
 TEST_F(HfFolder, ACheckpointThatDoesNotFitOnTheDiskIsNotBegun) {
   model::LlamaConfig huge = config_;
   huge.vocab_size = std::int64_t{1} << 47;
-  const auto save = [&] { save_checkpoint(root_, {}, huge, {}, {.step = 1, .data_fingerprint = "abc"}, 1); };
+  const auto save = [&] { save_checkpoint(root_, {.set = huge}, {}, {.step = 1, .data_fingerprint = "abc"}, 1); };
   try {
     save();
     FAIL() << "accepted";

@@ -55,24 +55,25 @@ TEST(Mistakes, KnowsNamesUsedElsewhere) {
 
 TEST(Mistakes, NamesNoNearestForAnotherWord) {
   EXPECT_EQ(mistakes_of(R"({"quux_zyxwvut": 1})").find("nearest"), std::string::npos);
-  EXPECT_EQ(
-      mistakes_of(R"({"quux_zyxwvut": {"a": 1}})"),
-      "[config] run.json:1: quux_zyxwvut is not a section. Sections: model, data, objective, optimizer, schedule, "
-      "train, checkpoint, eval, parallel, sample, score, iterate");
+  EXPECT_EQ(mistakes_of(R"({"quux_zyxwvut": {"a": 1}})"),
+            "[config] run.json:1: quux_zyxwvut is not a section. Sections: model, lora, data, objective, optimizer, "
+            "schedule, "
+            "train, checkpoint, eval, parallel, sample, score, iterate");
 }
 
 TEST(Mistakes, ListsSettingsOutsideASectionWithTheSections) {
   EXPECT_EQ(
       mistakes_of(R"({"devise": "cpu"})"),
       "[config] run.json:1: devise is not a setting; nearest: device. Settings outside a section: recipe, device, "
-      "output; sections: model, data, objective, optimizer, schedule, train, checkpoint, eval, "
+      "output; sections: model, lora, data, objective, optimizer, schedule, train, checkpoint, eval, "
       "parallel, sample, score, iterate");
 }
 
 TEST(Mistakes, NamesTheNearestSection) {
-  EXPECT_EQ(mistakes_of(R"({"objectives": {"rank_loss": "none"}})"),
-            "[config] run.json:1: objectives is not a section; nearest: objective. Sections: model, data, objective, "
-            "optimizer, schedule, train, checkpoint, eval, parallel, sample, score, iterate");
+  EXPECT_EQ(
+      mistakes_of(R"({"objectives": {"rank_loss": "none"}})"),
+      "[config] run.json:1: objectives is not a section; nearest: objective. Sections: model, lora, data, objective, "
+      "optimizer, schedule, train, checkpoint, eval, parallel, sample, score, iterate");
 }
 
 TEST(Mistakes, RefusesExtrasLikeASchema) {

@@ -141,6 +141,20 @@ TEST(Resolve, TakesASamplingPresetUnderWhatIsGiven) {
             std::vector<std::string>{"Human:"});
 }
 
+TEST(Resolve, TakesAListOfWordsEachOnce) {
+  const auto modules = [&](const std::string& list) { return set({"lora.modules=" + list}).lora.modules; };
+  // In their own order, whatever order they are given in.
+  EXPECT_EQ(modules("[down_proj,q_proj]"), (std::vector{Projection::q_proj, Projection::down_proj}));
+  for (const char* wrong : {"[]", "[q_proj,q_proj]", "[q_proj,lm_head]", "q_proj", "[1]", "null"}) {
+    EXPECT_THROW(modules(wrong), InputError) << wrong;
+  }
+  EXPECT_FALSE(RunConfig().lora.rank);
+  EXPECT_EQ(set({"lora.rank=8"}).lora.rank, 8);
+  EXPECT_EQ(set({"lora.rank=8", "lora.rank=none"}).lora.rank, std::nullopt);
+  EXPECT_THROW(set({"lora.rank=0"}), InputError);
+  EXPECT_THROW(set({"lora.alpha=0"}), InputError);
+}
+
 TEST(Resolve, SplitsOverridesAtTheFirstEqualsSign) {
   const Override override = parse_override("model.path=a=b");
   EXPECT_EQ(override.key, "model.path");
@@ -164,7 +178,7 @@ TEST(ResolveFile, RefusesAMissingFile) {
 bool change(const Option& option) {
   const Json before = option.value.write();
   const Json samples = Json::parse(
-      R"([true, false, 7, 700, 0.5, [0.5, 0.25], ["a", "b c"], "none", "paper", "cpu", "bfloat16", "hh", "released", "eos",
+      R"([true, false, 7, 700, 0.5, [0.5, 0.25], ["a", "b c"], ["v_proj", "q_proj"], "none", "paper", "cpu", "bfloat16", "hh", "released", "eos",
           "plain", "sampled", "padded", "linear", "carry", "sum", "sharded", "layer", "gloo", "host", "apart", "sp", "beam", "some text"])");
   for (const Json& sample : samples) {
     if (option.value.read(sample) && option.value.write() != before) return true;

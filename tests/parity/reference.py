@@ -293,10 +293,11 @@ def train(
     schedule: Callable[[int], float],
     weight_decay: float = 0.0,
     max_grad_norm: float = 1.0,
+    epsilon: float = 1e-8,
     accumulate: Callable[[LlamaForCausalLM, Sequence[Encoded], Settings], StepResult] = accumulate_step,
 ) -> Iterator[Recorded]:
     """torch's AdamW with LambdaLR and clipping, a record for each step's queries."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, eps=epsilon)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
     for queries in steps:
         optimizer.zero_grad()
