@@ -1,6 +1,6 @@
 // A run's settings: what `train` and `eval` read from a config file, a preset and --set.
 //
-// Every option is declared once: its default beside its field here, its key, range and help in options.cpp. Parsing,
+// Every option is declared once: its default beside its field here, its key, range and help in options.cpp and its like. Parsing,
 // the resolved config.json, docs/config.md and error messages come from those two places.
 #pragma once
 

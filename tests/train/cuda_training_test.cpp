@@ -65,6 +65,25 @@ TEST_P(CudaTraining, FollowsTheCpuInFloat64) {
   EXPECT_LT(expected.losses.back(), expected.losses.front());
 }
 
+TEST_P(CudaTraining, AdaptersFollowTheCpuInFloat64) {
+  Form exact = on_gpu();
+  exact.type = at::kDouble;
+  exact.lora = {.rank = 4, .alpha = 16};
+  const Outcome expected = trained(at::kCPU, exact);
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    Form form = exact;
+    form.type = type;
+    const Outcome got = result_of(form);
+    const double limit = type == at::kFloat ? 1e-4 : 0.02;
+    for (std::size_t step = 0; step < got.losses.size(); ++step) {
+      EXPECT_NEAR(got.losses[step] / expected.losses[step], 1, limit) << type << " step " << step;
+      EXPECT_NEAR(got.norms[step] / expected.norms[step], 1, 2 * limit) << type << " step " << step;
+    }
+    expect_the_bytes(result_of(form), got);
+  }
+  EXPECT_LT(expected.losses.back(), expected.losses.front());
+}
+
 TEST_P(CudaTraining, WithInputsOnTheHostLearnsTheSame) {
   for (const std::int64_t tokens_per_pack : {12, 1000}) {
     Form form = on_gpu();

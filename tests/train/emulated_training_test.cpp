@@ -31,6 +31,22 @@ TEST(EmulatedTraining, IsThatOfTheCpuAndInOrder) {
   }
 }
 
+TEST(EmulatedTraining, AdaptersLearnWhatTheyLearnOnTheCpu) {
+  for (const Place layer_inputs : {Place::device, Place::host}) {
+    Form form;
+    form.optimizer = {};
+    form.layer_inputs = layer_inputs;
+    form.lora = LoraOptions{.rank = 2, .alpha = 8};
+    const Outcome here = trained(at::kCPU, form), there = trained(emulated::gpu(), form);
+    for (std::size_t step = 0; step < here.losses.size(); ++step) {
+      EXPECT_NEAR(there.losses[step], here.losses[step], 1e-10) << "step " << step;
+    }
+    EXPECT_LT(here.losses.back(), here.losses.front());
+    EXPECT_LE((here.masters - there.masters).abs().max().item<double>(), 1e-10);
+    EXPECT_EQ(emulated::races(), std::vector<std::string>());
+  }
+}
+
 TEST(EmulatedTraining, OnTheHostLeavesTheBytesOfTheDevice) {
   for (const Masters masters : {Masters::float32, Masters::none}) {
     for (const Moments moments : {Moments::float32, Moments::bfloat16, Moments::eight_bit}) {

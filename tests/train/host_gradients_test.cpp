@@ -50,7 +50,8 @@ TEST(HostGradients, PassesAddUpAndStepsBeginAnew) {
       HostGradients gradients(model, parts, device);
       for (const double expected : {7.0, 70.0}) {
         gradients.begin_step();
-        for (const double share : {0.5, 0.3, 0.2}) add_everywhere(gradients, model::Units(small_config(tied)), tied, expected * share);
+        for (const double share : {0.5, 0.3, 0.2})
+          add_everywhere(gradients, model::Units(small_config(tied)), tied, expected * share);
         gradients.finish();
         for (std::size_t unit = 0; unit < parts.size(); ++unit) {
           emulated::host_reads(parts[unit]);

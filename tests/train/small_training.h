@@ -22,6 +22,7 @@ struct Form {
   std::int64_t tokens_per_pack = 12;  // three passes a step
   double max_grad_norm = 1;
   objective::ObjectiveOptions objective = {};
+  std::optional<LoraOptions> lora = {};
   bool wide = false;  // rows and heads of whole vectors, as a GPU's kernels take them
 };
 
@@ -59,10 +60,14 @@ inline Outcome trained(at::Device device, const Form& form) {
   const distributed::World world;
   const Groups groups = make_groups({}, world);
   const model::LlamaConfig config = form.wide ? wide_config(form.tied) : deep_config(form.tied);
+  std::optional<AdapterForm> adapters;
+  if (form.lora) adapters = {model::LoraLayout(config, *form.lora), &groups};
   TrainedModel model(
       config, at::TensorOptions().dtype(form.type).device(device), form.optimizer, groups,
-      {.type = form.type == at::kBFloat16 ? std::optional(at::kBFloat16) : std::nullopt, .update = form.update});
+      {.type = form.type == at::kBFloat16 ? std::optional(at::kBFloat16) : std::nullopt, .update = form.update},
+      adapters);
   model.initialize(1);
+  if (adapters) model.initialize_adapters(2);
   const objective::Objective objective(form.objective);
   const Pass pass(
       model.llama(), objective, world,

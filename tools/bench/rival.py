@@ -22,6 +22,7 @@ from typing import Callable
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "tests" / "parity")]
 
+import peft  # noqa: E402
 import torch  # noqa: E402
 from reference import Encoded, Settings, Tokens, accumulate_step, encode_all, load_model, read_rows, response_logprobs  # noqa: E402
 from transformers import LlamaForCausalLM  # noqa: E402
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--attention", choices=["eager", "sdpa"], default="sdpa")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--lora", type=int, default=0, help="PEFT's adapters of this rank beside every projection")
     parser.add_argument("--no-optimizer", action="store_true", help="gradients only")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -61,8 +63,13 @@ def main() -> None:
     model = load_model(options.model, torch.float32, options.attention)
     if options.compile:
         model.model.forward = torch.compile(model.model.forward, dynamic=True)
+    if options.lora:
+        modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        settings_of_peft = peft.LoraConfig(task_type="CAUSAL_LM", r=options.lora, lora_alpha=16, target_modules=modules)
+        model = peft.get_peft_model(model, settings_of_peft).base_model.model  # with the adapters in it
     tokens = Tokens(options.model)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=0.0, fused=True)
     logprobs: Callable = padding_free_logprobs if options.kind == "padding-free" else response_logprobs
     for line in sys.stdin:
         block = json.loads(line)
@@ -71,7 +78,7 @@ def main() -> None:
         begin = time.perf_counter()
         optimizer.zero_grad(set_to_none=False)
         result = accumulate_step(model, queries, settings, logprobs)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         if not options.no_optimizer:
             optimizer.step()
         seconds = time.perf_counter() - begin
