@@ -175,7 +175,7 @@ void save_adapter(const fs::path& folder, const TensorUnits& adapters, const mod
                                             {"fan_in_fan_out", false},
                                             {"inference_mode", true},
                                             {"target_modules", modules}});
-  write_encoding_note(folder, options.encoding_note);
+  write_encoding_note(folder, options.encoding_note.value_or(EncodingNote{}));
   write_batches(folder, "adapter_model", named_batches(adapters, set, model::scalar_type(options.dtype)),
                 std::numeric_limits<std::int64_t>::max(), Writers());
 }
@@ -206,7 +206,10 @@ Merged write_merged(const MergeAdapter& settings, Stops stops) {
                 settings.adapter.string(), base.string());
   }
   rewriter.carried().write(settings.out);
-  write_encoding_note(settings.out, load_encoding_note(settings.adapter));
+  if (const auto note = load_encoding_note(settings.adapter)) {  // which goes before the base's
+    fs::remove(settings.out / encoding_note_file);
+    if (note->encoding == Encoding::released) write_encoding_note(settings.out, note);
+  }
   write_configs(settings.out, rewriter.config(), settings.dtype.value_or(rewriter.dtype()));
   return {.base = base, .matrices = adapter.size(), .parameters = rewriter.config().parameter_count()};
 }

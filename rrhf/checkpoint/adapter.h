@@ -81,7 +81,8 @@ class AdapterReader {
 };
 
 /// Writes an adapter into a folder under construction: process 0 of the writers, which has all of it; the others do
-/// nothing. `options`: the dtype, made_from as the base, the encoding note. Throws Error when a file can't be written.
+/// nothing. `options`: the dtype, made_from as the base, the encoding note, which is written for the plain encoding
+/// too: the base may have another. Throws Error when a file can't be written.
 void save_adapter(const std::filesystem::path& folder, const TensorUnits& adapters, const model::TensorSet& set,
                   const SaveOptions& options, const Writers& writers = {});
 
@@ -100,9 +101,9 @@ struct Merged {
 };
 
 /// The base with the adapter's products added to its weights, each sum taken in float32 (float64 where one side is) and
-/// rounded once, with the base's config, tokenizer and generation config; an rrhf.json of the adapter goes before the
-/// base's. Throws InputError where the adapter names a base that is no folder here, does not fit it, or `out` is not
-/// free; as Rewriter does.
+/// rounded once, with the base's config, tokenizer and generation config; what the adapter's rrhf.json says, if it has
+/// one, goes before the base's. Throws InputError where the adapter names a base that is no folder here, does not fit
+/// it, or `out` is not free; as Rewriter does.
 Merged merge_adapter(const MergeAdapter& settings);
 
 /// The same into a folder under construction, `out`.

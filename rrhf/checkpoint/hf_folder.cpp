@@ -17,8 +17,6 @@ namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* note_file = "rrhf.json";
-
 void write_small_files(const fs::path& folder, const model::LlamaConfig& config, const SaveOptions& options) {
   if (!options.made_from.empty()) {
     CarriedFiles(options.made_from, CarriedFiles::What::tokenizer_and_generation).write(folder);
@@ -99,7 +97,7 @@ model::Weights load_weights(const fs::path& folder, const model::LlamaConfig& co
 }
 
 std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
-  const fs::path path = folder / note_file;
+  const fs::path path = folder / encoding_note_file;
   if (!has_file(path)) return std::nullopt;
   const Json json = parse_json(read_file(path), "checkpoint", path.string());
   const auto word = [&](const char* key) {
@@ -114,7 +112,8 @@ std::optional<EncodingNote> load_encoding_note(const fs::path& folder) {
 
 void write_encoding_note(const fs::path& folder, const std::optional<EncodingNote>& note) {
   if (!note) return;
-  write_json(folder / note_file, {{"encoding", name_of(note->encoding)}, {"bos_token", name_of(note->bos_token)}});
+  write_json(folder / encoding_note_file,
+             {{"encoding", name_of(note->encoding)}, {"bos_token", name_of(note->bos_token)}});
 }
 
 std::vector<TensorBatch> named_batches(const TensorUnits& tensors, const model::TensorSet& set, at::ScalarType dtype) {

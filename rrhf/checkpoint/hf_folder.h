@@ -60,6 +60,8 @@ class WeightReader {
 model::Weights load_weights(const std::filesystem::path& folder, const model::LlamaConfig& config, at::ScalarType dtype,
                             at::Device device, std::span<const std::string_view> beside = {});
 
+inline constexpr const char* encoding_note_file = "rrhf.json";
+
 /// The `rrhf.json` that a model trained with the released encoding carries: how sequences begin.
 struct EncodingNote {
   Encoding encoding = Encoding::plain;

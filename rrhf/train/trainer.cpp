@@ -7,15 +7,14 @@
 #include <cmath>
 #include <iterator>
 
-#include "rrhf/checkpoint/adapter.h"
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
-#include "rrhf/core/random.h"
 #include "rrhf/core/stop.h"
 #include "rrhf/train/device.h"
 #include "rrhf/train/display.h"
+#include "rrhf/train/rank_writers.h"
 #include "rrhf/train/same_run.h"
 #include "rrhf/train/step_order.h"
 
@@ -24,38 +23,6 @@ namespace fs = std::filesystem;
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-// Of the random streams drawn from train.seed; 1 is inputs.cpp's, 2 step_order.cpp's.
-constexpr std::uint64_t rounding_stream = 3;
-
-// The ranks of a world as those who write one folder.
-class RankWriters : public checkpoint::Writers {
- public:
-  explicit RankWriters(const distributed::World& world) : world_(&world) {}
-  std::size_t rank() const override { return static_cast<std::size_t>(world_->rank()); }
-  std::size_t size() const override { return static_cast<std::size_t>(world_->size()); }
-  std::vector<std::string> meet(const std::string& word) const override { return world_->gather_words(word); }
-
- private:
-  const distributed::World* world_;
-};
-
-optim::AdamWOptions adamw_options(const config::RunConfig& config, const Groups& groups, bool on_host) {
-  return {.betas = config.optimizer.betas,
-          .epsilon = config.optimizer.epsilon,
-          .weight_decay = config.optimizer.weight_decay,
-          .masters = config.optimizer.masters,
-          .moments = config.optimizer.moments,
-          .seed = RandomStream(static_cast<std::uint64_t>(config.train.seed), {rounding_stream}).next(),
-          .on_host = on_host,
-          .rank = groups.shards.rank()};
-}
-
-// What gradients are summed in, where the config says it.
-std::optional<at::ScalarType> gradient_type(const config::RunConfig& config) {
-  if (config.model.dtype != Dtype::bfloat16) return std::nullopt;
-  return model::scalar_type(config.train.gradients);
-}
 
 }  // namespace
 
@@ -103,60 +70,6 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   }
 }
 
-void Trainer::load_model(at::Device device) {
-  const bool on_host = state_on_host(config_, device.is_cpu(), world_->size());
-  const auto options = at::TensorOptions().dtype(model::scalar_type(config_.model.dtype)).device(device);
-  std::optional<AdapterForm> adapters;
-  if (adapter_groups_) adapters = {model::LoraLayout(folder_->config, config_.lora), &*adapter_groups_};
-  model_ = std::make_unique<TrainedModel>(
-      folder_->config, options, adamw_options(config_, adapters ? *adapter_groups_ : groups_, on_host), groups_,
-      GradientForm{gradient_type(config_), config_.optimizer.update}, adapters);
-  if (adapters) {
-    model_->load(folder_->path);
-    model_->initialize_adapters(static_cast<std::uint64_t>(config_.train.seed));
-    if (resumed_from_) resume_model();
-  } else if (resumed_from_) {
-    resume_model();
-  } else if (config_.model.random_init) {
-    model_->initialize(static_cast<std::uint64_t>(config_.train.seed));
-  } else {
-    model_->load(folder_->path);
-  }
-  const std::string from = (resumed_from_ ? *resumed_from_ : folder_->path).string();
-  if (world_->any(!std::isfinite(model_->largest_weight()))) {
-    throw_input("model", "{}: holds weights that are not finite numbers", from);
-  }
-  if (!fits_saved_dtype()) {
-    throw_input("model", "{}: holds weights beyond float16's 65504; set checkpoint.dtype to bfloat16 or float32", from);
-  }
-}
-
-bool Trainer::fits_saved_dtype() const {
-  constexpr double largest_half = 65504;
-  return config_.checkpoint.dtype != Dtype::float16 || !world_->any(model_->largest_weight() > largest_half);
-}
-
-void Trainer::resume_model() {
-  checkpoint::TrainingFacts facts;
-  try {
-    facts = model_->resume(*resumed_from_);
-  } catch (const InputError& broken) {
-    const auto older = checkpoint::checkpoint_before(*resumed_from_);
-    if (!older) throw;
-    throw_input("resume", "{} can't be read; remove it to go on from {}, the one before it\n  {}",
-                resumed_from_->string(), older->filename().string(), broken.what());
-  }
-  if (facts.data_fingerprint != data_fingerprint_) {
-    const bool same_training =
-        facts.data_fingerprint.starts_with(data_fingerprint_.substr(0, data_fingerprint_.find('+')));
-    throw_input("resume", "{}: was {}", resumed_from_->string(),
-                same_training ? "evaluated on other data than data.eval and data.eval_fraction give now"
-                              : "trained on other data than data.train holds now");
-  }
-  first_step_ = facts.step;
-  saved_step_ = facts.step;
-}
-
 void Trainer::run() {
   // Rank 0 says what the folder holds: another machine may see it as it was some seconds ago.
   const auto rank_0_sees = [this](auto sees) { return world_->any(world_->rank() == 0 && sees()); };
@@ -168,9 +81,12 @@ void Trainer::run() {
   // A run that was stopped in the middle of an evaluation has saved the step before it.
   const bool evaluated_before = first_step_ > 0 && rank_0_sees([this] { return output_.evaluated(first_step_); });
   const bool evaluate_first = first_step_ < plan_->steps() && evaluation_due(first_step_) && !evaluated_before;
+  // Adapters that stand under their name are trained to their end; the model is still to be made of them.
+  const bool adapters_done = config_.lora.rank && rank_0_sees([this] { return is_folder(adapter_folder()); });
   world_->barrier();  // every rank has seen the folder as it was
-  output_.begin(first_step_, skipped_rows());
+  output_.begin(adapters_done ? plan_->steps() : first_step_, skipped_rows());
   require_shared_output();
+  if (adapters_done) return save_merged_model();
   log_run_header(config_, model_->llama(), train_, model_->bytes(), options_.memory_cap);
   if (resumed_from_) log("resumed  from {}, step {} of {}", resumed_from_->string(), first_step_, plan_->steps());
   if (evaluate_first) evaluate_and_log(first_step_);
@@ -276,63 +192,5 @@ void Trainer::evaluate_and_log(std::int64_t steps_done) {
 }
 
 std::string Trainer::profile() const { return profile_table(work_, matrix_rate_, prepared_seconds_); }
-
-checkpoint::SaveOptions Trainer::save_options(Dtype dtype) const {
-  checkpoint::SaveOptions options{.dtype = dtype, .made_from = folder_->path, .encoding_note = {}};
-  if (config_.data.encoding == Encoding::released) {
-    options.encoding_note = checkpoint::EncodingNote{config_.data.encoding, config_.data.bos_token};
-  }
-  return options;
-}
-
-// What is trained in full precision.
-Dtype Trainer::trained_dtype() const { return config_.model.dtype == Dtype::float64 ? Dtype::float64 : Dtype::float32; }
-
-void Trainer::save_checkpoint(std::int64_t steps_done) {
-  checkpoint::save_checkpoint(output_.path(), model_->tensors(), save_options(trained_dtype()),
-                              {.step = steps_done, .data_fingerprint = data_fingerprint_}, config_.checkpoint.keep,
-                              RankWriters(*world_));
-  saved_step_ = steps_done;
-}
-
-// The adapters first: whatever becomes of the model, rrhf model merge can make it of them.
-void Trainer::save_merged_model() {
-  const RankWriters writers(*world_);
-  const checkpoint::TrainingTensors tensors = model_->tensors();
-  const std::int64_t element = config_.model.dtype == Dtype::float64 ? 8 : 4;
-  checkpoint::JointFolder adapter(output_.path() / "adapter", tensors.set.parameters() * element, writers);
-  checkpoint::save_adapter(adapter.path(), tensors.masters, tensors.set, save_options(trained_dtype()), writers);
-  adapter.publish();
-  log("saved    {}", (output_.path() / "adapter").string());
-  checkpoint::JointFolder folder(output_.path() / "model",
-                                 checkpoint::model_bytes(folder_->config, config_.checkpoint.dtype), writers);
-  if (world_->rank() == 0) {
-    checkpoint::write_merged({.adapter = output_.path() / "adapter",
-                              .base = folder_->path,
-                              .out = folder.path(),
-                              .dtype = config_.checkpoint.dtype},
-                             checkpoint::Stops::ignored);
-  }
-  folder.publish();
-  log("saved    {}", (output_.path() / "model").string());
-}
-
-void Trainer::save_final_model() {
-  if (config_.lora.rank) return save_merged_model();
-  if (!fits_saved_dtype()) {
-    save_checkpoint(plan_->steps());
-    throw_error("train",
-                "the trained weights are beyond float16's 65504, so the model is not saved in it; they are kept in a "
-                "checkpoint, and --resume with checkpoint.dtype bfloat16 or float32 saves them");
-  }
-  const RankWriters writers(*world_);
-  const checkpoint::TrainingTensors tensors = model_->tensors();
-  checkpoint::JointFolder folder(output_.path() / "model",
-                                 checkpoint::model_bytes(folder_->config, config_.checkpoint.dtype), writers);
-  checkpoint::save_model(folder.path(), tensors.masters, folder_->config, save_options(config_.checkpoint.dtype),
-                         writers);
-  folder.publish();
-  log("saved    {}", (output_.path() / "model").string());
-}
 
 }  // namespace rrhf::train

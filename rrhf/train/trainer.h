@@ -51,6 +51,8 @@ class Trainer {
   [[noreturn]] void stop_after(std::int64_t steps_done);
   void save_checkpoint(std::int64_t steps_done);
   void save_final_model();
+  std::filesystem::path adapter_folder() const;
+  void save_adapters();
   void save_merged_model();
   bool fits_saved_dtype() const;
   Dtype trained_dtype() const;

@@ -57,7 +57,9 @@ def test_what_a_run_writes(rrhf: Program, lora_config: Config, models: Path, tmp
     assert "lora     rank 4, alpha 8, beside q_proj k_proj v_proj o_proj gate_proj up_proj down_proj" in result.stderr
     assert "23.1k weights are trained, 7.90 % as many as there are" in result.stderr, result.stderr
     run = tmp_path / "run"
-    assert sorted(path.name for path in (run / "adapter").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(path.name for path in (run / "adapter").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "rrhf.json"
+    ]
     config = json.loads((run / "adapter" / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (4, 8, str(models / "hf"))
     # The model in the folder is the one whose figures the run ended with, and what merging by hand makes.
@@ -88,7 +90,7 @@ def test_a_stopped_run_goes_on(rrhf: Program, build_dir: Path, lora_config: Conf
         assert process.wait(timeout=60) != 0 and not (run / "model").exists()
         checkpoint = sorted((run / "checkpoints").iterdir())[-1]
         assert sorted(path.name for path in checkpoint.iterdir()) == [
-            "adapter_config.json", "adapter_model.safetensors", "training_state.json", "training_state.safetensors"
+            "adapter_config.json", "adapter_model.safetensors", "rrhf.json", "training_state.json", "training_state.safetensors"
         ]
         rrhf("train", config, "--resume")
         assert adapter(run) == adapter(tmp_path / "whole") and weights(run) == weights(tmp_path / "whole")
@@ -96,12 +98,27 @@ def test_a_stopped_run_goes_on(rrhf: Program, build_dir: Path, lora_config: Conf
 
 
 def test_a_run_cut_off_before_its_model_makes_it(rrhf: Program, lora_config: Config, tmp_path: Path) -> None:
-    config, run = lora_config(checkpoint={"every_steps": 2}), tmp_path / "run"
+    """Adapters under their name are trained to their end: without a checkpoint, and with none of the steps again."""
+    config, run = lora_config(), tmp_path / "run"
     rrhf("train", config)
-    model, adapters = weights(run), adapter(run)
+    model, adapters, lines = weights(run), adapter(run), (run / "metrics.jsonl").read_bytes()
     shutil.rmtree(run / "model")
-    rrhf("train", config, "--resume")
-    assert weights(run) == model and adapter(run) == adapters
+    result = rrhf("train", config, "--resume")
+    assert weights(run) == model and adapter(run) == adapters and "step" not in result.stderr.replace("every_steps", "")
+    assert (run / "metrics.jsonl").read_bytes() == lines
+
+
+def test_a_sum_beyond_float16_is_no_model(rrhf: Program, lora_config: Config, tmp_path: Path) -> None:
+    """Known only at the end: the adapters are kept, and another dtype makes the model of them."""
+    wild = {"optimizer": {"learning_rate": 1.0}, "schedule": {"warmup_ratio": 0}, "train": {"max_steps": 1}}
+    lora = {"rank": 4, "alpha": 1e7, "modules": ["down_proj"]}
+    config, run = lora_config(**wild, lora=lora, checkpoint={"dtype": "float16"}), tmp_path / "run"
+    result = rrhf("train", config, check=False)
+    assert result.returncode == 1, result.stderr
+    assert "the adapters are saved, the model that they make is not" in result.stderr, result.stderr
+    assert "weights are beyond the range of float16" in result.stderr and not (run / "model").exists()
+    rrhf("train", config, "--resume", "--set", "checkpoint.dtype=bfloat16")
+    assert (run / "model" / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -235,6 +252,14 @@ def test_the_released_encoding_goes_along(rrhf: Program, lora_config: Config, tm
     note = (run / "model" / "rrhf.json").read_bytes()
     assert json.loads(note)["encoding"] == "released"
     assert (tmp_path / "merged" / "rrhf.json").read_bytes() == note == (run / "adapter" / "rrhf.json").read_bytes()
+    # Trained on as plain, the sum is plain, whatever its base was; PEFT's adapters say nothing, so the base's word holds.
+    again = json.loads(lora_config("again").read_text()) | {"model": {"path": str(run / "model")}}
+    (tmp_path / "again.json").write_text(json.dumps(again))
+    rrhf("train", tmp_path / "again.json")
+    assert not (tmp_path / "again" / "model" / "rrhf.json").exists()
+    (tmp_path / "again" / "adapter" / "rrhf.json").unlink()
+    rrhf("model", "merge", tmp_path / "again" / "adapter", "--out", tmp_path / "of-peft")
+    assert (tmp_path / "of-peft" / "rrhf.json").read_bytes() == note
 
 
 def test_rounds_of_an_iterated_run(rrhf: Program, lora_config: Config, tmp_path: Path) -> None:
