@@ -46,7 +46,7 @@ constexpr std::array commands{
     Command{"iterate", "sample, score, train and evaluate, round after round", iterate_command},
     Command{"ablate", "train the runs of a grid and measure all models alike", ablate_command},
     Command{"data", "validate, inspect, convert or measure a data file", data_command},
-    Command{"model", "make, look at, convert or resize a model folder", model_command},
+    Command{"model", "make, look at, convert, merge or resize a model folder", model_command},
     Command{"delta", "make a delta, or recover a model from one", delta_command},
     Command{"report", "compare runs: a table and a page with curves", report_command},
 };

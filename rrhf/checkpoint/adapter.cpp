@@ -3,13 +3,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <string_view>
 
 #include "rrhf/checkpoint/finite.h"
 #include "rrhf/checkpoint/folder_files.h"
-#include "rrhf/checkpoint/rewriter.h"
 #include "rrhf/checkpoint/shape_text.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
@@ -20,23 +20,51 @@ namespace rrhf::checkpoint {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::string_view name_prefix = "base_model.model.", a_suffix = ".lora_A.weight", b_suffix = ".lora_B.weight";
+constexpr double largest_alpha = 1e9;
+constexpr std::string_view name_prefix = "base_model.model.", a_suffix = ".lora_A.weight", b_suffix = ".lora_B.weight",
+                           kept_suffix = ".base_layer.weight";
 
 fs::path tensor_file(const fs::path& folder) {
   for (const char* name : {"adapter_model.safetensors", "adapter_model.bin"}) {
     if (has_file(folder / name)) return folder / name;
   }
-  throw_input("adapter", "{}: has {} but neither adapter_model.safetensors nor adapter_model.bin", folder.string(),
-              adapter_config_file);
+  throw_input("adapter", "{}: holds neither adapter_model.safetensors nor adapter_model.bin", folder.string());
 }
 
-// A member that is there and is not null, false, 0 or empty.
-bool is_set(const Json& json, const char* key) {
-  const auto value = json.find(key);
-  if (value == json.end() || value->is_null()) return false;
-  if (value->is_boolean()) return value->get<bool>();
-  if (value->is_string()) return !value->get<std::string>().empty();
-  return value->is_structured() ? !value->empty() : true;
+// Whether a member says anything: not null, false, 0 or empty.
+bool is_set(const Json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  if (value.is_string()) return !value.get<std::string>().empty();
+  return (value.is_number() && value != 0) || (value.is_structured() && !value.empty());
+}
+
+// Keys of adapter_config.json that leave the meaning of A and B alone, or show in the tensors.
+constexpr std::string_view known_keys =
+    " task_type peft_type auto_mapping peft_version base_model_name_or_path revision inference_mode r target_modules "
+    "exclude_modules lora_alpha lora_dropout fan_in_fan_out bias use_rslora rank_pattern layers_pattern "
+    "layers_to_transform init_lora_weights modules_to_save eva_config megatron_core megatron_config runtime_config "
+    "qalora_group_size trainable_token_indices ensure_weight_tying ";
+// Words of init_lora_weights that change A and B alone; the others change the base too.
+constexpr std::string_view known_beginnings = " gaussian orthogonal eva ";
+
+void require_plain(const Json& json, const fs::path& path) {
+  const auto is_known = [](std::string_view words, const std::string& word) {
+    return words.find(" " + word + " ") != std::string_view::npos;
+  };
+  std::vector<std::string> odd;
+  for (const auto& [key, value] : json.items()) {
+    if (is_set(value) && !is_known(known_keys, key)) odd.push_back(key);
+  }
+  const Json beginning = json.value("init_lora_weights", Json());
+  if (is_set(beginning) && !beginning.is_boolean() &&
+      !(beginning.is_string() && is_known(known_beginnings, beginning.get<std::string>()))) {
+    odd.push_back("init_lora_weights " + dump_json(beginning));
+  }
+  if (odd.empty()) return;
+  throw_input(
+      "adapter",
+      "{}: sets {}; only plain LoRA is read here; PEFT's merge_and_unload() makes a model of other kinds that have one",
+      path.string(), format::name_list(odd));
 }
 
 // The weight that a tensor of an adapter belongs to, if its name ends so.
@@ -60,7 +88,8 @@ double AdapterConfig::scale(std::int64_t rank) const {
 
 AdapterConfig load_adapter_config(const fs::path& folder) {
   const fs::path path = folder / adapter_config_file;
-  if (!is_folder(folder)) throw_input("adapter", "{}: no such folder", folder.string());
+  if (!is_folder(folder))
+    throw_input("adapter", "{}: no such folder; an adapter is a folder with {}", folder.string(), adapter_config_file);
   if (!has_file(path)) throw_input("adapter", "{}: holds no {}", folder.string(), adapter_config_file);
   require_regular_file(path);
   const Json json = parse_json(read_file(path), "adapter", path.string());
@@ -69,20 +98,15 @@ AdapterConfig load_adapter_config(const fs::path& folder) {
     throw_input("adapter", "{}: peft_type is {}; only LORA is read here", path.string(),
                 dump_json(json.value("peft_type", Json())));
   }
-  for (const char* key : {"use_dora", "alpha_pattern", "use_qalora", "lora_bias"}) {
-    if (is_set(json, key)) {
-      throw_input("adapter",
-                  "{}: {} is set; only plain LoRA is read here; PEFT's merge_and_unload() makes a model of all kinds",
-                  path.string(), key);
-    }
-  }
+  require_plain(json, path);
   const Json alpha = json.value("lora_alpha", Json()), base = json.value("base_model_name_or_path", Json());
-  if (!alpha.is_number() || !std::isfinite(alpha.get<double>())) {
-    throw_input("adapter", "{}: needs lora_alpha, a number; found {}", path.string(), dump_json(alpha));
+  if (!alpha.is_number() || !(std::abs(alpha.get<double>()) <= largest_alpha)) {
+    throw_input("adapter", "{}: needs lora_alpha, a number of at most {:g} either way; found {}", path.string(),
+                largest_alpha, dump_json(alpha));
   }
   return {.base = base.is_string() ? base.get<std::string>() : "",
           .alpha = alpha.get<double>(),
-          .rank_stabilized = is_set(json, "use_rslora")};
+          .rank_stabilized = is_set(json.value("use_rslora", Json()))};
 }
 
 Adapter::Adapter(const fs::path& folder) : folder_(folder), config_(load_adapter_config(folder)) {
@@ -90,6 +114,10 @@ Adapter::Adapter(const fs::path& folder) : folder_(folder), config_(load_adapter
   std::vector<std::string> odd;
   for (const TensorInfo& info : source.tensors()) {
     const auto a = weight_of(info.name, a_suffix), b = weight_of(info.name, b_suffix);
+    if (const auto kept = weight_of(info.name, kept_suffix)) {
+      kept_[*kept] = source.tensor(info).clone();
+      continue;
+    }
     if ((!a && !b) || info.shape.size() != 2) {
       odd.push_back(fmt::format("{} {}", info.name, shape_text(info.shape)));
       continue;
@@ -102,7 +130,8 @@ Adapter::Adapter(const fs::path& folder) : folder_(folder), config_(load_adapter
   }
   if (!odd.empty()) {
     throw_input("adapter",
-                "{}: holds what is no part of a plain LoRA: {}; PEFT's merge_and_unload() makes a model of all kinds",
+                "{}: holds what is no part of a plain LoRA: {}; PEFT's merge_and_unload() makes a model of other kinds "
+                "that have one",
                 source.path().string(), format::name_list(odd));
   }
   for (auto& [weight, pair] : matrices_) {
@@ -118,15 +147,22 @@ Adapter::Adapter(const fs::path& folder) : folder_(folder), config_(load_adapter
   if (matrices_.empty()) throw_input("adapter", "{}: holds no tensors", source.path().string());
 }
 
-void Adapter::require_fitting(const TensorSource& base) const {
+void Adapter::require_fitting(const Rewriter& base) const {
   std::vector<std::string> odd;
   for (const auto& [weight, pair] : matrices_) {
     const std::vector<std::int64_t> shape{pair.b_OR.size(0), pair.a_RI.size(1)};
     const TensorInfo* info = base.find(weight);
     if (info == nullptr) {
-      odd.push_back(weight + " (not in the base)");
+      odd.push_back(weight + " (no weight of the base)");
     } else if (info->shape != shape) {
       odd.push_back(fmt::format("{} (adapter {}, base {})", weight, shape_text(shape), shape_text(info->shape)));
+    }
+  }
+  for (const auto& [weight, values] : kept_) {
+    const TensorInfo* info = base.find(weight);
+    if (info == nullptr || at::IntArrayRef(info->shape) != values.sizes() ||
+        !at::equal(base.tensor(*info).to(values.scalar_type()), values)) {
+      odd.push_back(weight + " (the adapter holds other values for it)");
     }
   }
   if (odd.empty()) return;
@@ -180,7 +216,7 @@ void save_adapter(const fs::path& folder, const TensorUnits& adapters, const mod
                 std::numeric_limits<std::int64_t>::max(), Writers());
 }
 
-Merged write_merged(const MergeAdapter& settings, Stops stops) {
+Merged write_merged(const MergeAdapter& settings, Stops stops, const Writers& writers) {
   const Adapter adapter(settings.adapter);
   const fs::path base = settings.base.empty() ? fs::path(adapter.config().base) : settings.base;
   if (settings.base.empty() && !is_folder(base)) {
@@ -188,29 +224,30 @@ Merged write_merged(const MergeAdapter& settings, Stops stops) {
                 settings.adapter.string(), base.empty() ? "nothing" : base.string());
   }
   const Rewriter rewriter(base);
-  adapter.require_fitting(rewriter.source());
-  std::size_t met = 0;
+  adapter.require_fitting(rewriter);
   const auto add = [&](const TensorInfo& info, std::int64_t first, const at::Tensor& block_RI) {
     const Adapter::Matrices* pair = adapter.find(info.name);
     if (pair == nullptr) return block_RI;
-    if (first == 0) ++met;
     const at::ScalarType wide = std::max(wide_type(info.dtype), wide_type(pair->a_RI.scalar_type()));
     const at::Tensor rows_BR = pair->b_OR.narrow(0, first, block_RI.size(0)).to(wide);
-    return at::addmm(block_RI.to(wide), rows_BR, pair->a_RI.to(wide), 1, pair->scale);
+    const at::Tensor sum_RI = at::addmm(block_RI.to(wide), rows_BR, pair->a_RI.to(wide), 1, pair->scale);
+    if (count_not_finite(sum_RI) > count_not_finite(block_RI)) {
+      throw_input("adapter", "{}: with it {} is not finite", settings.adapter.string(), info.name);
+    }
+    return sum_RI;
   };
   rewriter.write(
       settings.out,
-      {.what = "merging", .dtype = settings.dtype, .shard_bytes = settings.shard_bytes, .stops = stops, .change = add});
-  if (met < adapter.size()) {
-    throw_input("adapter", "{}: stands beside a head that is no part of {}, whose config ties it to the embedding",
-                settings.adapter.string(), base.string());
+      {.what = "merging", .dtype = settings.dtype, .shard_bytes = settings.shard_bytes, .stops = stops, .change = add},
+      writers);
+  if (writers.rank() == 0) {
+    rewriter.carried().write(settings.out);
+    if (const auto note = load_encoding_note(settings.adapter)) {  // which goes before the base's
+      fs::remove(settings.out / encoding_note_file);
+      if (note->encoding == Encoding::released) write_encoding_note(settings.out, note);
+    }
+    write_configs(settings.out, rewriter.config(), settings.dtype.value_or(rewriter.dtype()));
   }
-  rewriter.carried().write(settings.out);
-  if (const auto note = load_encoding_note(settings.adapter)) {  // which goes before the base's
-    fs::remove(settings.out / encoding_note_file);
-    if (note->encoding == Encoding::released) write_encoding_note(settings.out, note);
-  }
-  write_configs(settings.out, rewriter.config(), settings.dtype.value_or(rewriter.dtype()));
   return {.base = base, .matrices = adapter.size(), .parameters = rewriter.config().parameter_count()};
 }
 

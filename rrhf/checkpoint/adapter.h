@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "rrhf/checkpoint/hf_folder.h"
+#include "rrhf/checkpoint/rewriter.h"
 #include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/choices.h"
@@ -29,14 +30,14 @@ bool is_adapter_folder(const std::filesystem::path& folder);
 /// What an adapter's config says that decides what its tensors mean.
 struct AdapterConfig {
   std::string base;  ///< base_model_name_or_path as it stands there: a folder, or a name on a hub; may be empty
-  double alpha = 8;
+  double alpha = 0;
   bool rank_stabilized = false;  ///< use_rslora
 
   double scale(std::int64_t rank) const;
 };
 
-/// Throws InputError where the folder holds no adapter, or one that is no plain LoRA: another peft_type, DoRA, alphas
-/// of their own for some modules.
+/// Throws InputError where the folder holds no adapter, or one that is no plain LoRA: another peft_type, a key
+/// that is set and not known to leave the meaning of A and B alone, an initialization that changed the base.
 AdapterConfig load_adapter_config(const std::filesystem::path& folder);
 
 /// An adapter's matrices by the weights they stand beside, in memory, in float32 or wider.
@@ -47,15 +48,16 @@ class Adapter {
     double scale = 1;
   };
 
-  /// Throws InputError naming all tensors together that are no part of a plain LoRA, lack their other half, have shapes
-  /// that do not fit each other, or hold numbers that are not finite.
+  /// Throws InputError naming all tensors that are no part of a plain LoRA, or all weights whose A and B do not make a
+  /// pair, or the first tensor that holds a number that is not finite.
   explicit Adapter(const std::filesystem::path& folder);
 
   const AdapterConfig& config() const noexcept { return config_; }
   std::size_t size() const noexcept { return matrices_.size(); }
 
-  /// Throws InputError naming all weights that the source has not, or of another shape than the adapter's.
-  void require_fitting(const TensorSource& base) const;
+  /// Throws InputError naming all weights that the base has not, of another shape than the adapter's, or other than
+  /// those that the adapter keeps a copy of.
+  void require_fitting(const Rewriter& base) const;
 
   /// The matrices beside a weight, by its name in the base; null where there are none.
   const Matrices* find(const std::string& weight) const;
@@ -64,9 +66,10 @@ class Adapter {
   std::filesystem::path folder_;
   AdapterConfig config_;
   std::map<std::string, Matrices> matrices_;  // by the weight's name
+  std::map<std::string, at::Tensor> kept_;    // the weight itself, which PEFT keeps beside an adapter of the head
 };
 
-/// The tensors of an adapter that has all tensors of a set, and no others.
+/// The tensors of an adapter that has those of a set.
 class AdapterReader {
  public:
   /// Throws InputError naming the first tensor that is missing or has another shape.
@@ -96,17 +99,17 @@ struct MergeAdapter {
 
 struct Merged {
   std::filesystem::path base;
-  std::size_t matrices = 0;  ///< weights that changed
+  std::size_t matrices = 0;  ///< weights with an adapter
   std::int64_t parameters = 0;
 };
 
 /// The base with the adapter's products added to its weights, each sum taken in float32 (float64 where one side is) and
 /// rounded once, with the base's config, tokenizer and generation config; what the adapter's rrhf.json says, if it has
 /// one, goes before the base's. Throws InputError where the adapter names a base that is no folder here, does not fit
-/// it, or `out` is not free; as Rewriter does.
+/// it, a sum is not finite, or `out` is not free; as Rewriter does.
 Merged merge_adapter(const MergeAdapter& settings);
 
-/// The same into a folder under construction, `out`.
-Merged write_merged(const MergeAdapter& settings, Stops stops);
+/// The same into a folder under construction, `out`; of several writers each its share.
+Merged write_merged(const MergeAdapter& settings, Stops stops, const Writers& writers = {});
 
 }  // namespace rrhf::checkpoint

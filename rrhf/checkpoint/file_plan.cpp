@@ -1,5 +1,8 @@
 #include "rrhf/checkpoint/file_plan.h"
 
+#include <algorithm>
+#include <iterator>
+#include <numeric>
 #include <optional>
 #include <set>
 
@@ -49,6 +52,25 @@ std::vector<PlannedFile> plan_files(std::string_view stem, std::vector<std::vect
   }
   require_different_names(files);
   return files;
+}
+
+std::vector<std::size_t> share_out(const std::vector<std::int64_t>& bytes, std::size_t writers) {
+  const std::int64_t total = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
+  std::vector<std::size_t> result;
+  std::int64_t begin = 0;
+  for (const std::int64_t own : bytes) {  // an item goes where its middle falls
+    const double middle = static_cast<double>(begin) + static_cast<double>(own) / 2;
+    const double share = total == 0 ? 0 : middle / static_cast<double>(total);
+    result.push_back(std::min(writers - 1, static_cast<std::size_t>(share * static_cast<double>(writers))));
+    begin += own;
+  }
+  return result;
+}
+
+std::vector<PlannedFile> files_of(const std::vector<PlannedFile>& files, std::size_t writer) {
+  std::vector<PlannedFile> own;
+  std::ranges::copy_if(files, std::back_inserter(own), [&](const PlannedFile& file) { return file.writer == writer; });
+  return own;
 }
 
 void write_index(const std::filesystem::path& folder, std::string_view stem, const std::vector<PlannedFile>& files) {

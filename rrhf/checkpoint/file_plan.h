@@ -27,6 +27,12 @@ struct PlannedFile {
 std::vector<PlannedFile> plan_files(std::string_view stem, std::vector<std::vector<TensorSpec>> by_writer,
                                     std::int64_t file_bytes);
 
+/// The writer of each of some items of so many bytes, in order: runs of items, about equal in bytes.
+std::vector<std::size_t> share_out(const std::vector<std::int64_t>& bytes, std::size_t writers);
+
+/// The files of one writer.
+std::vector<PlannedFile> files_of(const std::vector<PlannedFile>& files, std::size_t writer);
+
 /// Writes STEM.safetensors.index.json; nothing for a single file. Throws Error when it can't be written.
 void write_index(const std::filesystem::path& folder, std::string_view stem, const std::vector<PlannedFile>& files);
 

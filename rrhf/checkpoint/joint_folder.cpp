@@ -4,28 +4,6 @@
 #include "rrhf/core/disk_room.h"
 
 namespace rrhf::checkpoint {
-namespace {
-
-// The writer of each batch: runs of batches, cut where the bytes before them reach the next writer's share.
-std::vector<std::size_t> writers_of(const std::vector<TensorBatch>& batches, std::size_t writers) {
-  std::vector<std::int64_t> begins;
-  std::int64_t total = 0;
-  for (const TensorBatch& batch : batches) {
-    begins.push_back(total);
-    for (const TensorSpec& spec : batch.specs) total += spec.bytes();
-  }
-  std::vector<std::size_t> result;
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    const std::int64_t end = i + 1 < batches.size() ? begins[i + 1] : total;
-    const double middle = static_cast<double>(begins[i] + end) / 2;
-    const double share = total == 0 ? 0 : middle / static_cast<double>(total);
-    result.push_back(std::min(writers - 1, static_cast<std::size_t>(share * static_cast<double>(writers))));
-  }
-  return result;
-}
-
-}  // namespace
-
 JointFolder::JointFolder(const std::filesystem::path& destination, std::int64_t bytes, const Writers& writers)
     : writers_(&writers) {
   if (writers.rank() == 0) {
@@ -43,18 +21,19 @@ void JointFolder::publish() {
 
 void write_batches(const std::filesystem::path& folder, std::string_view stem, const std::vector<TensorBatch>& batches,
                    std::int64_t file_bytes, const Writers& writers) {
-  const std::vector<std::size_t> writer_of = writers_of(batches, writers.size());
+  std::vector<std::int64_t> bytes;
+  for (const TensorBatch& batch : batches) {
+    bytes.push_back(0);
+    for (const TensorSpec& spec : batch.specs) bytes.back() += spec.bytes();
+  }
+  const std::vector<std::size_t> writer_of = share_out(bytes, writers.size());
   std::vector<std::vector<TensorSpec>> by_writer(writers.size());
   for (std::size_t i = 0; i < batches.size(); ++i) {
     auto& specs = by_writer[writer_of[i]];
     specs.insert(specs.end(), batches[i].specs.begin(), batches[i].specs.end());
   }
   const std::vector<PlannedFile> planned = plan_files(stem, std::move(by_writer), file_bytes);
-  std::vector<PlannedFile> own;
-  for (const PlannedFile& file : planned) {
-    if (file.writer == writers.rank()) own.push_back(file);
-  }
-  FileSequence files(folder, std::move(own), /*sha256=*/false);
+  FileSequence files(folder, files_of(planned, writers.rank()), /*sha256=*/false);
   for (std::size_t i = 0; i < batches.size(); ++i) {
     const std::vector<at::Tensor> tensors = batches[i].whole();
     if (writer_of[i] != writers.rank()) continue;

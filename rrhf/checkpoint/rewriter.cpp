@@ -8,6 +8,7 @@
 #include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/checkpoint/padded_rows.h"
 #include "rrhf/checkpoint/tensor_match.h"
+#include "rrhf/core/disk_room.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
 #include "rrhf/model/weights.h"
@@ -49,26 +50,54 @@ Rewriter::Rewriter(const std::filesystem::path& from)
 
 Dtype Rewriter::dtype() const { return dtype_choice(source_.find("model.embed_tokens.weight")->dtype); }
 
-std::vector<FileHash> Rewriter::write(const std::filesystem::path& folder, const Rewrite& rewrite) const {
+const TensorInfo* Rewriter::find(std::string_view name) const {
+  const auto found = std::ranges::find(tensors_, name, &TensorInfo::name);
+  return found == tensors_.end() ? nullptr : *found;
+}
+
+std::vector<TensorSpec> Rewriter::specs(const Rewrite& rewrite) const {
   std::vector<TensorSpec> specs;
-  std::int64_t bytes = 0;
   for (const TensorInfo* info : tensors_) {
     TensorSpec spec{info->name, rewrite.dtype ? model::scalar_type(*rewrite.dtype) : info->dtype, info->shape};
     if (rewrite.rows && has_vocabulary_rows(info->name)) spec.shape[0] = *rewrite.rows;
-    bytes += spec.bytes();
     specs.push_back(std::move(spec));
   }
-  FolderWriter writer(folder, specs, {.shard_bytes = rewrite.shard_bytes});
-  WalkProgress progress(rewrite.what, bytes, "nothing is written", rewrite.stops);
+  return specs;
+}
+
+std::vector<FileHash> Rewriter::write(const std::filesystem::path& folder, const Rewrite& rewrite,
+                                      const Writers& writers) const {
+  const std::vector<TensorSpec> specs = this->specs(rewrite);
+  std::vector<std::int64_t> bytes;
+  for (const TensorSpec& spec : specs) bytes.push_back(spec.bytes());
+  const std::vector<std::size_t> writer_of = share_out(bytes, writers.size());
+  std::vector<std::vector<TensorSpec>> by_writer(writers.size());
+  std::int64_t own_bytes = 0;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    by_writer[writer_of[i]].push_back(specs[i]);
+    if (writer_of[i] == writers.rank()) own_bytes += bytes[i];
+  }
+  const std::vector<PlannedFile> planned = plan_files("model", std::move(by_writer), rewrite.shard_bytes);
+  if (writers.size() == 1) require_room(folder, own_bytes);  // else JointFolder has looked
+  FileSequence files(folder, files_of(planned, writers.rank()), /*sha256=*/false);
+  WalkProgress progress(rewrite.what, own_bytes, "nothing is written", rewrite.stops);
   Losses losses;
   for (std::size_t i = 0; i < tensors_.size(); ++i) {
+    if (writer_of[i] != writers.rank()) continue;
     const std::int64_t before = losses.to_zero.count;
-    write_tensor(*tensors_[i], specs[i], rewrite, writer, progress, losses);
+    write_tensor(*tensors_[i], specs[i], rewrite, files, progress, losses);
     losses.many |= (losses.to_zero.count - before) > specs[i].numel() / odd_share;
     source_.release(*tensors_[i]);
   }
-  const auto dtype_of = [&](const Losses::Count& losses) {  // of the first tensor that lost
-    const auto spec = std::ranges::find(specs, losses.first, &TensorSpec::name);
+  std::vector<FileHash> written = files.finish();
+  if (writers.rank() == 0) write_index(folder, "model", planned);
+  report(losses, specs);
+  return written;
+}
+
+void Rewriter::report(const Losses& losses, const std::vector<TensorSpec>& specs) {
+  const auto dtype_of = [&](const Losses::Count& count) {  // of the first tensor that lost
+    const auto spec = std::ranges::find(specs, count.first, &TensorSpec::name);
     return name_of(dtype_choice(spec->dtype));
   };
   if (losses.beyond.count > 0) {
@@ -81,11 +110,10 @@ std::vector<FileHash> Rewriter::write(const std::filesystem::path& folder, const
         with_commas(losses.to_zero.count), dtype_of(losses.to_zero), losses.to_zero.first);
     losses.many ? warn("{}", what) : log("{}", what);
   }
-  return writer.finish();
 }
 
-void Rewriter::write_tensor(const TensorInfo& info, const TensorSpec& spec, const Rewrite& rewrite,
-                            FolderWriter& writer, WalkProgress& progress, Losses& losses) const {
+void Rewriter::write_tensor(const TensorInfo& info, const TensorSpec& spec, const Rewrite& rewrite, FileSequence& files,
+                            WalkProgress& progress, Losses& losses) const {
   const at::Tensor tensor = source_.tensor(info);
   // New rows are filled in the dtype of the old ones, then converted with them.
   const PaddedRows rows(tensor, spec.shape.empty() ? 1 : spec.shape[0], info.dtype, rewrite.fill);
@@ -98,7 +126,7 @@ void Rewriter::write_tensor(const TensorInfo& info, const TensorSpec& spec, cons
       losses.beyond.add(count_not_finite(converted) - count_not_finite(block), info.name);
       losses.to_zero.add(count_zeros(converted) - count_zeros(block), info.name);
     }
-    writer.write_part(converted);
+    files.write_part(converted);
     progress.advance(static_cast<std::int64_t>(converted.nbytes()));
   });
 }

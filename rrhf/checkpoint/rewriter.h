@@ -10,8 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "rrhf/checkpoint/file_plan.h"
 #include "rrhf/checkpoint/folder_files.h"
 #include "rrhf/checkpoint/folder_writer.h"
+#include "rrhf/checkpoint/joint_folder.h"
 #include "rrhf/checkpoint/tensor_source.h"
 #include "rrhf/checkpoint/walk.h"
 #include "rrhf/core/choices.h"
@@ -39,19 +41,27 @@ class Rewriter {
   explicit Rewriter(const std::filesystem::path& from);
 
   const model::LlamaConfig& config() const noexcept { return config_; }
-  const TensorSource& source() const noexcept { return source_; }
+  /// The tensors that are written; null for a name that is none of them.
+  const TensorInfo* find(std::string_view name) const;
+  /// Valid while this lives. Must not be written to.
+  at::Tensor tensor(const TensorInfo& info) const { return source_.tensor(info); }
+  const std::filesystem::path& path() const noexcept { return source_.path(); }
   /// Tokenizer, generation config and rrhf.json.
   const CarriedFiles& carried() const noexcept { return carried_; }
   Dtype dtype() const;  ///< the embedding's
 
-  /// Writes the tensors into a folder under construction, a block at a time. Logs how many weights the new dtype makes
-  /// zero and the first tensor with one; warns where a tensor loses many. Throws InputError where weights are beyond
-  /// the new dtype's range (counted, the first tensor named), Interrupted where stops are heeded and one is asked for.
-  std::vector<FileHash> write(const std::filesystem::path& folder, const Rewrite& rewrite) const;
+  /// Writes the tensors into a folder under construction, a block at a time; of several writers each its share. Logs
+  /// how many weights the new dtype makes zero and the first tensor with one; warns where a tensor loses many. Throws
+  /// InputError where weights are beyond the new dtype's range (counted, the first tensor named), Interrupted where
+  /// stops are heeded and one is asked for. Gives the writer's files.
+  std::vector<FileHash> write(const std::filesystem::path& folder, const Rewrite& rewrite,
+                              const Writers& writers = {}) const;
 
  private:
   struct Losses;
-  void write_tensor(const TensorInfo& info, const TensorSpec& spec, const Rewrite& rewrite, FolderWriter& writer,
+  std::vector<TensorSpec> specs(const Rewrite& rewrite) const;
+  static void report(const Losses& losses, const std::vector<TensorSpec>& specs);
+  void write_tensor(const TensorInfo& info, const TensorSpec& spec, const Rewrite& rewrite, FileSequence& files,
                     WalkProgress& progress, Losses& losses) const;
 
   model::LlamaConfig config_;

@@ -29,8 +29,8 @@ void model_merge(int argc, const char* const* argv) {
                                           .shard_bytes = parse_bytes((*arguments)["shard-size"].as<std::string>())};
   const StopSignals signals;
   const checkpoint::Merged made = checkpoint::merge_adapter(settings);
-  log("made {}: {} parameters, {} matrices of {} changed", settings.out.string(), with_commas(made.parameters),
-      with_commas(static_cast<std::int64_t>(made.matrices)), made.base.string());
+  log("made {}: {} parameters, {} matrices of {} with what the adapter adds", settings.out.string(),
+      with_commas(made.parameters), with_commas(static_cast<std::int64_t>(made.matrices)), made.base.string());
 }
 
 }  // namespace rrhf::cli

@@ -48,11 +48,9 @@ std::string value_in_name(const Json& value) {
 }  // namespace
 
 std::string name_with_hash(const std::string& name, const Json& changes) {
-  Sha256 hash;
-  const std::string text = dump_json(changes);
-  hash.update(std::as_bytes(std::span(text)));
   constexpr std::size_t digits = 8;
-  return fmt::format("{}-{}", name.substr(0, longest_run_name - digits - 1), hash.hex().substr(0, digits));
+  return fmt::format("{}-{}", name.substr(0, longest_run_name - digits - 1),
+                     sha256_of(dump_json(changes)).substr(0, digits));
 }
 
 std::string combination_name(const Json& changes) {

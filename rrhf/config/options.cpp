@@ -21,7 +21,8 @@ Options general_options(RunConfig& c) {
       {"device", choice(c.device), "Where the model runs. `auto` takes the GPU when there is one.",
        "use_cpu no_cuda gpu"},
       {"output", text(c.output, Empty::allowed),
-       "The folder a run writes: `config.json`, `metrics.jsonl`, `model/`, `checkpoints/`, `report.html`. It must be "
+       "The folder a run writes: `config.json`, `metrics.jsonl`, `model/`, `checkpoints/`, `report.html`, with "
+       "`lora.rank` `adapter/`. It must be "
        "missing "
        "or empty, unless the run is resumed. Not given: `runs/NAME` for a config called `NAME.json`.",
        "output_dir out"},
@@ -35,7 +36,7 @@ Options model_options(ModelConfig& c) {
        "SentencePiece `tokenizer.model`. Training never changes its vocabulary.",
        "model_name_or_path name"},
       {"model.dtype", choice(c.dtype, {Dtype::float16}),
-       "The precision computed in. With `bfloat16` the trainer keeps float32 copies of the weights to update. "
+       "The precision computed in. With `bfloat16` the trainer keeps float32 copies of the weights it trains. "
        "`float64` is for checking numbers.",
        "bf16 fp16 torch_dtype precision"},
       {"model.random_init", flag(c.random_init),
@@ -49,7 +50,8 @@ Options lora_options(LoraOptions& c) {
        "Train adapters of this rank beside the weights, which stay as they are (docs/lora.md). `none`: train all "
        "weights. Adapters want a larger `optimizer.learning_rate`: ten times as large is a start.",
        "r lora_r peft use_lora use_peft lora"},
-      {"lora.alpha", number(c.alpha, {.above = 0}), "What an adapter adds counts alpha / rank times.", "lora_alpha"},
+      {"lora.alpha", number(c.alpha, {.above = 0, .most = 1e9}), "What an adapter adds counts alpha / rank times.",
+       "lora_alpha"},
       {"lora.modules", choices(c.modules), "The projections of each layer that get an adapter.",
        "target_modules lora_target_modules"},
   };

@@ -224,6 +224,10 @@ void require_fitting_forms(const RunConfig& config) {
     mistakes.push_back(
         fmt::format("optimizer.moments {} does not go with model.dtype float64", name_of(config.optimizer.moments)));
   }
+  const LoraOptions unset;
+  if (!config.lora.rank && (config.lora.alpha != unset.alpha || config.lora.modules != unset.modules)) {
+    mistakes.push_back("lora.alpha and lora.modules need lora.rank: without it all weights are trained");
+  }
   const auto no_lora = [&](bool set, const char* setting, const char* why) {
     if (config.lora.rank && set) mistakes.push_back(fmt::format("{} does not go with lora.rank: {}", setting, why));
   };

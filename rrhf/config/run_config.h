@@ -1,7 +1,8 @@
 // A run's settings: what `train` and `eval` read from a config file, a preset and --set.
 //
-// Every option is declared once: its default beside its field here, its key, range and help in options.cpp and its like. Parsing,
-// the resolved config.json, docs/config.md and error messages come from those two places.
+// Every option is declared once: its default beside its field here, its key, range and help in the tables of
+// options.cpp, train_options.cpp and iterate_options.cpp. Parsing, the resolved config.json, docs/config.md and error
+// messages come from these.
 #pragma once
 
 #include <array>

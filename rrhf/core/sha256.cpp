@@ -53,6 +53,12 @@ std::string Sha256::hex() {
   return text;
 }
 
+std::string sha256_of(std::string_view text) {
+  Sha256 hash;
+  hash.update(std::as_bytes(std::span(text)));
+  return hash.hex();
+}
+
 std::string sha256_of_file(const fs::path& path, const std::function<void(std::int64_t)>& on_bytes) {
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) throw_input("file", "{}: {}", path.string(), std::strerror(errno));

@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -32,6 +33,9 @@ class Sha256 {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// The hash of a text.
+std::string sha256_of(std::string_view text);
 
 /// The hash of a file, read from its start in small pieces. `on_bytes` is told how many bytes each piece had; it
 /// may throw to stop. Throws InputError when the file can't be read.

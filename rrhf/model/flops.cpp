@@ -2,8 +2,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "rrhf/model/tensor_set.h"
-
 namespace rrhf::model {
 namespace {
 
@@ -23,7 +21,7 @@ double linear_flops(const LlamaConfig& config) {
 // The same of the adapters.
 double adapter_flops(const LlamaConfig& config, const LoraLayout* lora) {
   if (lora == nullptr) return 0;
-  return 2 * static_cast<double>(TensorSet(config, *lora).parameters());
+  return 2 * static_cast<double>(config.num_hidden_layers * lora->parameters_of_layer());
 }
 
 double head_flops(const LlamaConfig& config) {

@@ -6,6 +6,7 @@
 
 #include "rrhf/core/error.h"
 #include "rrhf/model/ops.h"
+#include "rrhf/model/products.h"
 
 namespace rrhf::model {
 namespace {
@@ -84,14 +85,22 @@ std::array<std::vector<std::int64_t>, 2> LoraLayout::shapes(LayerProduct product
   return {{{std::ssize(blocks(product)) * rank_, inputs_[static_cast<std::size_t>(product)]}, {rows, rank_}}};
 }
 
+std::int64_t LoraLayout::parameters_of_layer() const {
+  std::int64_t sum = 0;
+  for (const LayerProduct product : layer_products) {
+    for (const auto& shape : shapes(product)) sum += shape[0] * shape[1];
+  }
+  return sum;
+}
+
 at::Tensor layer_product(LayerProduct product, const at::Tensor& x_TI, const LayerWeights& weights,
                          const LoraLayout* lora, Room room) {
   at::Tensor y_TO = project(x_TI, matrix_of(weights, product), room);
   if (!is_adapted(lora, product)) return y_TO;
   const LowRank& adapter = weights.adapter(product);
-  const at::Tensor narrow_TN = project(x_TI, adapter.a_NI);
+  const at::Tensor narrow_TN = project(x_TI, adapter.a_NI).mul_(lora->scale());
   for_blocks(*lora, product, adapter.b_OR, [&](Segment rows, Segment own, const at::Tensor& b_BR) {
-    columns(y_TO, rows).addmm_(columns(narrow_TN, own), b_BR.t(), 1, lora->scale());
+    add_product(columns(narrow_TN, own), b_BR.t(), columns(y_TO, rows));
   });
   return y_TO;
 }
@@ -103,15 +112,14 @@ ProductSlopes::ProductSlopes(LayerProduct product, const at::Tensor& dy_TO, cons
   const LowRank& adapter = weights.adapter(product);
   narrow_TN_ = at::empty({dy_TO.size(0), adapter.a_NI.size(0)}, dy_TO.options());
   for_blocks(*lora, product, adapter.b_OR, [&](Segment rows, Segment own, const at::Tensor& b_BR) {
-    at::Tensor out = columns(narrow_TN_, own);
-    at::mm_out(out, columns(dy_TO, rows), b_BR);
+    product_into(columns(dy_TO, rows), b_BR, columns(narrow_TN_, own));
   });
   narrow_TN_.mul_(lora->scale());
 }
 
 at::Tensor ProductSlopes::input(Room room) const {
   at::Tensor dx_TI = project_backward(*dy_TO_, matrix_of(*weights_, product_), room);
-  if (narrow_TN_.defined()) dx_TI.addmm_(narrow_TN_, weights_->adapter(product_).a_NI);
+  if (narrow_TN_.defined()) add_product(narrow_TN_, weights_->adapter(product_).a_NI, dx_TI);
   return dx_TI;
 }
 

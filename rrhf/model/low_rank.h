@@ -37,6 +37,8 @@ class LoraLayout {
   /// The adapted projections of a product in the order of their rows; none: it has no adapter.
   const std::vector<Block>& blocks(LayerProduct product) const { return blocks_[static_cast<std::size_t>(product)]; }
 
+  std::int64_t parameters_of_layer() const;
+
   /// The shapes of LowRank::a_NI and b_OR. For a product with an adapter.
   std::array<std::vector<std::int64_t>, 2> shapes(LayerProduct product) const;
 

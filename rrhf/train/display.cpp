@@ -7,7 +7,6 @@
 #include <fstream>
 #include <string>
 
-#include "rrhf/model/tensor_set.h"
 #include "rrhf/train/device.h"
 
 namespace rrhf::train {
@@ -34,7 +33,7 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
       shape.num_attention_heads, name_of(config.model.dtype), cuda ? "cuda" : "cpu",
       cuda ? "" : ", " + counted(at::get_num_threads(), "thread", "threads"), config.train.seed);
   if (llama.lora() != nullptr) {
-    const std::int64_t trained = model::TensorSet(shape, *llama.lora()).parameters();
+    const std::int64_t trained = shape.num_hidden_layers * llama.lora()->parameters_of_layer();
     std::vector<std::string_view> modules;
     for (const Projection module : config.lora.modules) modules.push_back(name_of(module));
     log("lora     rank {}, alpha {}, beside {}: {} weights are trained, {:.2f} % as many as there are",

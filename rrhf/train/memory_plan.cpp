@@ -6,6 +6,7 @@
 #include <bit>
 #include <functional>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "rrhf/core/error.h"
@@ -140,7 +141,7 @@ std::int64_t optimizer_bytes(const config::RunConfig& config, std::int64_t weigh
 // Weights of the adapters; none: all of the model's are trained.
 std::optional<std::int64_t> adapter_parameters(const model::LlamaConfig& model, const config::RunConfig& config) {
   if (!config.lora.rank) return std::nullopt;
-  return model::TensorSet(model, model::LoraLayout(model, config.lora)).parameters();
+  return model.num_hidden_layers * model::LoraLayout(model, config.lora).parameters_of_layer();
 }
 
 // Beside what a pass of the model takes: a layer's x A^T and its gradient, of as many columns as any product has.
@@ -149,12 +150,20 @@ std::int64_t adapter_work(const config::RunConfig& config, const model::PackSize
   return config.lora.rank ? 2 * most_projections * *config.lora.rank * pack.tokens * bytes_of(dtype) : 0;
 }
 
-}  // namespace
-
-namespace {
-
 model::PassForm pass_form(const config::RunConfig& config, bool cpu) {
   return model::pass_form(config.train.recompute, cpu, config.lora.rank.has_value());
+}
+
+// Of a step, or of an evaluation (true) that takes more.
+std::pair<model::PassMemory, bool> largest_pass(const model::LlamaConfig& model, const config::RunConfig& config,
+                                                const StepShape& shape, bool cpu) {
+  const c10::ScalarType dtype = model::scalar_type(config.model.dtype);
+  model::PassMemory pass = model::training_memory(model, dtype, shape.largest_pack, pass_form(config, cpu));
+  pass.activations += adapter_work(config, shape.largest_pack, dtype);
+  if (!shape.largest_evaluated) return {pass, false};
+  const model::PassMemory evaluation =
+      model::evaluation_memory(model, dtype, *shape.largest_evaluated, model::head_budget(cpu));
+  return evaluation.total() > pass.total() ? std::pair(evaluation, true) : std::pair(pass, false);
 }
 
 }  // namespace
@@ -210,15 +219,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   const std::int64_t share = (parameters + parts - 1) / parts;
   const std::optional<std::int64_t> adapters = adapter_parameters(model, config);
   const std::int64_t trained = adapters.value_or(share);
-  const model::PassForm form = pass_form(config, sharing.cpu);
-  model::PassMemory pass = model::training_memory(model, narrow, shape.largest_pack, form);
-  pass.activations += adapter_work(config, shape.largest_pack, narrow);
-  bool evaluating = false;
-  if (shape.largest_evaluated) {
-    const model::PassMemory evaluation = model::evaluation_memory(model, narrow, *shape.largest_evaluated, form.head);
-    evaluating = evaluation.total() > pass.total();
-    if (evaluating) pass = evaluation;
-  }
+  auto [pass, evaluating] = largest_pass(model, config, shape, sharing.cpu);
   std::int64_t gradients = trained * bytes_of(sums), optimizer = optimizer_bytes(config, trained, narrow, wide);
   std::int64_t host = 0;
   if (state_on_host(config, sharing.cpu, sharing.devices)) {
@@ -243,7 +244,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
       .evaluating = evaluating,
       .activations = pass.activations,
       .logits = pass.logits,
-      .kernels = sharing.cpu ? model::kernel_memory(model, narrow, shape.largest_pack, form.head) : 0,
+      .kernels = sharing.cpu ? model::kernel_memory(model, narrow, shape.largest_pack, model::head_budget(true)) : 0,
       .host = host,
       .heap = static_cast<std::int64_t>(heap)};
 }

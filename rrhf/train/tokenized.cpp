@@ -170,9 +170,7 @@ class FileTokenizer {
                         name_of(data.special_tokens), data.max_length, name_of(data.responses), data.stop_response);
     // A file's words, or the name of a template of ours.
     text += template_.name() + "\n" + template_.apply("{query}");
-    Sha256 hash;
-    hash.update(std::as_bytes(std::span(text)));
-    return hash.hex();
+    return sha256_of(text);
   }
 
   void write(const data::TokenWriter::Sink& sink, std::string_view key) const {

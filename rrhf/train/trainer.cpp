@@ -37,6 +37,10 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   if (options.memory_cap) cap_memory(device, *options.memory_cap);
   folder_ = open_model_folder(config_);
   warn_of_other_encoding(*folder_, config_);
+  if (config_.lora.rank) {
+    base_.emplace(folder_->path, output_.path());
+    base_->require_same();
+  }
   // What the trained model takes along is looked at now, not first when it is saved.
   const checkpoint::CarriedFiles carried(folder_->path, checkpoint::CarriedFiles::What::tokenizer_and_generation);
   Split split = split_run_data(*folder_, config_);
@@ -56,7 +60,7 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   if (options.resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
   groups_ = make_groups(config_.parallel, world);
-  if (config_.lora.rank) adapter_groups_ = make_groups({}, world);
+  if (config_.lora.rank && groups_.shards.size() > 1) replicas_ = make_groups({}, world);
   load_model(device);
   objective_ = std::make_unique<objective::Objective>(objective_options(config_));
   pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_, device.is_cpu()));
@@ -85,6 +89,7 @@ void Trainer::run() {
   const bool adapters_done = config_.lora.rank && rank_0_sees([this] { return is_folder(adapter_folder()); });
   world_->barrier();  // every rank has seen the folder as it was
   output_.begin(adapters_done ? plan_->steps() : first_step_, skipped_rows());
+  if (base_ && world_->rank() == 0) base_->record();
   require_shared_output();
   if (adapters_done) return save_merged_model();
   log_run_header(config_, model_->llama(), train_, model_->bytes(), options_.memory_cap);

@@ -11,6 +11,7 @@
 #include "rrhf/data/step_plan.h"
 #include "rrhf/optim/schedule.h"
 #include "rrhf/train/evaluate.h"
+#include "rrhf/train/frozen_base.h"
 #include "rrhf/train/inputs.h"
 #include "rrhf/train/pass.h"
 #include "rrhf/train/run_folder.h"
@@ -68,7 +69,8 @@ class Trainer {
   std::optional<EncodedSet> eval_;
   std::optional<std::filesystem::path> resumed_from_;
   Groups groups_;
-  std::optional<Groups> adapter_groups_;  // of lora
+  std::optional<FrozenBase> base_;  // of adapters
+  std::optional<Groups> replicas_;  // for adapters, where the weights are in parts
   std::unique_ptr<TrainedModel> model_;
   std::unique_ptr<objective::Objective> objective_;
   std::unique_ptr<Pass> pass_;

@@ -38,11 +38,12 @@ std::optional<at::ScalarType> gradient_type(const config::RunConfig& config) {
 void Trainer::load_model(at::Device device) {
   const bool on_host = state_on_host(config_, device.is_cpu(), world_->size());
   const auto options = at::TensorOptions().dtype(model::scalar_type(config_.model.dtype)).device(device);
+  const Groups& trained_groups = replicas_ ? *replicas_ : groups_;
   std::optional<AdapterForm> adapters;
-  if (adapter_groups_) adapters = {model::LoraLayout(folder_->config, config_.lora), &*adapter_groups_};
-  model_ = std::make_unique<TrainedModel>(
-      folder_->config, options, adamw_options(config_, adapters ? *adapter_groups_ : groups_, on_host), groups_,
-      GradientForm{gradient_type(config_), config_.optimizer.update}, adapters);
+  if (config_.lora.rank) adapters = {model::LoraLayout(folder_->config, config_.lora), &trained_groups};
+  model_ =
+      std::make_unique<TrainedModel>(folder_->config, options, adamw_options(config_, trained_groups, on_host), groups_,
+                                     GradientForm{gradient_type(config_), config_.optimizer.update}, adapters);
   if (adapters) {
     model_->load(folder_->path);
     model_->initialize_adapters(static_cast<std::uint64_t>(config_.train.seed));
@@ -125,16 +126,16 @@ void Trainer::save_merged_model() {
   checkpoint::JointFolder folder(output_.path() / "model",
                                  checkpoint::model_bytes(folder_->config, config_.checkpoint.dtype), writers);
   try {
-    if (world_->rank() == 0) {
-      checkpoint::write_merged(
-          {.adapter = adapter_folder(), .base = folder_->path, .out = folder.path(), .dtype = config_.checkpoint.dtype},
-          checkpoint::Stops::ignored);
-    }
+    if (world_->rank() == 0) FrozenBase(folder_->path, output_.path()).require_same();
+    checkpoint::write_merged(
+        {.adapter = adapter_folder(), .base = folder_->path, .out = folder.path(), .dtype = config_.checkpoint.dtype},
+        checkpoint::Stops::ignored, writers);
   } catch (const InputError& refused) {
-    throw_error("train",
-                "the adapters are saved, the model that they make is not; --resume makes it, with another "
-                "checkpoint.dtype if that is what is wrong\n  {}",
-                refused.what());
+    throw_error(
+        "train",
+        "the adapters are saved, the model that they make is not; --resume makes it once this is mended (it may "
+        "be said with another checkpoint.dtype)\n  {}",
+        refused.what());
   }
   folder.publish();
   log("saved    {}", (output_.path() / "model").string());

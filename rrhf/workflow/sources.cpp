@@ -17,10 +17,7 @@ std::string Sources::add_file(const std::string& what, const std::filesystem::pa
 std::string Sources::add_folder(const std::string& what, const std::filesystem::path& folder) {
   std::string key = what + " " + folder.string();
   if (json_.contains(key)) return key;
-  const std::string files = train::folder_fingerprint(folder);
-  Sha256 hash;
-  hash.update(std::as_bytes(std::span(files)));
-  json_[key] = hash.hex();
+  json_[key] = sha256_of(train::folder_fingerprint(folder));
   return key;
 }
 

@@ -11,11 +11,7 @@ using testing::TemporaryFolder;
 
 std::span<const std::byte> bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
 
-std::string hash(std::string_view text) {
-  Sha256 sha;
-  sha.update(bytes(text));
-  return sha.hex();
-}
+std::string hash(std::string_view text) { return sha256_of(text); }
 
 // The examples of FIPS 180-4 (NIST's csrc.nist.gov/groups/ST/toolkit/examples).
 constexpr const char* of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

@@ -230,7 +230,7 @@ def made_by_peft(base: Path, folder: Path, **settings: Any) -> peft.PeftModel:
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(parameter, std=0.05)
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder)
     return model
 
 
@@ -258,7 +258,15 @@ def test_merging_an_adapter_of_peft(settings: dict[str, Any], rrhf: Program, mod
         worst.take((merged[name] - value).abs().max().item() / value.abs().max().item(), name)
         changed += not torch.equal(merged[name], base[name])
     worst.check()
-    assert changed > 0 and f"{changed} matrices" in result.stderr, result.stderr
+    if "lm_head" in settings.get("target_modules", []):  # PEFT keeps a copy of the head beside it
+        other = model_variant(models / "hf", tmp_path / "other", {})
+        tensors = load_file(other / "model.safetensors")
+        tensors["lm_head.weight"][3, 5] += 1
+        save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+        result = rrhf("model", "merge", tmp_path / "adapter", "--base", other, "--out", tmp_path / "out", check=False)
+        assert result.returncode == 2 and "lm_head.weight (the adapter holds other values for it)" in result.stderr
+        return
+    assert changed > 0 and f"{changed} matrices of" in result.stderr, result.stderr
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -284,11 +292,42 @@ def test_a_narrow_sum_is_rounded_once(dtype: str, rrhf: Program, models: Path, t
     worst.check()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_bases_dtype_is_kept(dtype: torch.dtype, rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """Adapters of any precision beside a base of any: the sum is taken in the wider, at least in float32, and rounded."""
+    base = load_model(models / "hf", torch.float32).to(dtype)
+    base.save_pretrained(tmp_path / "base")
+    (tmp_path / "base" / "tokenizer.model").write_bytes((models / "hf" / "tokenizer.model").read_bytes())
+    made_by_peft(models / "hf", tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    adapters = {name: value.to(dtype) for name, value in load_file(file).items()}
+    save_file(adapters, file)
+    rrhf("model", "merge", tmp_path / "adapter", "--base", tmp_path / "base", "--out", tmp_path / "merged")
+    merged, wide = load_file(tmp_path / "merged" / "model.safetensors"), torch.promote_types(dtype, torch.float32)
+    changed = 0
+    for name, value in load_file(tmp_path / "base" / "model.safetensors").items():
+        assert merged[name].dtype == dtype
+        stem = "base_model.model." + name.removesuffix(".weight")
+        if f"{stem}.lora_A.weight" not in adapters:
+            assert torch.equal(merged[name], value), name
+            continue
+        product = adapters[f"{stem}.lora_B.weight"].to(wide) @ adapters[f"{stem}.lora_A.weight"].to(wide)
+        expected = value.to(wide) + 3 * product
+        assert (merged[name].to(wide) - expected).abs().max() <= 4 * torch.finfo(dtype).eps * expected.abs().max(), name
+        changed += 1
+    assert changed == 35
+
+
 def test_what_is_no_plain_lora_is_refused(rrhf: Program, models: Path, tmp_path: Path) -> None:
     base = models / "hf"
     for name, settings, word in (
-        ("dora", {"use_dora": True}, "use_dora is set"),
-        ("alphas", {"alpha_pattern": {"q_proj": 3}}, "alpha_pattern is set"),
+        ("dora", {"use_dora": True}, "sets use_dora;"),
+        ("alphas", {"alpha_pattern": {"q_proj": 3}}, "sets alpha_pattern;"),
+        ("biases", {"lora_bias": True}, "sets lora_bias;"),
+        ("pissa", {"init_lora_weights": "pissa"}, 'sets init_lora_weights "pissa";'),
+        ("olora", {"init_lora_weights": "olora"}, 'sets init_lora_weights "olora";'),
+        ("layers", {"layer_replication": [[0, 3], [1, 5]]}, "sets layer_replication;"),
+        ("alora", {"alora_invocation_tokens": [5]}, "sets alora_invocation_tokens;"),
         ("saved", {"modules_to_save": ["lm_head"]}, "base_model.model.lm_head.weight"),
     ):
         made_by_peft(base, tmp_path / name, **settings)
@@ -322,6 +361,20 @@ def test_broken_adapters_are_refused(rrhf: Program, models: Path, tmp_path: Path
     bad[1, 1] = float("nan")
     refused({**whole, f"{some}.lora_A.weight": bad}, f"{some}.lora_A.weight holds numbers that are not finite")
     other = {name.replace("layers.0.", "layers.77."): value for name, value in whole.items()}
-    refused(other, "layers.77.mlp.up_proj.weight (not in the base)")
+    refused(other, "layers.77.mlp.up_proj.weight (no weight of the base)")
     refused({**whole, f"{some}.lora_B.weight": torch.zeros(3, 4)}, "(adapter [3, ", "base [")
+    refused({**whole, f"{some}.lora_B.weight": torch.zeros(64)}, "no part of a plain LoRA", "lora_B.weight [64]")
+    vast = {name: torch.full_like(value, 1e25) for name, value in whole.items()}
+    refused(vast, "with it model.layers.0", "is not finite")
     refused({}, "holds no tensors")
+
+
+def test_a_head_that_is_tied_has_no_adapter(rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """The file holds a head, but the config ties it: what stands beside it would be lost."""
+    made_by_peft(models / "hf", tmp_path / "adapter", target_modules=["q_proj", "lm_head"])
+    base = model_variant(models / "hf", tmp_path / "base", {})
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": True}))
+    result = rrhf("model", "merge", tmp_path / "adapter", "--base", base, "--out", tmp_path / "out", check=False)
+    assert result.returncode == 2 and "lm_head.weight (no weight of the base)" in result.stderr, result.stderr
+    assert not (tmp_path / "out").exists()

@@ -15,7 +15,7 @@ import pytest
 
 from made_rows import ranked_rows, write_lines
 from program import ENVIRONMENT, Program, all_metrics, copy_of, metrics, metrics_so_far, refused, weights
-from safetensors_file import read_file, write_file
+from safetensors_file import read_file, read_folder, write_file
 
 Config = Callable[..., Path]
 LORA = {"rank": 4, "alpha": 8}
@@ -37,13 +37,14 @@ def adapter(run: Path) -> bytes:
     return (run / "adapter" / "adapter_model.safetensors").read_bytes()
 
 
-def numbers(file: Path) -> dict[str, array]:
+def numbers(place: Path) -> dict[str, array]:
     kinds = {"F32": "f", "F64": "d"}
-    return {name: array(kinds[kind], data) for name, (kind, _, data) in read_file(file).items()}
+    tensors = read_file(place) if place.is_file() else read_folder(place)
+    return {name: array(kinds[kind], data) for name, (kind, _, data) in tensors.items()}
 
 
 def apart(got: Path, want: Path) -> float:
-    """The largest difference of two files' tensors, each beside its largest element."""
+    """The largest difference of two files' or folders' tensors, each beside its largest element."""
     got_values, want_values = numbers(got), numbers(want)
     assert got_values.keys() == want_values.keys()
     return max(
@@ -140,19 +141,20 @@ def test_ranks_make_no_difference(
     config = lora_config(name, **exact, train=train, lora=lora, parallel=parallel)
     rrhf("train", config, "--processes", 4)
 
-    def compare() -> None:
+    def compare(count: int) -> None:
         for got, want in zip(metrics(tmp_path / name), metrics(tmp_path / "one"), strict=True):
             assert got["loss"] == pytest.approx(want["loss"], rel=1e-10)
             assert got["grad_norm"] == pytest.approx(want["grad_norm"], rel=1e-9)
-        for file in ("adapter/adapter_model.safetensors", "model/model.safetensors"):
-            assert apart(tmp_path / name / file, tmp_path / "one" / file) < 1e-9, file
+        for place in ("adapter/adapter_model.safetensors", "model"):
+            assert apart(tmp_path / name / place, tmp_path / "one" / place) < 1e-9, place
+        assert len(list((tmp_path / name / "model").glob("model-*.safetensors"))) == count  # no rank wrote all
 
-    compare()
+    compare(4)
     shutil.rmtree(tmp_path / name / "model")
     shutil.rmtree(tmp_path / name / "adapter")
     assert [path.name for path in (tmp_path / name / "checkpoints").iterdir()] == ["step-000010"]
     rrhf("train", config, "--resume", "--processes", 2)
-    compare()
+    compare(2)
 
 
 def test_narrow_weights_keep_the_bases_own(rrhf: Program, lora_config: Config, models: Path, tmp_path: Path) -> None:
@@ -182,14 +184,18 @@ def test_other_settings_are_no_resumption(rrhf: Program, lora_config: Config, tm
     config = lora_config(checkpoint={"every_steps": 2})
     rrhf("train", config)
     shutil.rmtree(tmp_path / "run" / "model")
-    for setting in ("lora.rank=5", "lora.rank=none", "lora.alpha=9", "lora.modules=[q_proj]"):
+    for setting in ("lora.rank=5", "lora.alpha=9", "lora.modules=[q_proj]"):
         result = rrhf("train", config, "--resume", "--set", setting, check=False)
         assert result.returncode == 2 and setting.split("=")[0] in result.stderr, result.stderr
+    weights_of_all = ("lora.rank=none", "lora.alpha=16")
+    result = rrhf("train", config, "--resume", *(word for setting in weights_of_all for word in ("--set", setting)), check=False)
+    assert result.returncode == 2 and "lora.rank" in result.stderr, result.stderr
     file = next((tmp_path / "run" / "checkpoints").glob("*/adapter_model.safetensors"))
     tensors = read_file(file)
     tensors.pop("base_model.model.model.layers.3.mlp.down_proj.lora_B.weight")
     for each in (tmp_path / "run" / "checkpoints").glob("*/adapter_model.safetensors"):
         write_file(each, tensors)
+    shutil.rmtree(tmp_path / "run" / "adapter")
     result = rrhf("train", config, "--resume", check=False)
     assert result.returncode == 2, result.stderr
     assert "layers.3.mlp.down_proj.lora_B.weight is missing or has another shape" in result.stderr, result.stderr
@@ -201,6 +207,8 @@ def test_other_settings_are_no_resumption(rrhf: Program, lora_config: Config, tm
         (["optimizer.update=layer", "optimizer.max_grad_norm=0"], "optimizer.update layer does not go with lora.rank"),
         (["optimizer.place=host"], "optimizer.place host does not go with lora.rank"),
         (["model.random_init=true"], "model.random_init true does not go with lora.rank"),
+        (["lora.rank=none", "lora.modules=[q_proj]"], "lora.alpha and lora.modules need lora.rank"),
+        (["lora.alpha=1e40"], "lora.alpha must be a number, above 0 and at most 1000000000"),
         (["lora.rank=0"], "lora.rank must be a whole number, at least 1"),
         (["lora.modules=[q_proj,lm_head]"], "lora.modules must be a list of q_proj | k_proj"),
         (["lora.r=4"], "lora.r is not a setting; nearest: lora.rank"),
@@ -232,6 +240,7 @@ def test_an_adapter_is_no_model(rrhf: Program, lora_config: Config, models: Path
     merged("names nothing as its base", base_model_name_or_path=None)
     merged("/nowhere: no such model folder", "--base", "/nowhere")
     merged("needs lora_alpha, a number", lora_alpha="8")
+    merged("found 1e+46", lora_alpha=1e46)
     merged("peft_type is null", peft_type=None)
     (moved / "adapter_model.safetensors").unlink()
     merged("neither adapter_model.safetensors nor adapter_model.bin")
@@ -260,6 +269,44 @@ def test_the_released_encoding_goes_along(rrhf: Program, lora_config: Config, tm
     (tmp_path / "again" / "adapter" / "rrhf.json").unlink()
     rrhf("model", "merge", tmp_path / "again" / "adapter", "--out", tmp_path / "of-peft")
     assert (tmp_path / "of-peft" / "rrhf.json").read_bytes() == note
+
+
+@pytest.mark.parametrize("moments", ["8bit", "bfloat16"])
+def test_narrow_forms_resume_to_the_same_bytes(moments: str, rrhf: Program, lora_config: Config, tmp_path: Path) -> None:
+    forms: dict[str, Any] = {"optimizer": {"learning_rate": 1e-2, "masters": "none", "moments": moments}}
+    path = json.loads(lora_config().read_text())["model"]["path"]
+    forms |= {"model": {"path": path, "dtype": "bfloat16"}, "train": {"gradients": "bfloat16"}}
+    rrhf("train", lora_config("whole", **forms))
+    rrhf("train", lora_config("half", **forms, checkpoint={"every_steps": 7, "keep": 9}))
+    for folder in ("model", "adapter", "checkpoints/step-000014"):
+        shutil.rmtree(tmp_path / "half" / folder)
+    rrhf("train", tmp_path / "half.json", "--resume")
+    assert adapter(tmp_path / "half") == adapter(tmp_path / "whole")
+    assert weights(tmp_path / "half") == weights(tmp_path / "whole")
+
+
+def test_a_base_that_has_changed_is_refused(rrhf: Program, build_dir: Path, lora_config: Config, models: Path, tmp_path: Path) -> None:
+    """No checkpoint holds it: neither a resumed run nor the model at the end may stand beside other weights."""
+    base = copy_of(models / "hf", tmp_path / "base")
+    config = lora_config(model={"path": str(base)}, train={"epochs": 30}, checkpoint={"every_steps": 4})
+    run, file = tmp_path / "run", base / "model.safetensors"
+    process = subprocess.Popen([build_dir / "rrhf", "train", config], env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(metrics_so_far(run)) < 12:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    right = file.read_bytes()
+    tensors = read_file(file)
+    kind, shape, data = tensors["model.norm.weight"]
+    file.write_bytes(right.replace(data, bytes(len(data)), 1))
+    result = rrhf("train", config, "--resume", check=False)
+    assert result.returncode == 2 and f"{base}: holds other files than when the adapters" in result.stderr, result.stderr
+    file.write_bytes(right)
+    rrhf("train", config, "--resume")
+    shutil.rmtree(run / "model")
+    (base / "config.json").write_text((base / "config.json").read_text() + " ")
+    result = rrhf("train", config, "--resume", check=False)
+    assert result.returncode == 2 and "put those back" in result.stderr and not (run / "model").exists(), result.stderr
 
 
 def test_rounds_of_an_iterated_run(rrhf: Program, lora_config: Config, tmp_path: Path) -> None:

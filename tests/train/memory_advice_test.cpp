@@ -129,6 +129,44 @@ TEST(MemoryAdvice, OffersNothingThatIsRefused) {
   }
 }
 
+TEST(MemoryPlan, OfAdaptersHoldsTheirStateAlone) {
+  config::RunConfig config;
+  config.model.dtype = Dtype::bfloat16;
+  const model::LlamaConfig model = large_model();
+  const auto plan_of = [&](const Sharing& sharing) {
+    return plan_memory(model, config, full_packs(config, sharing.cpu), sharing);
+  };
+  const MemoryPlan all = plan_of({.cpu = false});
+  config.lora.rank = 16;
+  // A and B of each projection: 16 rows and columns of its two sides, four of 4096 and 4096, three of 4096 and 11008.
+  const std::int64_t adapters = 32 * 16LL * (4 * (4096 + 4096) + 3 * (4096 + 11008));
+  const MemoryPlan lora = plan_of({.cpu = false});
+  EXPECT_EQ(lora.weights - all.weights, 2 * adapters);
+  EXPECT_EQ(lora.gradients, 4 * adapters);
+  EXPECT_EQ(lora.optimizer, 12 * adapters);
+  // No product for the head's gradient, 32001 x 4096 in bfloat16.
+  EXPECT_EQ(all.logits - lora.logits, 2 * 32001LL * 4096);
+  config.lora.modules = {Projection::q_proj, Projection::v_proj};
+  EXPECT_EQ(plan_of({.cpu = false}).gradients, 4 * 32 * 16LL * 2 * (4096 + 4096));
+}
+
+TEST(MemoryPlan, OfAdaptersBesideWeightsInPartsHasAllOfThemOnEachDevice) {
+  config::RunConfig config;
+  config.model.dtype = Dtype::bfloat16;
+  config.lora.rank = 16;
+  const model::LlamaConfig model = large_model();
+  const auto plan_of = [&](std::int64_t devices) {
+    return plan_memory(model, config, full_packs(config, false),
+                       {.devices = devices, .mode = ParallelMode::sharded, .cpu = false});
+  };
+  const MemoryPlan one = plan_of(1), eight = plan_of(8);
+  EXPECT_EQ(one.gradients, eight.gradients);
+  EXPECT_EQ(one.optimizer, eight.optimizer);
+  EXPECT_EQ(one.weights - eight.weights, 2 * model.parameter_count() - 2 * ((model.parameter_count() + 7) / 8));
+  // Two rooms for the largest unit, a layer, and none for gradients.
+  EXPECT_EQ(eight.passing, 2 * 2 * (4LL * 4096 * 4096 + 3LL * 4096 * 11008 + 2 * 4096));
+}
+
 TEST(MemoryPlan, HoldsOneUnitsGradientsWhereUpdatesGoByLayer) {
   config::RunConfig config;
   config.optimizer = {.max_grad_norm = 0, .update = Update::layer};

@@ -22,7 +22,6 @@ from typing import Callable
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2] / "tests" / "parity")]
 
-import peft  # noqa: E402
 import torch  # noqa: E402
 from reference import Encoded, Settings, Tokens, accumulate_step, encode_all, load_model, read_rows, response_logprobs  # noqa: E402
 from transformers import LlamaForCausalLM  # noqa: E402
@@ -64,6 +63,8 @@ def main() -> None:
     if options.compile:
         model.model.forward = torch.compile(model.model.forward, dynamic=True)
     if options.lora:
+        import peft
+
         modules = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
         settings_of_peft = peft.LoraConfig(task_type="CAUSAL_LM", r=options.lora, lora_alpha=16, target_modules=modules)
         model = peft.get_peft_model(model, settings_of_peft).base_model.model  # with the adapters in it
