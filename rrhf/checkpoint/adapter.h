@@ -48,8 +48,9 @@ class Adapter {
     double scale = 1;
   };
 
-  /// Throws InputError naming all tensors that are no part of a plain LoRA, or all weights whose A and B do not make a
-  /// pair, or the first tensor that holds a number that is not finite.
+  /// Throws InputError as load_adapter_config() does, where the tensor file is missing or empty, and naming all tensors
+  /// that are no part of a plain LoRA, or all weights whose A and B do not make a pair, or the first tensor that holds
+  /// a number that is not finite.
   explicit Adapter(const std::filesystem::path& folder);
 
   const AdapterConfig& config() const noexcept { return config_; }
@@ -59,7 +60,7 @@ class Adapter {
   /// those that the adapter keeps a copy of.
   void require_fitting(const Rewriter& base) const;
 
-  /// The matrices beside a weight, by its name in the base; null where there are none.
+  /// The matrices beside a weight, by its name in the base, on the CPU; null where there are none. Owned by this.
   const Matrices* find(const std::string& weight) const;
 
  private:
@@ -69,7 +70,7 @@ class Adapter {
   std::map<std::string, at::Tensor> kept_;    // the weight itself, which PEFT keeps beside an adapter of the head
 };
 
-/// The tensors of an adapter that has those of a set.
+/// The tensors of an adapter that has those of a set. Others, and the adapter's config, are not looked at.
 class AdapterReader {
  public:
   /// Throws InputError naming the first tensor that is missing or has another shape.
@@ -83,9 +84,10 @@ class AdapterReader {
   model::TensorSet set_;
 };
 
-/// Writes an adapter into a folder under construction: process 0 of the writers, which has all of it; the others do
-/// nothing. `options`: the dtype, made_from as the base, the encoding note, which is written for the plain encoding
-/// too: the base may have another. Throws Error when a file can't be written.
+/// Writes an adapter, a set of adapters, into a folder under construction: process 0 of the writers alone, as one file,
+/// so that asking for its tensors must take no other process. `options`: the dtype, made_from as the base, whose
+/// absolute path is written, and the encoding note, which is written for the plain encoding too: the base may have
+/// another. Throws Error when a file can't be written.
 void save_adapter(const std::filesystem::path& folder, const TensorUnits& adapters, const model::TensorSet& set,
                   const SaveOptions& options, const Writers& writers = {});
 
@@ -106,7 +108,7 @@ struct Merged {
 /// The base with the adapter's products added to its weights, each sum taken in float32 (float64 where one side is) and
 /// rounded once, with the base's config, tokenizer and generation config; what the adapter's rrhf.json says, if it has
 /// one, goes before the base's. Throws InputError where the adapter names a base that is no folder here, does not fit
-/// it, a sum is not finite, or `out` is not free; as Rewriter does.
+/// it, a sum is not finite where the base's weight was, or `out` is not free; as Rewriter does, Interrupted too.
 Merged merge_adapter(const MergeAdapter& settings);
 
 /// The same into a folder under construction, `out`; of several writers each its share.

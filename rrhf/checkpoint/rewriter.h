@@ -30,7 +30,8 @@ struct Rewrite {
   std::int64_t shard_bytes = default_shard_bytes;
   Stops stops = Stops::heeded;
 
-  /// Rows [first, first + block_RI.size(0)) of a tensor as they are to be written, in any dtype; none: as they are.
+  /// Rows [first, first + block_RI.size(0)) of a tensor as they are to be written, in any dtype and of the same shape;
+  /// a norm's block has one dimension. None: as they are.
   std::function<at::Tensor(const TensorInfo&, std::int64_t first, const at::Tensor& block_RI)> change;
 };
 

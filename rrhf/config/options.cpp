@@ -48,7 +48,7 @@ Options lora_options(LoraOptions& c) {
   return {
       {"lora.rank", integer_or(c.rank, 1, "none", 1'000'000),
        "Train adapters of this rank beside the weights, which stay as they are (docs/lora.md). `none`: train all "
-       "weights. Adapters want a larger `optimizer.learning_rate`: ten times as large is a start.",
+       "weights. Adapters want a larger `optimizer.learning_rate`: five to ten times as large is a start.",
        "r lora_r peft use_lora use_peft lora"},
       {"lora.alpha", number(c.alpha, {.above = 0, .most = 1e9}), "What an adapter adds counts alpha / rank times.",
        "lora_alpha"},

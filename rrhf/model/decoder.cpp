@@ -23,10 +23,15 @@ Pack prompt_pack(std::span<const std::span<const std::int32_t>> prompts, at::Dev
   return pack;
 }
 
+const Llama& require_merged(const Llama& llama) {
+  if (llama.lora() != nullptr) throw_error("decoder", "needs a model without adapters: their sum with the weights");
+  return llama;
+}
+
 }  // namespace
 
 Decoder::Decoder(const Llama& llama, Path path)
-    : llama_(llama),
+    : llama_(require_merged(llama)),
       cache_(llama.config(), llama.weights().embedding_VD.options(), /*zeroed=*/!takes_loops(llama, path)),
       forward_(takes_loops(llama, path) ? make_loop_forward(llama, cache_) : make_aten_forward(llama, cache_)) {}
 

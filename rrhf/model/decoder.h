@@ -28,7 +28,8 @@ class Decoder {
  public:
   enum class Path : std::uint8_t { automatic, aten };
 
-  /// `aten` takes ATen's operations where loops of our own would do: what those are tested against.
+  /// `aten` takes ATen's operations where loops of our own would do: what those are tested against. Throws Error for a
+  /// model with adapters.
   explicit Decoder(const Llama& llama, Path path = Path::automatic);
   ~Decoder();
 

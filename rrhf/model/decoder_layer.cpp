@@ -72,7 +72,7 @@ at::Tensor mlp_backward(const at::Tensor& dout_TD, LayerSaved& saved, const Laye
                       rms_norm_again(saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D, context.work),
                       weights, context.lora, context.work);
   }
-  const ProductSlopes down(LayerProduct::down, dout_TD, weights, context.lora);
+  const ProductBackward down(LayerProduct::down, dout_TD, weights, context.lora);
   at::Tensor activated_TF = down.input(context.work);
   end_of(Part::linear, times);
   swiglu_backward(saved.gate_up_T2F, activated_TF);  // the first is now its gradient, the second the activation
@@ -80,7 +80,7 @@ at::Tensor mlp_backward(const at::Tensor& dout_TD, LayerSaved& saved, const Laye
   down.add_weights(activated_TF, gradients);
   activated_TF.reset();
   end_of(Part::linear, times);
-  const ProductSlopes gate_up(LayerProduct::gate_up, saved.gate_up_T2F, weights, context.lora);
+  const ProductBackward gate_up(LayerProduct::gate_up, saved.gate_up_T2F, weights, context.lora);
   if (gate_up.needs_input(gradients)) {
     const at::Tensor normed_TD =
         rms_norm_again(saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D, context.work);
@@ -102,7 +102,7 @@ at::Tensor layer_backward(const at::Tensor& dout_TD, LayerSaved saved, const Lay
                           const LayerContext& context, LayerWeights& gradients) {
   PartTimes* times = context.times;
   const at::Tensor dmiddle_TD = mlp_backward(dout_TD, saved, weights, context, gradients);
-  const ProductSlopes output(LayerProduct::output, dmiddle_TD, weights, context.lora);
+  const ProductBackward output(LayerProduct::output, dmiddle_TD, weights, context.lora);
   output.add_weights(saved.attended_TA, gradients);
   const at::Tensor dattended_TA = output.input(context.work);
   end_of(Part::linear, times);
@@ -111,7 +111,7 @@ at::Tensor layer_backward(const at::Tensor& dout_TD, LayerSaved saved, const Lay
                          context.config, context.deterministic, context.work);
   apply_rotary(dqkv_TQ, context.rotary, context.config, true);
   end_of(Part::attention, times);
-  const ProductSlopes qkv(LayerProduct::qkv, dqkv_TQ, weights, context.lora);
+  const ProductBackward qkv(LayerProduct::qkv, dqkv_TQ, weights, context.lora);
   if (qkv.needs_input(gradients)) {
     const at::Tensor normed_TD =
         rms_norm_again(saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D, context.work);

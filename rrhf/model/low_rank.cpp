@@ -105,8 +105,8 @@ at::Tensor layer_product(LayerProduct product, const at::Tensor& x_TI, const Lay
   return y_TO;
 }
 
-ProductSlopes::ProductSlopes(LayerProduct product, const at::Tensor& dy_TO, const LayerWeights& weights,
-                             const LoraLayout* lora)
+ProductBackward::ProductBackward(LayerProduct product, const at::Tensor& dy_TO, const LayerWeights& weights,
+                                 const LoraLayout* lora)
     : product_(product), dy_TO_(&dy_TO), weights_(&weights), lora_(lora) {
   if (!is_adapted(lora, product)) return;
   const LowRank& adapter = weights.adapter(product);
@@ -117,17 +117,17 @@ ProductSlopes::ProductSlopes(LayerProduct product, const at::Tensor& dy_TO, cons
   narrow_TN_.mul_(lora->scale());
 }
 
-at::Tensor ProductSlopes::input(Room room) const {
+at::Tensor ProductBackward::input(Room room) const {
   at::Tensor dx_TI = project_backward(*dy_TO_, matrix_of(*weights_, product_), room);
   if (narrow_TN_.defined()) add_product(narrow_TN_, weights_->adapter(product_).a_NI, dx_TI);
   return dx_TI;
 }
 
-bool ProductSlopes::needs_input(const LayerWeights& gradients) const {
+bool ProductBackward::needs_input(const LayerWeights& gradients) const {
   return narrow_TN_.defined() || matrix_of(gradients, product_).defined();
 }
 
-void ProductSlopes::add_weights(const at::Tensor& x_TI, LayerWeights& gradients) const {
+void ProductBackward::add_weights(const at::Tensor& x_TI, LayerWeights& gradients) const {
   at::Tensor& matrix = matrix_of(gradients, product_);
   if (matrix.defined()) add_weight_gradient(*dy_TO_, x_TI, matrix);
   if (!narrow_TN_.defined()) return;

@@ -49,14 +49,15 @@ class LoraLayout {
   std::array<std::int64_t, layer_products.size()> inputs_;
 };
 
-/// y = x W^T and what the adapters add. `lora` is null where there are none.
+/// y = x W^T and what the adapters add. `lora` is null where there are none; else `weights` has the adapters of the
+/// layout.
 at::Tensor layer_product(LayerProduct product, const at::Tensor& x_TI, const LayerWeights& weights,
                          const LoraLayout* lora, Room room = {});
 
-/// The backward pass of layer_product() for one dy. Keeps references.
-class ProductSlopes {
+/// The backward pass of layer_product() for one dy. Keeps references to dy, weights and layout, which must outlive it.
+class ProductBackward {
  public:
-  ProductSlopes(LayerProduct product, const at::Tensor& dy_TO, const LayerWeights& weights, const LoraLayout* lora);
+  ProductBackward(LayerProduct product, const at::Tensor& dy_TO, const LayerWeights& weights, const LoraLayout* lora);
 
   /// dx.
   at::Tensor input(Room room = {}) const;
@@ -64,7 +65,8 @@ class ProductSlopes {
   /// Whether add_weights() has anything to add to `gradients`, and so needs x.
   bool needs_input(const LayerWeights& gradients) const;
 
-  /// Adds the gradients of those matrices that `gradients` has.
+  /// Adds W's gradient where `gradients` has one, and, where the product is adapted, those of A and B, which
+  /// `gradients` must have then.
   void add_weights(const at::Tensor& x_TI, LayerWeights& gradients) const;
 
  private:

@@ -56,9 +56,9 @@ class TensorSet {
 /// "model.layers.3.self_attn.q_proj": a projection's name without ".weight".
 std::string projection_name(std::size_t layer, Projection projection);
 
-/// What training begins with, of a set of adapters: A from U(-1/sqrt(in), 1/sqrt(in)) and B zero, as PEFT draws them,
-/// so that they add nothing yet. From `seed`, the same on every machine. `take` gets the number of each tensor and its
-/// values, float32 on the CPU.
+/// What training begins with, of a set of adapters: A from U(-1/sqrt(in), 1/sqrt(in)), PEFT's distribution, and B
+/// zero, so that they add nothing yet. From `seed`, the same on every machine. `take` gets the number of each tensor
+/// and its values, float32 on the CPU.
 void draw_adapters(const TensorSet& set, std::uint64_t seed,
                    const std::function<void(std::size_t, const at::Tensor&)>& take);
 

@@ -24,8 +24,8 @@ enum class LayerProduct : std::uint8_t { qkv, output, gate_up, down };
 inline constexpr std::array layer_products{LayerProduct::qkv, LayerProduct::output, LayerProduct::gate_up,
                                            LayerProduct::down};
 
-/// LoRA's matrices beside one product (model/low_rank.h). r: rank, N: r for each adapted projection of the product, I:
-/// the input's width, O: the rows of those projections.
+/// LoRA's matrices beside one product (model/low_rank.h). R: the rank, N: R for each adapted projection of the product,
+/// I: the input's width, O: the rows of those projections.
 struct LowRank {
   at::Tensor a_NI;  ///< each projection's A below the one before
   at::Tensor b_OR;  ///< the same of B
@@ -45,7 +45,7 @@ struct LayerWeights {
   const LowRank& adapter(LayerProduct product) const { return adapters[static_cast<std::size_t>(product)]; }
 };
 
-/// How many tensors of a checkpoint a LayerWeights has.
+/// How many tensors of Weights::tensors() a LayerWeights has.
 inline constexpr std::size_t tensors_per_layer = 6;
 
 struct Weights {
@@ -56,7 +56,7 @@ struct Weights {
 
   const at::Tensor& head() const { return head_VD.defined() ? head_VD : embedding_VD; }
 
-  /// Every owned tensor once, in a fixed order: for the optimizer, clipping and checkpoints of training state.
+  /// Every owned tensor once, in a fixed order, without adapters (model::TensorSet has either).
   std::vector<at::Tensor> tensors() const;
   std::int64_t bytes() const;
 };
@@ -71,7 +71,7 @@ std::vector<std::vector<std::int64_t>> tensor_shapes(const LlamaConfig& config);
 /// Uninitialized tensors of the config's shapes.
 Weights empty_weights(const LlamaConfig& config, at::TensorOptions options);
 
-/// Zeros of the shapes of `like`.
+/// Zeros of the config's shapes.
 Weights zero_weights(const LlamaConfig& config, at::TensorOptions options);
 
 /// N(0, initializer_range) projections and embeddings, norms at 1, from `seed`: the same on every machine.

@@ -7,16 +7,17 @@
 
 namespace rrhf::train {
 
-/// What the files of a model folder hold now, beside what output/base.json says they held when the run began.
+/// The fingerprint of a model folder's files, beside the one in output/base.json of when the run began.
 class FrozenBase {
  public:
-  /// Looks at the files (train::folder_fingerprint()). Throws InputError when they can't be read.
+  /// Takes it (train::folder_fingerprint(), which looks at samples of large files). Throws InputError when they can't
+  /// be read.
   FrozenBase(std::filesystem::path model, const std::filesystem::path& output);
 
   /// Throws InputError where base.json tells of other files; without one nothing is known.
   void require_same() const;
 
-  /// Writes base.json where there is none. Throws Error when it can't be written.
+  /// Writes base.json where there is none: for one rank. Throws Error when it can't be written.
   void record() const;
 
  private:

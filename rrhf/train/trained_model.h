@@ -37,7 +37,7 @@ struct GradientForm {
 };
 
 /// Adapters, which are trained instead of the weights. Every rank has all of them: `groups` are those of a replicated
-/// model, whatever the weights' are.
+/// model, whatever the weights' are, never null, and must outlive the model.
 struct AdapterForm {
   model::LoraLayout layout;
   const Groups* groups = nullptr;
@@ -60,10 +60,11 @@ class TrainedModel {
   /// Random weights from a seed, the same for any number of ranks.
   void initialize(std::uint64_t seed);
 
-  /// Adapters as training begins with them (model::draw_adapters()).
+  /// Adapters as training begins with them (model::draw_adapters()): for a model that has some.
   void initialize_adapters(std::uint64_t seed);
 
-  /// What is trained, moments and the number of steps of a checkpoint. Throws InputError when it is another model's.
+  /// What is trained, moments and the number of steps of a checkpoint; beside adapters, whose checkpoints hold no base,
+  /// load() comes first. Throws InputError when it is another model's.
   checkpoint::TrainingFacts resume(const std::filesystem::path& checkpoint);
 
   /// The largest absolute weight of this rank's part, adapters' too; infinite or NaN where one is.

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/model/grouped_config.h"
+
 namespace rrhf::model {
 namespace {
 
@@ -14,42 +16,30 @@ Pack small_pack() {
   return make_pack(inputs, at::kCPU);
 }
 
-LlamaConfig small_shape() {
-  LlamaConfig config;
-  config.vocab_size = 11;
-  config.hidden_size = 8;
-  config.intermediate_size = 6;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 4;
-  config.num_key_value_heads = 2;
-  config.head_dim = 2;
-  return config;
-}
-
 // Of a layer: query 8 x 8, key and value 4 x 8, output 8 x 8, gate, up and down 8 x 6.
 constexpr double weights_of_layer = 64 + 2 * 32 + 64 + 3 * 48;
 // Rows that see 1, 2 and 3 keys, and one that sees 4; 2 products of 8 columns in two layers.
 constexpr double attention = 2 * 2 * 2 * 8 * (1 + 2 + 3 + 4);
 
 TEST(Flops, CountEachWeightTwiceAToken) {
-  const Flops forward = forward_flops(small_pack(), small_shape());
+  const Flops forward = forward_flops(small_pack(), grouped_config());
   EXPECT_EQ(forward.linear, 2 * 2 * weights_of_layer * 4);
   EXPECT_EQ(forward.attention, attention);
-  EXPECT_EQ(forward.head, 2 * 8 * 11 * 2);
-  const Flops backward = backward_flops(small_pack(), small_shape());
+  EXPECT_EQ(forward.head, 2 * 8 * 13 * 2);
+  const Flops backward = backward_flops(small_pack(), grouped_config());
   EXPECT_EQ(backward.linear, 2 * forward.linear);
   EXPECT_EQ(backward.attention, 2 * forward.attention);
   EXPECT_EQ(backward.head, 2 * forward.head);
 }
 
 TEST(Flops, MakeNoGradientsOfWeightsBesideAdapters) {
-  const LoraLayout lora(small_shape(), {.rank = 3, .modules = {Projection::v_proj, Projection::down_proj}});
+  const LoraLayout lora(grouped_config(), {.rank = 3, .modules = {Projection::v_proj, Projection::down_proj}});
   // Of a layer: A 3 x 8 and B 4 x 3 of the value, A 3 x 6 and B 8 x 3 of down.
   constexpr double adapters_of_layer = 24 + 12 + 18 + 24;
   EXPECT_EQ(lora.parameters_of_layer(), adapters_of_layer);
-  const Flops forward = forward_flops(small_pack(), small_shape(), &lora);
+  const Flops forward = forward_flops(small_pack(), grouped_config(), &lora);
   EXPECT_EQ(forward.linear, 2 * 2 * (weights_of_layer + adapters_of_layer) * 4);
-  const Flops backward = backward_flops(small_pack(), small_shape(), &lora);
+  const Flops backward = backward_flops(small_pack(), grouped_config(), &lora);
   EXPECT_EQ(backward.linear, 2 * 2 * (weights_of_layer + 2 * adapters_of_layer) * 4);
   EXPECT_EQ(backward.attention, 2 * attention);
   EXPECT_EQ(backward.head, forward.head);

@@ -6,24 +6,13 @@
 #include <set>
 
 #include "rrhf/core/error.h"
+#include "rrhf/model/decoder.h"
 #include "rrhf/model/llama.h"
 #include "rrhf/model/tensor_set.h"
+#include "tests/model/grouped_config.h"
 
 namespace rrhf::model {
 namespace {
-
-LlamaConfig grouped_config() {
-  LlamaConfig config;
-  config.vocab_size = 13;
-  config.hidden_size = 8;
-  config.intermediate_size = 6;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 4;
-  config.num_key_value_heads = 2;
-  config.head_dim = 2;
-  config.initializer_range = 0.3;
-  return config;
-}
 
 const LoraOptions query_value_up{
     .rank = 3, .alpha = 6, .modules = {Projection::q_proj, Projection::v_proj, Projection::up_proj}};
@@ -178,6 +167,11 @@ TEST(Lora, ComputesWithTheSumOfWeightsAndProducts) {
     EXPECT_NEAR(got[i], expected[i], 1e-12 * std::abs(expected[i]));
     EXPECT_GT(std::abs(got[i] - without[i]), 1e-4);
   }
+}
+
+TEST(Lora, IsNoModelToDecodeWith) {
+  const Llama llama = Adapted(query_value_up).llama();
+  EXPECT_THROW(Decoder decoder(llama), Error);
 }
 
 }  // namespace

@@ -38,12 +38,16 @@ class CudaTraining : public ::testing::TestWithParam<bool> {
     EXPECT_TRUE(at::equal(got.masters, expected.masters));
   }
 
+  static void expect_near(const Outcome& got, const Outcome& expected, double limit) {
+    for (std::size_t step = 0; step < got.losses.size(); ++step) {
+      EXPECT_NEAR(got.losses[step] / expected.losses[step], 1, limit) << "step " << step;
+      EXPECT_NEAR(got.norms[step] / expected.norms[step], 1, 2 * limit) << "step " << step;
+    }
+  }
+
   // But for the last place of bfloat16, which sums in another order or a die take another way now and then.
   static void expect_close(const Outcome& got, const Outcome& expected) {
-    for (std::size_t step = 0; step < got.losses.size(); ++step) {
-      EXPECT_NEAR(got.losses[step] / expected.losses[step], 1, 0.02) << "step " << step;
-      EXPECT_NEAR(got.norms[step] / expected.norms[step], 1, 0.04) << "step " << step;
-    }
+    expect_near(got, expected, 0.02);
     EXPECT_LE((got.masters - expected.masters).abs().mean().item<double>(), 1e-3);
   }
 };
@@ -55,12 +59,7 @@ TEST_P(CudaTraining, FollowsTheCpuInFloat64) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     Form form = on_gpu();
     form.type = type;
-    const Outcome got = result_of(form);
-    const double limit = type == at::kFloat ? 1e-4 : 0.02;
-    for (std::size_t step = 0; step < got.losses.size(); ++step) {
-      EXPECT_NEAR(got.losses[step] / expected.losses[step], 1, limit) << type << " step " << step;
-      EXPECT_NEAR(got.norms[step] / expected.norms[step], 1, 2 * limit) << type << " step " << step;
-    }
+    expect_near(result_of(form), expected, type == at::kFloat ? 1e-4 : 0.02);
   }
   EXPECT_LT(expected.losses.back(), expected.losses.front());
 }
@@ -74,11 +73,7 @@ TEST_P(CudaTraining, AdaptersFollowTheCpuInFloat64) {
     Form form = exact;
     form.type = type;
     const Outcome got = result_of(form);
-    const double limit = type == at::kFloat ? 1e-4 : 0.02;
-    for (std::size_t step = 0; step < got.losses.size(); ++step) {
-      EXPECT_NEAR(got.losses[step] / expected.losses[step], 1, limit) << type << " step " << step;
-      EXPECT_NEAR(got.norms[step] / expected.norms[step], 1, 2 * limit) << type << " step " << step;
-    }
+    expect_near(got, expected, type == at::kFloat ? 1e-4 : 0.02);
     expect_the_bytes(result_of(form), got);
   }
   EXPECT_LT(expected.losses.back(), expected.losses.front());
