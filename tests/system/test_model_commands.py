@@ -460,7 +460,7 @@ def test_init_with_other_ids(rrhf: Program, model: Path, tmp_path: Path) -> None
 
 def test_verbs(rrhf: Program) -> None:
     result = rrhf("model", "inform", check=False)
-    assert result.returncode == 2 and "inform is not a verb of rrhf model; there are: init, info, convert, plan, resize" in result.stderr
+    assert result.returncode == 2 and "inform is not a verb of rrhf model; there are: init, info, convert, merge, plan, resize" in result.stderr
     assert "rrhf model needs a verb" in rrhf("model", check=False).stderr
     out = rrhf("model", "--help").stdout
     for verb in ("init", "info", "convert", "resize"):
