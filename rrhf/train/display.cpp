@@ -36,8 +36,10 @@ void log_run_header(const config::RunConfig& config, const model::Llama& llama, 
     const std::int64_t trained = shape.num_hidden_layers * llama.lora()->parameters_of_layer();
     std::vector<std::string_view> modules;
     for (const Projection module : config.lora.modules) modules.push_back(name_of(module));
+    const bool all = config.lora.modules == LoraOptions().modules;
     log("lora     rank {}, alpha {}, beside {}: {} weights are trained, {:.2f} % as many as there are",
-        llama.lora()->rank(), config.lora.alpha, fmt::join(modules, " "), short_number(static_cast<double>(trained)),
+        llama.lora()->rank(), config.lora.alpha, all ? "every projection" : fmt::format("{}", fmt::join(modules, " ")),
+        short_number(static_cast<double>(trained)),
         100 * static_cast<double>(trained) / static_cast<double>(shape.parameter_count()));
   }
   const std::string skipped =
