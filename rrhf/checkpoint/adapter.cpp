@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
 #include <string_view>
@@ -47,6 +46,14 @@ constexpr std::string_view known_keys =
 // Words of init_lora_weights that change A and B alone; the others change the base too.
 constexpr std::string_view known_beginnings = " gaussian orthogonal eva ";
 
+void require_nothing_else(const fs::path& path, std::string_view has, const std::vector<std::string>& odd) {
+  if (odd.empty()) return;
+  throw_input("adapter",
+              "{}: {} what is no part of a plain LoRA: {}; PEFT's merge_and_unload() makes a model of other kinds that "
+              "have one",
+              path.string(), has, format::name_list(odd));
+}
+
 void require_plain(const Json& json, const fs::path& path) {
   const auto is_known = [](std::string_view words, const std::string& word) {
     return words.find(" " + word + " ") != std::string_view::npos;
@@ -60,11 +67,7 @@ void require_plain(const Json& json, const fs::path& path) {
       !(beginning.is_string() && is_known(known_beginnings, beginning.get<std::string>()))) {
     odd.push_back("init_lora_weights " + dump_json(beginning));
   }
-  if (odd.empty()) return;
-  throw_input(
-      "adapter",
-      "{}: sets {}; only plain LoRA is read here; PEFT's merge_and_unload() makes a model of other kinds that have one",
-      path.string(), format::name_list(odd));
+  require_nothing_else(path, "sets", odd);
 }
 
 // The weight that a tensor of an adapter belongs to, if its name ends so.
@@ -128,12 +131,7 @@ Adapter::Adapter(const fs::path& folder) : folder_(folder), config_(load_adapter
     }
     (a ? matrices_[*a].a_RI : matrices_[*b].b_OR) = values;
   }
-  if (!odd.empty()) {
-    throw_input("adapter",
-                "{}: holds what is no part of a plain LoRA: {}; PEFT's merge_and_unload() makes a model of other kinds "
-                "that have one",
-                source.path().string(), format::name_list(odd));
-  }
+  require_nothing_else(source.path(), "holds", odd);
   for (auto& [weight, pair] : matrices_) {
     if (!pair.a_RI.defined() || !pair.b_OR.defined() || pair.a_RI.size(0) != pair.b_OR.size(1))
       odd.push_back(weight);

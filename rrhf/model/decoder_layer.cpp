@@ -62,6 +62,16 @@ at::Tensor layer_forward(at::Tensor x_TD, const LayerWeights& weights, const Lay
 
 namespace {
 
+// The gradients of a product's weights, whose input was a norm's output, from what the norm left.
+void add_weights_after_norm(const ProductBackward& product, const at::Tensor& x_TD, const at::Tensor& inverse_rms_T1,
+                            const at::Tensor& norm_D, const LayerContext& context, LayerWeights& gradients) {
+  if (!product.needs_input(gradients)) return;
+  end_of(Part::linear, context.times);
+  const at::Tensor normed_TD = rms_norm_again(x_TD, inverse_rms_T1, norm_D, context.work);
+  end_of(Part::norms, context.times);
+  product.add_weights(normed_TD, gradients);
+}
+
 // The gradient with respect to the sum after attention, from that of the layer's output.
 at::Tensor mlp_backward(const at::Tensor& dout_TD, LayerSaved& saved, const LayerWeights& weights,
                         const LayerContext& context, LayerWeights& gradients) {
@@ -81,12 +91,8 @@ at::Tensor mlp_backward(const at::Tensor& dout_TD, LayerSaved& saved, const Laye
   activated_TF.reset();
   end_of(Part::linear, times);
   const ProductBackward gate_up(LayerProduct::gate_up, saved.gate_up_T2F, weights, context.lora);
-  if (gate_up.needs_input(gradients)) {
-    const at::Tensor normed_TD =
-        rms_norm_again(saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D, context.work);
-    end_of(Part::norms, times);
-    gate_up.add_weights(normed_TD, gradients);
-  }
+  add_weights_after_norm(gate_up, saved.middle_TD, saved.middle_inverse_rms_T1, weights.post_norm_D, context,
+                         gradients);
   const at::Tensor dnormed_TD = gate_up.input(context.work);
   saved.gate_up_T2F.reset();
   end_of(Part::linear, times);
@@ -112,12 +118,7 @@ at::Tensor layer_backward(const at::Tensor& dout_TD, LayerSaved saved, const Lay
   apply_rotary(dqkv_TQ, context.rotary, context.config, true);
   end_of(Part::attention, times);
   const ProductBackward qkv(LayerProduct::qkv, dqkv_TQ, weights, context.lora);
-  if (qkv.needs_input(gradients)) {
-    const at::Tensor normed_TD =
-        rms_norm_again(saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D, context.work);
-    end_of(Part::norms, times);
-    qkv.add_weights(normed_TD, gradients);
-  }
+  add_weights_after_norm(qkv, saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D, context, gradients);
   const at::Tensor dnormed_TD = qkv.input(context.work);
   end_of(Part::linear, times);
   at::Tensor dx_TD = rms_norm_backward(dnormed_TD, saved.input_TD, saved.input_inverse_rms_T1, weights.input_norm_D,

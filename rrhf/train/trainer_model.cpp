@@ -133,8 +133,8 @@ void Trainer::save_merged_model() {
   } catch (const InputError& refused) {
     throw_error(
         "train",
-        "the adapters are saved, the model that they make is not; --resume makes it once this is mended (it may "
-        "be said with another checkpoint.dtype)\n  {}",
+        "the adapters are saved, the model that they make is not; --resume makes it once this is mended, or with "
+        "another checkpoint.dtype\n  {}",
         refused.what());
   }
   folder.publish();

@@ -1,4 +1,4 @@
-"""`rrhf eval --per-response` held against transformers, as several parity tests do."""
+"""`rrhf eval --per-response` and the lines of a training held against transformers, as several parity tests do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Optional
 import torch
 
 from program import Program
-from reference import Encoded, Row, Settings, Worst, losses, read_rows, response_logprobs, write_config
+from reference import Encoded, Recorded, Row, Settings, Worst, losses, read_rows, response_logprobs, write_config
 
 LOGPROB_LIMIT = {"float64": 1e-10, "float32": 1e-5}
 # A difference of two nearly equal log-probs keeps their absolute error: losses are compared against 1 at least.
@@ -51,3 +51,17 @@ def compare_evaluation(
             parts.see(line[name], getattr(expected, name).item(), f"{where} {name}", at_least=scale * weight)
     for worst in (logprobs, scores, parts):
         worst.check()
+
+
+def compare_metrics(lines: list[Row], records: list[Recorded], limit: float, what: str) -> None:
+    steps = [line for line in lines if "event" not in line]
+    assert len(steps) == len(records)
+    loss, norm, rate = (Worst(f"{what} {name}", limit) for name in ("losses", "grad_norm", "learning_rate"))
+    for number, (line, record) in enumerate(zip(steps, records)):
+        for name in ("loss", "rank_loss", "sft_loss"):
+            loss.see(line[name], getattr(record.step, name), f"step {number} {name}", at_least=LOSS_SCALE)
+        norm.see(line["grad_norm"], record.grad_norm, f"step {number}")
+        rate.see(line["learning_rate"], record.learning_rate, f"step {number}", at_least=1e-12)
+    loss.check()
+    norm.check()
+    rate.check()

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from evaluation import LOGPROB_LIMIT, LOSS_SCALE, compare_evaluation, evaluate, run_config
+from evaluation import LOGPROB_LIMIT, compare_evaluation, compare_metrics, evaluate, run_config
 from program import Program
 from reference import (
     Encoded,
@@ -120,18 +120,6 @@ def adapters_apart(
         assert largest > 0, f"{name} was not trained"
         worst.take((got[name].double() - tensor.double()).abs().max().item() / largest, name)
     return worst
-
-
-def compare_metrics(lines: list[Row], records: list[Any], limit: float, what: str) -> None:
-    steps = [line for line in lines if "event" not in line]
-    assert len(steps) == len(records)
-    loss, norm = Worst(f"{what} losses", limit), Worst(f"{what} grad_norm", limit)
-    for number, (line, record) in enumerate(zip(steps, records)):
-        for name in ("loss", "rank_loss", "sft_loss"):
-            loss.see(line[name], getattr(record.step, name), f"step {number} {name}", at_least=LOSS_SCALE)
-        norm.see(line["grad_norm"], record.grad_norm, f"step {number}")
-    loss.check()
-    norm.check()
 
 
 def peer_training(
@@ -321,13 +309,13 @@ def test_the_bases_dtype_is_kept(dtype: torch.dtype, rrhf: Program, models: Path
 def test_what_is_no_plain_lora_is_refused(rrhf: Program, models: Path, tmp_path: Path) -> None:
     base = models / "hf"
     for name, settings, word in (
-        ("dora", {"use_dora": True}, "sets use_dora;"),
-        ("alphas", {"alpha_pattern": {"q_proj": 3}}, "sets alpha_pattern;"),
-        ("biases", {"lora_bias": True}, "sets lora_bias;"),
-        ("pissa", {"init_lora_weights": "pissa"}, 'sets init_lora_weights "pissa";'),
-        ("olora", {"init_lora_weights": "olora"}, 'sets init_lora_weights "olora";'),
-        ("layers", {"layer_replication": [[0, 3], [1, 5]]}, "sets layer_replication;"),
-        ("alora", {"alora_invocation_tokens": [5]}, "sets alora_invocation_tokens;"),
+        ("dora", {"use_dora": True}, "sets what is no part of a plain LoRA: use_dora;"),
+        ("alphas", {"alpha_pattern": {"q_proj": 3}}, "sets what is no part of a plain LoRA: alpha_pattern;"),
+        ("biases", {"lora_bias": True}, "sets what is no part of a plain LoRA: lora_bias;"),
+        ("pissa", {"init_lora_weights": "pissa"}, 'sets what is no part of a plain LoRA: init_lora_weights "pissa";'),
+        ("olora", {"init_lora_weights": "olora"}, 'sets what is no part of a plain LoRA: init_lora_weights "olora";'),
+        ("layers", {"layer_replication": [[0, 3], [1, 5]]}, "sets what is no part of a plain LoRA: layer_replication;"),
+        ("alora", {"alora_invocation_tokens": [5]}, "sets what is no part of a plain LoRA: alora_invocation_tokens;"),
         ("saved", {"modules_to_save": ["lm_head"]}, "base_model.model.lm_head.weight"),
     ):
         made_by_peft(base, tmp_path / name, **settings)

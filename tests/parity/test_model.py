@@ -16,11 +16,10 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from evaluation import LOGPROB_LIMIT, LOSS_SCALE, compare_evaluation, evaluate, run_config
+from evaluation import LOGPROB_LIMIT, compare_evaluation, compare_metrics, evaluate, run_config
 from program import Program
 from reference import (
     Encoded,
-    Recorded,
     Row,
     Settings,
     StepResult,
@@ -367,20 +366,6 @@ def steps_in_file_order(queries: list[Encoded]) -> list[list[Encoded]]:
     """Ten steps, epoch after epoch; an epoch's last step may be smaller."""
     epoch = [queries[start : start + PER_STEP] for start in range(0, len(queries), PER_STEP)]
     return (epoch * STEPS)[:STEPS]
-
-
-def compare_metrics(lines: list[Row], records: list[Recorded], limit: float, what: str) -> None:
-    steps = [line for line in lines if "event" not in line]
-    assert len(steps) == len(records)
-    loss, norm, rate = (Worst(f"{what} {name}", limit) for name in ("losses", "grad_norm", "learning_rate"))
-    for number, (line, record) in enumerate(zip(steps, records)):
-        for name in ("loss", "rank_loss", "sft_loss"):
-            loss.see(line[name], getattr(record.step, name), f"step {number} {name}", at_least=LOSS_SCALE)
-        norm.see(line["grad_norm"], record.grad_norm, f"step {number}")
-        rate.see(line["learning_rate"], record.learning_rate, f"step {number}", at_least=1e-12)
-    loss.check()
-    norm.check()
-    rate.check()
 
 
 def compare_weights(run: Path, model: Any, dtype: torch.dtype, limit: float, what: str) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Callable
 
 import pytest
 
-from made_rows import ranked_rows, write_lines
 from program import ENVIRONMENT, Program, all_metrics, copy_of, metrics, metrics_so_far, refused, weights
 from safetensors_file import read_file, read_folder, write_file
 
@@ -325,28 +324,3 @@ def test_rounds_of_an_iterated_run(rrhf: Program, lora_config: Config, tmp_path:
         for path in sorted((tmp_path / "loop").glob("**/adapter/adapter_config.json"))
     ]
     assert len(bases) == 2 and bases[0].endswith("/hf") and bases[1].endswith("/model"), bases
-
-
-def test_plan_of_adapters_is_what_a_run_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:
-    """67M weights that stay as they are: no gradients, no optimizer state, a quarter of the memory."""
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    shutil.copy(models / "hf" / "tokenizer.model", parts / "tokenizer.model")
-    sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 8}
-    shape = {"model_type": "llama", "max_position_embeddings": 512, "vocab_size": 512, **sizes}
-    (parts / "config.json").write_text(json.dumps(shape))
-    rrhf("model", "init", "--config", parts / "config.json", "--tokenizer", parts, "--out", tmp_path / "model")
-    rows = write_lines(tmp_path / "rows.jsonl", ranked_rows(60))
-    peaks = {}
-    for name, settings in (("all", []), ("lora", ["lora.rank=16"])):
-        settings = [f"model.path={tmp_path / 'model'}", f"data.train={rows}", "train.max_steps=2", *settings]
-        flags = [part for setting in settings for part in ("--set", setting)]
-        out = rrhf("model", "plan", *flags).stdout
-        rrhf("train", *flags, "--set", f"output={tmp_path / name}")
-        peaks[name] = json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])["timing"]["peak_memory"]
-        line = next(line for line in out.splitlines() if line.split()[:1] == ["sum"])
-        value, unit = line.split()[1][:-2], line.split()[1][-2:]
-        planned = float(value) * {"GB": 1e9, "MB": 1e6}[unit]
-        assert planned == pytest.approx(peaks[name], rel=0.1), (name, out)
-    # Three copies less of 67M weights in float32, less the adapters' own.
-    assert peaks["all"] - peaks["lora"] == pytest.approx(3 * 4 * 67.6e6, rel=0.1)

@@ -115,6 +115,23 @@ def test_plan_of_updates_by_layer_is_what_a_run_uses(rrhf: Program, models: Path
     assert peaks["step"] - peaks["layer"] == pytest.approx(15 * 4 * (4 * 512**2 + 3 * 512 * 2048), rel=0.1)
 
 
+def test_plan_of_adapters_is_what_a_run_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """67M weights that stay as they are: no gradients, no optimizer state, a quarter of the memory."""
+    sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 8}
+    rows = write_lines(tmp_path / "rows.jsonl", ranked_rows(60))
+    settings = [f"model.path={made_model(rrhf, models, tmp_path, sizes)}", f"data.train={rows}", "train.max_steps=2"]
+    flags = [part for setting in settings for part in ("--set", setting)]
+    peaks = {}
+    for rank in ("none", "16"):
+        own = [*flags, "--set", f"lora.rank={rank}"]
+        out, run = rrhf("model", "plan", *own).stdout, tmp_path / rank
+        rrhf("train", *own, "--set", f"output={run}")
+        peaks[rank] = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["timing"]["peak_memory"]
+        assert planned(out, "sum") == pytest.approx(peaks[rank], rel=0.1), rank
+    # Three copies less of 67M weights in float32, less the adapters' own.
+    assert peaks["none"] - peaks["16"] == pytest.approx(3 * 4 * 67.6e6, rel=0.1)
+
+
 def test_plan_of_a_run_that_evaluates_is_what_it_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:
     """Short rows to train on, a query of 12 long responses to evaluate, and a wide model, whose forward pass alone takes
     most: what the plan counts beside the program is its activations."""
