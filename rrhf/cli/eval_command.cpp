@@ -1,7 +1,8 @@
 #include "rrhf/cli/eval_command.h"
 
-#include <algorithm>
 #include <filesystem>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "rrhf/cli/command.h"
@@ -13,20 +14,23 @@
 namespace rrhf::cli {
 namespace {
 
-void print_row(const std::string& name, std::size_t width, const train::Totals& totals) {
-  fmt::print("{:<{}} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", name, width, totals.queries,
-             report::fixed(100 * totals.rank_accuracy(), 1) + " %", report::fixed(totals.margin(), 4),
-             report::fixed(totals.perplexity(), 3), report::fixed(totals.mean(totals.loss), 4),
-             report::fixed(totals.mean(totals.rank_loss), 4), report::fixed(totals.mean(totals.sft_loss), 4));
+report::TableLine table_line(const std::string& name, const train::Totals& totals) {
+  return {name,
+          std::to_string(totals.queries),
+          report::fixed(100 * totals.rank_accuracy(), 1) + " %",
+          report::fixed(totals.margin(), 4),
+          report::fixed(totals.perplexity(), 3),
+          report::fixed(totals.mean(totals.loss), 4),
+          report::fixed(totals.mean(totals.rank_loss), 4),
+          report::fixed(totals.mean(totals.sft_loss), 4)};
 }
 
-void print_table(const train::Evaluation& evaluation) {
-  std::size_t width = 20;
-  for (const auto& [name, totals] : evaluation.groups) width = std::max(width, code_points(printable(name)) + 2);
-  fmt::print("{:<{}} {:>8} {:>16} {:>12} {:>18} {:>10} {:>10} {:>10}\n", "", width, "queries", "ranking accuracy",
-             "mean margin", "perplexity (best)", "loss", "rank loss", "SFT loss");
-  print_row("all", width, evaluation.all);
-  for (const auto& [name, totals] : evaluation.groups) print_row("  " + printable(name), width, totals);
+std::string table_of(const train::Evaluation& evaluation) {
+  std::vector<report::TableLine> lines{table_line("all", evaluation.all)};
+  for (const auto& [name, totals] : evaluation.groups) lines.push_back(table_line("  " + printable(name), totals));
+  return report::in_columns(
+      {"", "queries", "ranking\naccuracy", "mean\nmargin", "perplexity\n(best)", "loss", "rank\nloss", "SFT\nloss"},
+      std::move(lines), 1);
 }
 
 void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
@@ -44,7 +48,7 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
   }
   const train::Evaluation evaluation = workflow::evaluate_model(config, per_response);
   if (!json.empty()) write_file_atomically(json, dump_json(train::to_json(evaluation), 2) + "\n");
-  print_table(evaluation);
+  fmt::print("{}", table_of(evaluation));
 }
 
 }  // namespace

@@ -2,16 +2,20 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <filesystem>
 #include <optional>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/verbs.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/stop.h"
+#include "rrhf/core/unicode.h"
+#include "rrhf/report/format.h"
 #include "rrhf/workflow/score.h"
 
 namespace rrhf::cli {
@@ -99,6 +103,30 @@ workflow::ScoreTask score_task(const cxxopts::ParseResult& arguments) {
   return task;
 }
 
+report::TableLine table_line(const std::string& name, const reward::ScoreTotals& totals) {
+  using report::fixed;
+  const double agreement = totals.agreement();
+  return {name,
+          std::to_string(totals.rows),
+          std::to_string(totals.responses),
+          fixed(totals.mean(), 4),
+          fixed(totals.deviation(), 4),
+          fixed(totals.least, 3),
+          fixed(totals.most, 3),
+          fixed(totals.mean_best(), 4),
+          std::to_string(totals.ties),
+          std::to_string(totals.pairs),
+          std::isfinite(agreement) ? fixed(100 * agreement, 2) + " %" : "-"};
+}
+
+std::string table_of(const reward::ScoreSummary& summary) {
+  std::vector<report::TableLine> lines{table_line("all", summary.all)};
+  for (const auto& [name, totals] : summary.groups) lines.push_back(table_line("  " + printable(name), totals));
+  return report::in_columns({"", "rows", "responses", "mean", "deviation", "least", "most", "mean of\nbest",
+                             "tied\npairs", "pairs", "pair\naccuracy"},
+                            std::move(lines), 1);
+}
+
 }  // namespace
 
 void score_command(int argc, const char* const* argv) {
@@ -117,7 +145,7 @@ void score_command(int argc, const char* const* argv) {
   if (!json.empty()) require_writable_file(json, others);
   const StopSignals signals;
   const reward::ScoreSummary summary = workflow::score(task, resolve_config(*arguments, overrides));
-  fmt::print("{}", summary.table());
+  fmt::print("{}", table_of(summary));
   if (!json.empty()) write_file_atomically(json, dump_json(reward::to_json(summary), 2) + "\n");
 }
 

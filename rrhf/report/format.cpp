@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "rrhf/core/unicode.h"
 
@@ -68,6 +69,17 @@ std::string in_columns(std::span<const TableLine> lines, std::size_t words) {
     table += "\n";
   }
   return table;
+}
+
+std::string in_columns(const TableLine& headings, std::vector<TableLine> lines, std::size_t words) {
+  TableLine upper, lower;
+  for (const std::string& heading : headings) {
+    const std::size_t end = heading.find('\n');
+    upper.push_back(end == std::string::npos ? "" : heading.substr(0, end));
+    lower.push_back(end == std::string::npos ? heading : heading.substr(end + 1));
+  }
+  lines.insert(lines.begin(), {std::move(upper), std::move(lower)});
+  return in_columns(lines, words);
 }
 
 }  // namespace rrhf::report

@@ -30,6 +30,10 @@ using TableLine = std::vector<std::string>;
 /// Lines of equally many cells in columns: the first `words` of them stand on the left, numbers on the right.
 std::string in_columns(std::span<const TableLine> lines, std::size_t words);
 
+/// The same under headings of two lines, which keep the columns narrow: a heading breaks at its '\n', one without
+/// stands on the lower line.
+std::string in_columns(const TableLine& headings, std::vector<TableLine> lines, std::size_t words);
+
 /// Text for use in HTML, in content and in attributes between double quotes.
 std::string escape(std::string_view text);
 

@@ -1,12 +1,8 @@
 #include "rrhf/reward/summary.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
-
-#include "rrhf/core/unicode.h"
 
 namespace rrhf::reward {
 namespace {
@@ -14,17 +10,6 @@ namespace {
 constexpr double nothing = std::numeric_limits<double>::quiet_NaN();
 
 double share(double part, std::int64_t whole) { return whole == 0 ? nothing : part / static_cast<double>(whole); }
-
-std::string figure(double value, int decimals) {
-  return std::isfinite(value) ? fmt::format("{:.{}f}", value, decimals) : "-";
-}
-
-std::string table_row(const std::string& name, const ScoreTotals& totals) {
-  const std::string agreement = std::isfinite(totals.agreement()) ? figure(100 * totals.agreement(), 2) + " %" : "-";
-  return fmt::format("{:<20} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12} {:>11} {:>10} {:>14}\n", name, totals.rows,
-                     totals.responses, figure(totals.mean(), 4), figure(totals.deviation(), 4), figure(totals.least, 3),
-                     figure(totals.most, 3), figure(totals.mean_best(), 4), totals.ties, totals.pairs, agreement);
-}
 
 Json to_json(const ScoreTotals& totals) {
   const auto number = [](double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); };
@@ -79,15 +64,6 @@ double ScoreTotals::agreement() const { return share(static_cast<double>(agreein
 void ScoreSummary::add(const Row& row, const std::vector<std::optional<double>>& scores) {
   all.add(row, scores);
   if (!row.group.empty()) groups[row.group].add(row, scores);
-}
-
-std::string ScoreSummary::table() const {
-  std::string text = fmt::format("{:<20} {:>8} {:>10} {:>10} {:>10} {:>10} {:>10} {:>12} {:>11} {:>10} {:>14}\n", "",
-                                 "rows", "responses", "mean", "deviation", "least", "most", "mean of best",
-                                 "tied pairs", "pairs", "pair accuracy");
-  text += table_row("all", all);
-  for (const auto& [name, totals] : groups) text += table_row("  " + printable(name), totals);
-  return text;
 }
 
 Json to_json(const ScoreSummary& summary) {

@@ -42,8 +42,6 @@ struct ScoreSummary {
   std::map<std::string, ScoreTotals> groups;  ///< where rows carry a group
 
   void add(const Row& row, const std::vector<std::optional<double>>& scores);
-  /// A table, one row for all and one a group.
-  std::string table() const;
 };
 Json to_json(const ScoreSummary& summary);
 

@@ -1,5 +1,6 @@
 #include "rrhf/workflow/iterate.h"
 
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <optional>
@@ -26,23 +27,29 @@ std::string figure(const Json& line, const char* part, const char* name, int dec
   return fmt::format("{:.{}f}", factor * found->at(name).get<double>(), decimals);
 }
 
-std::string table_row(const Json& line) {
+// The round, six rewards, an accuracy, a perplexity: 80 characters.
+std::string table_line(const std::array<std::string, 9>& cells) {
+  std::string line = fmt::format("{:<5}", cells[0]);
+  for (std::size_t i = 1; i < 8; ++i) line += fmt::format(" {:>8}", cells[i]);
+  return line + fmt::format(" {:>11}\n", cells[8]);
+}
+
+std::string table_line_of(const Json& line) {
   const std::int64_t round = line.at("round").get<std::int64_t>();
   const std::string accuracy = figure(line, "eval", "rank_accuracy", 1, 100);
-  return fmt::format("{:<7} {:>9} {:>9} {:>11} {:>11} {:>9} {:>9} {:>18} {:>19}\n",
-                     round == 0 ? "start" : fmt::format("{}", round), figure(line, "samples", "mean", 4),
+  return table_line({round == 0 ? "start" : fmt::format("{}", round), figure(line, "samples", "mean", 4),
                      figure(line, "samples", "best", 4), figure(line, "trained_on", "best", 4),
                      figure(line, "held_out", "greedy", 4), figure(line, "held_out", "sampled", 4),
                      figure(line, "held_out", "best", 4), accuracy == "-" ? accuracy : accuracy + " %",
-                     figure(line, "eval", "perplexity", 3));
+                     figure(line, "eval", "perplexity", 3)});
 }
 
 std::string table_of(const std::vector<Json>& rounds) {
-  std::string table = fmt::format("{:<7} {:-^31} {:-^31} {:-^38}\n", "", " trained on, reward of ",
+  std::string table = fmt::format("{:<5}  {:-^25}  {:-^25}  {:-^19}\n", "", " trained on, reward of ",
                                   " held-out, reward of ", " data.eval ");
-  table += fmt::format("{:<7} {:>9} {:>9} {:>11} {:>11} {:>9} {:>9} {:>18} {:>19}\n", "round", "samples", "best of",
-                       "best of all", "greedy", "samples", "best of", "ranking accuracy", "perplexity (best)");
-  for (const Json& line : rounds) table += table_row(line);
+  table += table_line({"", "", "", "best of", "", "", "", "ranking", "perplexity"});
+  table += table_line({"round", "samples", "best of", "all", "greedy", "samples", "best of", "accuracy", "(best)"});
+  for (const Json& line : rounds) table += table_line_of(line);
   return table;
 }
 

@@ -25,7 +25,14 @@ def test_the_table_of_an_evaluation_stays_in_columns(rrhf: Program, make_config:
     rows[0]["group"] = "a group whose name is longer than the column"
     good_data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     lines = rrhf("eval", make_config(), "--data", good_data).stdout.splitlines()
-    assert len(lines) == 3 and len({len(line) for line in lines}) == 1, lines
+    assert len(lines) == 4 and len({len(line) for line in lines}) == 1, lines
+
+
+def test_the_table_of_an_evaluation_fits_a_terminal(rrhf: Program, make_config: Config, good_data: Path) -> None:
+    upper, lower, total = rrhf("eval", make_config(), "--data", good_data).stdout.splitlines()
+    assert max(map(len, (upper, lower, total))) <= 80
+    assert upper.split() == ["ranking", "mean", "perplexity", "rank", "SFT"]
+    assert lower.split() == ["queries", "accuracy", "margin", "(best)", "loss", "loss", "loss"] and total.split()[:2] == ["all", "23"]
 
 
 def test_equal_responses_are_never_ordered(rrhf: Program, make_config: Config, tmp_path: Path) -> None:

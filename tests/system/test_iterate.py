@@ -101,9 +101,10 @@ def test_two_rounds(whole: tuple[Path, Path, str]) -> None:
     assert not list(run.rglob("*.part")) and not list(run.rglob("*unscored*")) and not list(run.rglob(".*"))
     # the table
     rows = [line.split() for line in printed.splitlines()]
-    assert [row[0] for row in rows[2:]] == ["start", "1", "2"] and rows[2][1:4] == ["-", "-", "-"]
+    assert max(map(len, printed.splitlines())) <= 80
+    assert [row[0] for row in rows[3:]] == ["start", "1", "2"] and rows[3][1:4] == ["-", "-", "-"]
     figures = lines_of(run / "rounds.jsonl")
-    for row, line in zip(rows[3:], figures[1:]):
+    for row, line in zip(rows[4:], figures[1:]):
         assert row[1:3] == [f"{line['samples'][name]:.4f}" for name in ("mean", "best")]
 
 

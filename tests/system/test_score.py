@@ -62,7 +62,9 @@ def test_the_quickstarts_reward_is_a_rule_file(rrhf: Program, repo: Path, tmp_pa
     assert figures["responses"] == len(scores) and figures["mean"] == pytest.approx(sum(scores) / len(scores))
     assert figures["mean_best"] == pytest.approx(sum(max(row["scores"]) for row in rows) / len(rows))
     assert figures["pair_accuracy"] == 1.0 and set(figures["groups"]) == {row["group"] for row in rows}
-    assert "pair accuracy" in result.stdout and "100.00 %" in result.stdout
+    upper, lower, total, *groups = result.stdout.splitlines()
+    assert upper.endswith(" pair") and lower.endswith(" accuracy") and total.endswith(" 100.00 %") and len(groups) == len(figures["groups"])
+    assert total.split()[:3] == ["all", str(len(rows)), str(len(scores))] and max(map(len, result.stdout.splitlines())) <= 100
 
 
 def test_a_row_keeps_what_else_it_carries(rrhf: Program, tmp_path: Path) -> None:
@@ -145,7 +147,7 @@ def test_an_output_that_is_there_stays_unless_told(rrhf: Program, good_data: Pat
 def test_compare_writes_nothing(rrhf: Program, good_data: Path, tmp_path: Path) -> None:
     rule = write_rule(tmp_path / "r.json", LENGTH)
     before = set(tmp_path.iterdir())
-    assert "pair accuracy" in rrhf("score", "--rule", rule, "--data", good_data, "--compare").stdout
+    assert rrhf("score", "--rule", rule, "--data", good_data, "--compare").stdout.splitlines()[-1].startswith("all ")
     assert set(tmp_path.iterdir()) == before
 
 
