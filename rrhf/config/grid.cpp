@@ -133,12 +133,9 @@ class GridBuilder {
                       in("measure"), printable(shorten(key, 80))));
     }
     RunConfig measured;
-    try {
-      measured = resolved_with(overrides_of(file_.measure, in("measure"))).config;
-    } catch (const InputError& error) {
-      errors_.add(error);
-      return base_;
-    }
+    const bool fits =
+        errors_.collect([&] { measured = resolved_with(overrides_of(file_.measure, in("measure"))).config; });
+    if (!fits) return base_;
     if (measured.data.eval.empty() && measured.data.eval_fraction == 0) {
       refuse(
           fmt::format("{}: there is nothing to measure the models by: set data.eval or data.eval_fraction in the "
@@ -153,11 +150,7 @@ class GridBuilder {
     const auto check = [&](const std::string& key, const Json& value, const std::string& part) {
       const std::string why = why_fixed(key, measured_);
       if (!why.empty()) return refuse(fmt::format("{}: {} can't differ: {}", in(part), key, why));
-      try {
-        resolved_with({{key, dump_json(value), in(part)}});
-      } catch (const InputError& error) {
-        errors_.add(error);
-      }
+      errors_.collect([&] { resolved_with({{key, dump_json(value), in(part)}}); });
     };
     for (const auto& [key, values] : file_.vary.items()) {
       for (const Json& value : values) check(key, value, "vary");

@@ -38,6 +38,17 @@ class InputErrors {
  public:
   /// What has been said is not said again.
   void add(const InputError& error);
+  /// Runs `check` and adds the InputError it throws, if any; another exception goes on. False when it threw one.
+  template <class Check>
+  bool collect(Check&& check) {
+    try {
+      std::forward<Check>(check)();
+      return true;
+    } catch (const InputError& error) {
+      add(error);
+      return false;
+    }
+  }
   bool any() const noexcept { return !text_.empty(); }
   /// Throws InputError when there are any.
   void require_none() const;

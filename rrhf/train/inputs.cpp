@@ -23,9 +23,13 @@ void require_positions(const config::RunConfig& config, const model::LlamaConfig
               (std::filesystem::path(config.model.path) / "config.json").string());
 }
 
+void require_model_path(const config::RunConfig& config) {
+  if (!config.model.path.empty()) return;
+  throw_input("config", "model.path is not set: name a model folder (--set model.path=DIR)");
+}
+
 ModelFolder open_model_folder(const config::RunConfig& config) {
-  if (config.model.path.empty())
-    throw_input("config", "model.path is not set: name a model folder (--set model.path=DIR)");
+  require_model_path(config);
   const std::filesystem::path path = config.model.path;
   model::LlamaConfig llama = checkpoint::load_config(path);
   ModelFolder folder{path, text::Tokenizer::load(path), std::move(llama)};

@@ -24,6 +24,8 @@ struct ModelFolder {
   model::LlamaConfig config;
 };
 
+/// Throws InputError when model.path is not set.
+void require_model_path(const config::RunConfig& config);
 /// Throws InputError when model.path is not set, the folder lacks a part, data.max_length goes beyond the model's
 /// positions, or the tokenizer has more ids than the model has rows.
 ModelFolder open_model_folder(const config::RunConfig& config);

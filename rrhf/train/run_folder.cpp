@@ -74,11 +74,14 @@ bool holds_no_run(const fs::path& folder) {
 
 }  // namespace
 
+void RunFolder::require_name(const config::RunConfig& config) {
+  if (!config.output.empty()) return;
+  throw_input("config", "output is not set: without a config file there is no name for runs/NAME (--set output=DIR)");
+}
+
 RunFolder::RunFolder(const config::RunConfig& config, bool resume, bool writes, Kind kind)
     : path_(config.output), config_(config::to_json(config)), writes_(writes) {
-  if (path_.empty()) {
-    throw_input("config", "output is not set: without a config file there is no name for runs/NAME (--set output=DIR)");
-  }
+  require_name(config);
   require_writable_ancestor(path_);
   if (holds_no_run(path_)) return;
   require_kind(kind);

@@ -23,6 +23,9 @@ class RunFolder {
   /// be written there. Without `writes`, as on all ranks but the first, begin() and write_metrics() do nothing.
   RunFolder(const config::RunConfig& config, bool resume, bool writes, Kind kind = Kind::training);
 
+  /// Throws InputError when the config names no output.
+  static void require_name(const config::RunConfig& config);
+
   const std::filesystem::path& path() const noexcept { return path_; }
 
   /// True when the folder already holds the finished model.

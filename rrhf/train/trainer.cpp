@@ -24,15 +24,26 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// What no run goes without: all that is missing is said at once.
+config::RunConfig with_names(config::RunConfig config) {
+  InputErrors errors;
+  errors.collect([&] { require_model_path(config); });
+  errors.collect([&] {
+    if (config.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
+  });
+  errors.collect([&] { RunFolder::require_name(config); });
+  errors.require_none();
+  return config;
+}
+
 }  // namespace
 
 Trainer::Trainer(config::RunConfig config, const RunOptions& options, const distributed::World& world)
-    : config_(std::move(config)),
+    : config_(with_names(std::move(config))),
       options_(options),
       world_(&world),
       output_(config_, options.resume, world.rank() == 0) {
   config::require_fitting_forms(config_);
-  if (config_.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
   const at::Device device = choose_device(config_.device, world.place().local_rank);
   if (options.memory_cap) cap_memory(device, *options.memory_cap);
   folder_ = open_model_folder(config_);

@@ -71,11 +71,9 @@ void require_same_run(const AblatedModel& model) {
 void require_same_runs(std::span<const AblatedModel> models) {
   InputErrors errors;
   for (const AblatedModel& model : models) {
-    try {
+    errors.collect([&] {
       if (!model.is_start()) require_same_run(model);
-    } catch (const InputError& error) {
-      errors.add(error);
-    }
+    });
   }
   if (!errors.any()) return;
   errors.add(
@@ -102,12 +100,10 @@ void require_inputs(std::span<const AblatedModel> models) {
     const Json settings = config::to_json(config);
     if (model.done() || !seen.insert(dump_json({settings["device"], settings["model"], settings["data"]})).second)
       continue;
-    try {
+    errors.collect([&] {
       train::choose_device(config.device);
       read_inputs(config);
-    } catch (const InputError& error) {
-      errors.add(error);
-    }
+    });
   }
   errors.require_none();
 }
@@ -116,11 +112,9 @@ void require_same_sources(std::span<const AblatedModel> models, const KeptSource
   Sources known;
   InputErrors errors;
   for (const AblatedModel& model : models) {
-    try {
+    errors.collect([&] {
       if (!model.done()) kept.require_same(model, known);
-    } catch (const InputError& error) {
-      errors.add(error);
-    }
+    });
   }
   errors.require_none();
 }

@@ -23,6 +23,20 @@ TEST(Error, ThrowersFormat) {
   EXPECT_THROW(throw_error("x", "y"), Error);
 }
 
+TEST(InputErrors, CollectsWhatChecksThrow) {
+  InputErrors errors;
+  EXPECT_TRUE(errors.collect([] {}));
+  EXPECT_FALSE(errors.collect([] { throw InputError("data", "first"); }));
+  EXPECT_THROW(errors.collect([] { throw Error("run", "another kind"); }), Error);
+  EXPECT_FALSE(errors.collect([] { throw InputError("data", "second"); }));
+  try {
+    errors.require_none();
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_STREQ(error.what(), "[data] first\n[data] second");
+  }
+}
+
 TEST(InputErrors, SaysAllTogetherAndEachOnce) {
   InputErrors errors;
   EXPECT_FALSE(errors.any());

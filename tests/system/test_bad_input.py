@@ -304,7 +304,7 @@ def test_mistakes_of_a_config_are_named_with_their_lines(refuse: Refuse, tmp_pat
 @pytest.mark.parametrize("text,words", [
     ('{"train": {', ("mine.json", "line 1", "JSON")),
     ("[1]", ("mine.json", "object")),
-    ("{}", ("data.train is not set",)),
+    ("{}", ("model.path is not set", "data.train is not set")),
     ("\x00\xff", ("mine.json",)),
     ("", ("mine.json", "is empty")),
     ("// nothing yet\n", ("mine.json", "is empty")),
@@ -312,6 +312,10 @@ def test_mistakes_of_a_config_are_named_with_their_lines(refuse: Refuse, tmp_pat
 def test_a_config_that_is_none(text: str, words: tuple[str, ...], refuse: Refuse, tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_text(text, encoding="latin-1")
     refuse("train", tmp_path / "mine.json", "--set", f"output={tmp_path / 'run'}", words=words)
+
+
+def test_a_preset_says_all_that_it_needs(refuse: Refuse) -> None:
+    refuse("train", "--preset", "wombat-7b", words=("model.path is not set", "data.train is not set"))
 
 
 def test_cuda_without_one(rrhf: Program, make_config: Config, good_data: Path, tmp_path: Path) -> None:
