@@ -182,6 +182,8 @@ def race(options: argparse.Namespace, program: Path, shared: Path, data: str, fo
 
 
 def main(options: argparse.Namespace, program: Path, shared: Path, folder: Path) -> None:
+    if not torch.cuda.is_available():
+        sys.exit("compare: the torch of this Python finds no GPU")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n\n{HEADER}", flush=True)
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     for data in options.data:
