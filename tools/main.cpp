@@ -13,6 +13,7 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
+#include <initializer_list>
 #include <iostream>
 #include <new>
 #include <string_view>
@@ -32,6 +33,7 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/nearest.h"
+#include "rrhf/core/with_cuda.h"
 #include "rrhf/model/products.h"
 
 namespace rrhf::cli {
@@ -90,12 +92,24 @@ int run(int argc, const char* const* argv) {
   return 2;
 }
 
+// Sets a variable unless the user has said something of the matter, by one of its names. True when it was set.
+bool set_unless(const char* name, const char* value, std::initializer_list<const char*> said_by) {
+  if (std::ranges::any_of(said_by, [](const char* said) { return std::getenv(said) != nullptr; })) return false;
+  ::setenv(name, value, 0);
+  return true;
+}
+
+// Settings that libraries read before main(), so the program starts once more with them.
 // Waiting OpenMP threads spin for milliseconds by default: two runs side by side then slow each other down by half and
-// more, while a run alone gains nothing. The library reads its settings before main(), so the program starts once more
-// with a short spin unless the user has chosen otherwise.
-void wait_without_spinning(char** argv) {
-  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  ::setenv("GOMP_SPINCOUNT", "1000", 0);
+// more, while a run alone gains nothing. On a GPU LibTorch's allocator keeps blocks that fit no later size unless its
+// segments can grow.
+void start_with_settings(char** argv) {
+  bool changed = set_unless("GOMP_SPINCOUNT", "1000", {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"});
+  if (rrhf::with_cuda) {
+    changed |= set_unless("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True",
+                          {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"});
+  }
+  if (!changed) return;
   // By its own path, so that it keeps its name; where that fails, the run goes on as it is.
   std::error_code failure;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", failure);
@@ -147,7 +161,7 @@ bool computes(std::string_view command) {
 int main(int argc, char** argv) {
   outlive_lost_outputs();
   rrhf::model::keep_few_kernels();
-  if (argc > 1 && computes(argv[1])) wait_without_spinning(argv);
+  if (argc > 1 && computes(argv[1])) start_with_settings(argv);
   try {
     return run_and_write(argc, argv);
   } catch (const rrhf::SaidAlready& failure) {

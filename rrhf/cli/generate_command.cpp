@@ -10,6 +10,7 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/stop.h"
+#include "rrhf/train/memory_advice.h"
 #include "rrhf/workflow/answer_prompts.h"
 
 namespace rrhf::cli {
@@ -76,8 +77,9 @@ void generate_command(int argc, const char* const* argv) {
   if (!file && arguments->count("out") > 0) throw_input("usage", "--out goes with --prompts FILE");
   workflow::AnswerSettings settings = read_answer_flags(*arguments, defaults(), "generate");
   if (file) return answer_file(*arguments, std::move(settings));
-  if (one) return answer_one(text_of(*arguments, "prompt"), std::move(settings));
-  talk(std::move(settings), arguments->count("stop") > 0);
+  train::with_memory_advice(
+      [&] { one ? answer_one(text_of(*arguments, "prompt"), settings) : talk(settings, arguments->count("stop") > 0); },
+      [&] { return workflow::answering_advice(settings); });
 }
 
 }  // namespace rrhf::cli

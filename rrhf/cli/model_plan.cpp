@@ -1,6 +1,4 @@
 // What training with a config will take, before anything is loaded. Results go to stdout.
-#include <ATen/Context.h>
-
 #include <cmath>
 #include <optional>
 
@@ -10,6 +8,7 @@
 #include "rrhf/cli/verbs.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/display.h"
 #include "rrhf/train/memory_plan.h"
 #include "rrhf/train/step_work.h"
@@ -26,7 +25,7 @@ void print_line(const char* part, std::int64_t bytes, const std::string& note = 
 
 // Plans for GPUs are made where there are none.
 bool on_cpu(DeviceChoice device) {
-  return device == DeviceChoice::cpu || (device == DeviceChoice::automatic && !at::hasCUDA());
+  return device == DeviceChoice::cpu || (device == DeviceChoice::automatic && train::choose_device(device).is_cpu());
 }
 
 // Devices and how they share: flags, and where there are none the config.

@@ -40,7 +40,7 @@ std::vector<Option> train_options(TrainConfig& c) {
       {"train.recompute", choice(c.recompute),
        "What is computed again in the backward pass instead of being kept for it. `mlp`: the widest matrices, the "
        "MLP's "
-       "gate and up; half the memory of activations, a tenth more work. `layer`: everything but each layer's input; "
+       "gate and up; half the memory of activations, a seventh more work. `layer`: everything but each layer's input; "
        "the "
        "least memory, a quarter more work. The result is the same.",
        "gradient_checkpointing activation_checkpointing"},

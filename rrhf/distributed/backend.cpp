@@ -73,7 +73,9 @@ void require_backend(const BackendOptions& options) {
     if (!has_nccl) {
       throw_input("distributed",
                   "this program was built without NCCL: it takes a LibTorch with CUDA and NCCL's header (Debian: "
-                  "libnccl-dev; pip: nvidia-nccl-cu12), then tools/build again; or parallel.backend gloo");
+                  "libnccl-dev; pip: nvidia-nccl-cu12), then cmake --preset cuda as in docs/distributed.md; or "
+                  "parallel.backend "
+                  "gloo");
     }
     if (!options.device.is_cuda()) throw_input("distributed", "parallel.backend nccl needs device cuda");
   } else if (!has_gloo) {

@@ -8,19 +8,52 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/with_cuda.h"
-#include "rrhf/train/cuda_memory.h"
+#include "rrhf/train/cuda_gpu.h"
 #include "rrhf/train/display.h"
 
 namespace rrhf::train {
+namespace {
+
+constexpr int least_capability = 80;  // what rrhf/*/*.cu and flash attention are compiled for
+
+std::string why_not(at::Device gpu) {
+  std::optional<int> capability;
+  if constexpr (with_cuda) capability = cuda::compute_capability(gpu);
+  return why_unfit(capability);
+}
+
+}  // namespace
 
 at::Device choose_device(DeviceChoice choice, int local_rank) {
-  const bool cuda = at::hasCUDA();
-  if (choice == DeviceChoice::cuda && !cuda) {
+  if (choice == DeviceChoice::cpu) return at::kCPU;
+  if (!at::hasCUDA()) {
+    if (choice == DeviceChoice::automatic) return at::kCPU;
     throw_input("device",
                 "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
   }
-  if (choice == DeviceChoice::cpu || !cuda) return at::kCPU;
-  return {at::kCUDA, static_cast<at::DeviceIndex>(gpu_of(local_rank, static_cast<int>(at::getNumGPUs())))};
+  const int number = gpu_of(local_rank, static_cast<int>(at::getNumGPUs()));
+  const at::Device gpu(at::kCUDA, static_cast<at::DeviceIndex>(number));
+  const std::string why = why_not(gpu);
+  if (why.empty()) return gpu;
+  if (choice == DeviceChoice::cuda) throw_input("device", "cuda was asked for, but {}; use device cpu or auto", why);
+  return at::kCPU;
+}
+
+std::string why_unfit(std::optional<int> capability) {
+  if (!capability) return "this program was built for the CPU (README, \"Two commands\": cmake --preset cuda)";
+  if (*capability >= least_capability) return "";
+  return fmt::format("the GPU is of compute capability {}.{} and the kernels need {}.{} (A100, RTX 30 and later)",
+                     *capability / 10, *capability % 10, least_capability / 10, least_capability % 10);
+}
+
+void warn_of_slow_device(DeviceChoice choice, at::Device device, Dtype dtype) {
+  if (choice == DeviceChoice::automatic && device.is_cpu() && at::hasCUDA()) {
+    warn("there is a GPU, but {}: this runs on the CPU", why_not(at::Device(at::kCUDA, 0)));
+  }
+  if (device.is_cuda() && dtype != Dtype::bfloat16) {
+    warn("in {} a GPU goes without flash attention and at a fraction of its rate; bfloat16 is the fast way",
+         name_of(dtype));
+  }
 }
 
 int gpu_of(int local_rank, int gpus) {

@@ -4,14 +4,23 @@
 #include <c10/core/Device.h>
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include "rrhf/core/choices.h"
 
 namespace rrhf::train {
 
-/// The device a config asks for; of several GPUs that of the rank among those of its machine. Throws InputError for
-/// cuda where there is none, or none for this rank.
+/// The device a config asks for; of several GPUs that of the rank among those of its machine. `auto` takes a GPU that
+/// is fit, else the CPU. Throws InputError for cuda where there is none that is fit, or none for this rank.
 c10::Device choose_device(DeviceChoice choice, int local_rank = 0);
+
+/// Why a GPU is of no use, empty where it is fit: a program built for the CPU (no `capability`) has no kernels for it,
+/// and those there are need compute capability 8.0, said as 80.
+std::string why_unfit(std::optional<int> capability);
+
+/// Warns where `auto` came to the CPU though there is a GPU, and of a dtype that a GPU computes slowly.
+void warn_of_slow_device(DeviceChoice choice, c10::Device device, Dtype dtype);
 
 /// Which of the `gpus` that a rank sees is its own: that of its number on the machine, or the only one, since starters
 /// may show each rank one GPU (Slurm's --gpus-per-task). NCCL refuses ranks that share one. Throws InputError when

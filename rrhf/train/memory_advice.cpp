@@ -4,6 +4,8 @@
 #include <functional>
 
 #include "rrhf/core/log.h"
+#include "rrhf/model/memory.h"
+#include "rrhf/model/ops.h"
 #include "rrhf/train/pass.h"
 
 namespace rrhf::train {
@@ -11,8 +13,16 @@ namespace {
 
 constexpr std::int64_t least_pack = 512;
 
+std::string bytes_text(std::int64_t bytes) { return short_number(static_cast<double>(bytes)) + "B"; }
+
+std::string as_lines(const std::vector<Saving>& savings) {
+  std::string text;
+  for (const Saving& saving : savings) text += saving_line(saving);
+  return text.empty() ? "\n  every setting that saves memory is taken; a smaller model or more devices remain" : text;
+}
+
 struct Change {
-  std::string setting;
+  std::string setting;  // as --set takes it
   std::function<void(config::RunConfig&)> make;
   std::string condition = {};
 };
@@ -50,10 +60,15 @@ std::vector<Change> changes(const config::RunConfig& config, const Sharing& shar
       config.optimizer.update == Update::step && !config.lora.rank) {
     all.push_back({"optimizer.place=host", [](auto& c) { c.optimizer.place = Place::host; }});
   }
-  if (sharing.devices == 1 && config.optimizer.update == Update::step && config.optimizer.max_grad_norm == 0 &&
-      config.optimizer.place == Place::device && !config.lora.rank) {
-    all.push_back(
-        {"optimizer.update=layer", [](auto& c) { c.optimizer.update = Update::layer; }, "where each step is one pack"});
+  if (sharing.devices == 1 && config.optimizer.update == Update::step && config.optimizer.place == Place::device &&
+      !config.lora.rank) {
+    const bool clips = config.optimizer.max_grad_norm > 0;
+    all.push_back({clips ? "optimizer.update=layer --set optimizer.max_grad_norm=0" : "optimizer.update=layer",
+                   [](auto& c) {
+                     c.optimizer.update = Update::layer;
+                     c.optimizer.max_grad_norm = 0;
+                   },
+                   clips ? "where each step is one pack, and clips no more" : "where each step is one pack"});
   }
   if (!config.lora.rank && !config.model.random_init && config.optimizer.place == Place::device &&
       config.optimizer.update == Update::step) {
@@ -70,31 +85,63 @@ std::vector<Change> changes(const config::RunConfig& config, const Sharing& shar
 
 std::vector<Saving> possible_savings(const model::LlamaConfig& model, const config::RunConfig& config,
                                      const Sharing& sharing) {
-  const auto bytes_of = [&](const config::RunConfig& changed) {
+  const auto plan_of = [&](const config::RunConfig& changed) {
     Sharing own = sharing;
     own.mode = changed.parallel.mode;
-    return plan_memory(model, changed, full_packs(changed, sharing.cpu), own).total();
+    return plan_memory(model, changed, full_packs(changed, sharing.cpu), own);
   };
-  const std::int64_t now = bytes_of(config);
+  const MemoryPlan now = plan_of(config);
   std::vector<Saving> savings;
   for (const Change& change : changes(config, sharing)) {
     config::RunConfig changed = config;
     change.make(changed);
-    if (const std::int64_t saved = now - bytes_of(changed); saved > 0)
-      savings.push_back({change.setting, saved, change.condition});
+    const MemoryPlan then = plan_of(changed);
+    const std::int64_t saved = now.total() - then.total(), moved = then.host - now.host;
+    if (saved <= 0) continue;
+    std::string condition = change.condition;
+    if (moved > 0)
+      condition += fmt::format("{}and takes {} of the host's", condition.empty() ? "" : " ", bytes_text(moved));
+    savings.push_back({"--set " + change.setting, saved, std::move(condition)});
   }
   std::ranges::stable_sort(savings, std::ranges::greater(), &Saving::bytes);
   return savings;
 }
 
+std::string saving_line(const Saving& saving) {
+  return fmt::format("\n  {:<40} would save {:>7}{}{}", saving.setting, bytes_text(saving.bytes),
+                     saving.condition.empty() ? "" : " ", saving.condition);
+}
+
 std::string memory_advice(const model::LlamaConfig& model, const config::RunConfig& config, const Sharing& sharing) {
-  std::string text;
-  for (const Saving& saving : possible_savings(model, config, sharing)) {
-    text += fmt::format("\n  --set {:<34} would save {:>7}B{}{}", saving.setting,
-                        short_number(static_cast<double>(saving.bytes)), saving.condition.empty() ? "" : " ",
-                        saving.condition);
+  return as_lines(possible_savings(model, config, sharing));
+}
+
+std::string inference_advice(const model::LlamaConfig& model, const config::RunConfig& config, bool cpu) {
+  const auto bytes_of = [&](Dtype dtype, std::int64_t tokens) {
+    const c10::ScalarType type = model::scalar_type(dtype);
+    return model.parameter_count() * static_cast<std::int64_t>(c10::elementSize(type)) +
+           model::evaluation_memory(model, type, {tokens, tokens}, model::head_budget(cpu)).total();
+  };
+  const Dtype dtype = config.model.dtype;
+  const std::int64_t tokens = pass_options(config, cpu).tokens_per_pack, now = bytes_of(dtype, tokens);
+  std::vector<Saving> savings;
+  if (dtype != Dtype::bfloat16) {
+    savings.push_back({"--set model.dtype=bfloat16", now - bytes_of(Dtype::bfloat16, tokens), {}});
   }
-  return text.empty() ? "\n  every setting that saves memory is taken; a smaller model or more devices remain" : text;
+  if (tokens / 2 >= least_pack) {
+    savings.push_back(
+        {fmt::format("--set train.tokens_per_pack={}", tokens / 2), now - bytes_of(dtype, tokens / 2), {}});
+  }
+  return as_lines(savings);
+}
+
+void require_room_on_host(const MemoryPlan& plan, std::int64_t machine) {
+  if (plan.host <= machine) return;
+  throw_input(
+      "memory",
+      "{} are to be kept in this machine's own memory, which has {} (optimizer.place and train.layer_inputs say "
+      "what; rrhf model plan counts it)",
+      bytes_text(plan.host), bytes_text(machine));
 }
 
 }  // namespace rrhf::train

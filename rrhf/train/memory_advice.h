@@ -1,11 +1,15 @@
 // What to change when memory runs out.
 #pragma once
 
+#include <c10/util/Exception.h>
+
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rrhf/config/run_config.h"
+#include "rrhf/core/error.h"
 #include "rrhf/model/llama_config.h"
 #include "rrhf/train/memory_plan.h"
 
@@ -13,9 +17,9 @@ namespace rrhf::train {
 
 /// A setting that would make a run smaller.
 struct Saving {
-  std::string setting;     ///< as --set takes it
+  std::string setting;     ///< as a command line has it
   std::int64_t bytes = 0;  ///< a device, by the memory plan
-  std::string condition;   ///< of the setting, if it has one
+  std::string condition;   ///< of the setting, if it has one, and what it takes elsewhere
 };
 
 /// Those of a config that are not taken yet, each by itself, the largest first.
@@ -24,5 +28,25 @@ std::vector<Saving> possible_savings(const model::LlamaConfig& model, const conf
 
 /// The same as lines of a message.
 std::string memory_advice(const model::LlamaConfig& model, const config::RunConfig& config, const Sharing& sharing);
+
+/// Of work without gradients by the same settings, an evaluation or scoring: lines as above.
+std::string inference_advice(const model::LlamaConfig& model, const config::RunConfig& config, bool cpu);
+
+/// A line of these: what to write, and what it would save.
+std::string saving_line(const Saving& saving);
+
+/// Throws InputError where a plan keeps more in the host's memory than the `machine` has, in bytes.
+void require_room_on_host(const MemoryPlan& plan, std::int64_t machine);
+
+/// Does `work`. Where a GPU has too little memory for it, throws Error "memory" with the lines that `advice` gives.
+template <class Work, class Advice>
+decltype(auto) with_memory_advice(Work&& work, Advice&& advice) {
+  try {
+    return std::forward<Work>(work)();
+  } catch (const c10::OutOfMemoryError& failure) {
+    throw_error("memory", "the GPU has too little memory for this{}\n{}", std::forward<Advice>(advice)(),
+                failure.what_without_backtrace());
+  }
+}
 
 }  // namespace rrhf::train

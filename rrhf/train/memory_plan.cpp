@@ -119,12 +119,18 @@ std::int64_t passing_bytes(const model::LlamaConfig& config, std::int64_t narrow
   return unit * (2 * narrow + gradients * wide) + unit * wide / parts;
 }
 
-// What LibTorch takes for the units of a model in page-locked memory: powers of two.
-std::int64_t page_locked(const model::LlamaConfig& config, std::int64_t element) {
-  std::int64_t sum = 0;
-  for (const std::int64_t size : unit_sizes(config)) {
-    sum += static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(size * element)));
-  }
+// What LibTorch takes for so many bytes of page-locked memory: a power of two.
+std::int64_t page_locked(std::int64_t bytes) {
+  return static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(bytes)));
+}
+
+// In the host's memory, where it keeps the state of a model on a GPU: gradients, a unit on its way to the GPU, and what
+// the optimizer has.
+std::int64_t state_bytes_on_host(const model::LlamaConfig& config, std::int64_t gradient, std::int64_t weight,
+                                 std::int64_t optimizer) {
+  const std::vector<std::int64_t> sizes = unit_sizes(config);
+  std::int64_t sum = optimizer + page_locked(std::ranges::max(sizes) * weight);
+  for (const std::int64_t size : sizes) sum += page_locked(size * gradient);
   return sum;
 }
 
@@ -223,7 +229,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   std::int64_t gradients = trained * bytes_of(sums), optimizer = optimizer_bytes(config, trained, narrow, wide);
   std::int64_t host = 0;
   if (state_on_host(config, sharing.cpu, sharing.devices)) {
-    host = page_locked(model, bytes_of(sums)) + optimizer;
+    host = state_bytes_on_host(model, bytes_of(sums), bytes_of(narrow), optimizer);
     const std::int64_t rooms = rooms_for_gradients + (model.tie_word_embeddings ? 1 : 0);
     gradients = rooms * std::ranges::max(unit_sizes(model)) * bytes_of(sums);
     optimizer = 0;
@@ -232,7 +238,7 @@ MemoryPlan plan_memory(const model::LlamaConfig& model, const config::RunConfig&
   }
   if (config.train.layer_inputs == Place::host && !sharing.cpu && !evaluating) {
     const std::int64_t input = shape.largest_pack.tokens * model.hidden_size * bytes_of(narrow);
-    host += model.num_hidden_layers * input;
+    host += model.num_hidden_layers * page_locked(input);
     pass.activations -= std::max<std::int64_t>(0, model.num_hidden_layers - inputs_on_their_way) * input;
   }
   const double heap = heap_share(sharing.cpu && !evaluating) * static_cast<double>(pass.total());

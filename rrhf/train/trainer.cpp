@@ -14,6 +14,7 @@
 #include "rrhf/core/stop.h"
 #include "rrhf/train/device.h"
 #include "rrhf/train/display.h"
+#include "rrhf/train/memory_advice.h"
 #include "rrhf/train/rank_writers.h"
 #include "rrhf/train/same_run.h"
 #include "rrhf/train/step_order.h"
@@ -45,6 +46,7 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
       output_(config_, options.resume, world.rank() == 0) {
   config::require_fitting_forms(config_);
   const at::Device device = choose_device(config_.device, world.place().local_rank);
+  warn_of_slow_device(config_.device, device, config_.model.dtype);
   if (options.memory_cap) cap_memory(device, *options.memory_cap);
   folder_ = open_model_folder(config_);
   warn_of_other_encoding(*folder_, config_);
@@ -70,6 +72,11 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   require_same_run(world, config_, *folder_, train_, eval_ ? &*eval_ : nullptr);
   if (options.resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
+  if (!device.is_cpu()) {
+    const Sharing sharing{.devices = world.size(), .mode = config_.parallel.mode, .cpu = false};
+    require_room_on_host(plan_memory(folder_->config, config_, full_packs(config_, false), sharing),
+                         memory_of(at::kCPU));
+  }
   groups_ = make_groups(config_.parallel, world);
   if (config_.lora.rank && groups_.shards.size() > 1) replicas_ = make_groups({}, world);
   load_model(device);

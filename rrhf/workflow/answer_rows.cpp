@@ -7,6 +7,7 @@
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/stop.h"
+#include "rrhf/train/memory_advice.h"
 
 namespace rrhf::workflow {
 namespace {
@@ -141,8 +142,11 @@ AnswerCounts answer_rows(Answerer& answerer, const Prompts& prompts, PartLines& 
     log("going on after {} of {} rows", with_commas(lines.finished()), with_commas(lines.rows()));
   AnswerCounts counts;
   if (lines.finished() < lines.rows()) {
-    answerer.load_weights();
-    counts = Run(prompts, answerer.settings().decoding, lines, line_of, operation).work(answerer.generator());
+    const auto answer_all = [&] {
+      answerer.load_weights();
+      return Run(prompts, answerer.settings().decoding, lines, line_of, operation).work(answerer.generator());
+    };
+    counts = train::with_memory_advice(answer_all, [&] { return answering_advice(answerer.settings()); });
   }
   if (lines.finished() < lines.rows()) throw_interrupted(lines, operation);
   lines.complete();

@@ -9,6 +9,7 @@
 #include "rrhf/data/reader.h"
 #include "rrhf/model/decoder.h"
 #include "rrhf/train/device.h"
+#include "rrhf/train/memory_advice.h"
 #include "rrhf/train/trainer.h"
 
 namespace rrhf::workflow {
@@ -61,6 +62,7 @@ Answerer::Answerer(AnswerSettings settings)
       tokenizer_(text::Tokenizer::load(settings_.model)),
       beginning_(beginning_of(settings_, tokenizer_)),
       device_(train::choose_device(settings_.device)) {
+  train::warn_of_slow_device(settings_.device, device_, settings_.dtype);
   if (tokenizer_.size() > config_.vocab_size) {
     throw_input("generate", "{}: the tokenizer has {} ids, the model {} rows (vocab_size); it needs a row for each",
                 settings_.model.string(), tokenizer_.size(), config_.vocab_size);
@@ -113,6 +115,27 @@ void Answerer::load_weights() {
 
 generate::Generator Answerer::generator(const DecodingOptions& decoding) const {
   return {*llama_, tokenizer_, beginning_, decoding, {.sequences = settings_.sequences}};
+}
+
+std::string answering_advice(const AnswerSettings& settings) {
+  const model::LlamaConfig config = checkpoint::load_config(settings.model);
+  const auto element = [](Dtype dtype) {
+    return static_cast<std::int64_t>(c10::elementSize(model::scalar_type(dtype)));
+  };
+  const std::int64_t now = element(settings.dtype), narrow = element(Dtype::bfloat16);
+  // The new tokens of the sequences that are decoded at once; prompts come to them.
+  const std::int64_t cached =
+      2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * settings.decoding.max_new_tokens;
+  std::string text;
+  if (now > narrow) {
+    const std::int64_t elements = config.parameter_count() + settings.sequences * cached;
+    text += train::saving_line({"--dtype bfloat16", elements * (now - narrow), "and more"});
+  }
+  if (const std::int64_t half = settings.sequences / 2; half > 0) {
+    text +=
+        train::saving_line({fmt::format("--batch {}", half), (settings.sequences - half) * cached * now, "and more"});
+  }
+  return text.empty() ? "\n  a smaller --max-new-tokens or a smaller model remains" : text;
 }
 
 Json Answerer::identity() const {

@@ -91,4 +91,7 @@ class Answerer {
   std::unique_ptr<model::Llama> llama_;
 };
 
+/// What makes answering smaller, for train::with_memory_advice().
+std::string answering_advice(const AnswerSettings& settings);
+
 }  // namespace rrhf::workflow

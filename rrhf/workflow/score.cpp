@@ -8,6 +8,8 @@
 #include <span>
 #include <utility>
 
+#include "rrhf/checkpoint/hf_folder.h"
+#include "rrhf/checkpoint/reward_folder.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
@@ -16,6 +18,7 @@
 #include "rrhf/core/stop.h"
 #include "rrhf/reward/merge.h"
 #include "rrhf/reward/rule_file.h"
+#include "rrhf/train/memory_advice.h"
 #include "rrhf/workflow/scorer.h"
 
 namespace rrhf::workflow {
@@ -200,7 +203,14 @@ Scores all_scores(const ScoreTask& task, const config::RunConfig& config, const 
     case ScoreTask::Source::model:
       break;
   }
-  return by_model(task, config, rows, part);
+  return train::with_memory_advice(
+      [&] { return by_model(task, config, rows, part); },
+      [&] {
+        const bool rewards = task.source == ScoreTask::Source::reward_model;
+        return train::inference_advice(
+            rewards ? checkpoint::load_reward_config(task.from) : checkpoint::load_config(config.model.path), config,
+            /*cpu=*/false);
+      });
 }
 
 bool has_score(const std::vector<std::optional<double>>& scores) {

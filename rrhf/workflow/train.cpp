@@ -1,7 +1,5 @@
 #include "rrhf/workflow/train.h"
 
-#include <c10/util/Exception.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -54,30 +52,8 @@ std::string train_and_report(const config::RunConfig& config, const train::RunOp
   return trainer.profile();
 }
 
-}  // namespace
-
-void write_report(const std::filesystem::path& run_folder) {
-  const std::array runs{report::load_run(run_folder)};
-  const std::filesystem::path page = run_folder / "report.html";
-  write_file_atomically(page, report::html_report(runs));
-  log_before_and_after(runs[0]);
-  log("report   {}", page.string());
-}
-
-std::string train_model(const config::RunConfig& config, const train::RunOptions& options,
-                        const distributed::World& world) {
-  try {
-    return train_and_report(config, options, world);
-  } catch (const c10::OutOfMemoryError& failure) {
-    const train::Sharing sharing{.devices = world.size(), .mode = config.parallel.mode, .cpu = false};
-    throw_error("memory", "the GPU has too little memory for this run{}\n{}",
-                train::memory_advice(checkpoint::load_config(config.model.path), config, sharing),
-                failure.what_without_backtrace());
-  }
-}
-
-train::Evaluation evaluate_model(const config::RunConfig& config, const std::filesystem::path& per_response) {
-  const at::Device device = train::choose_device(config.device);
+train::Evaluation evaluate_on(at::Device device, const config::RunConfig& config,
+                              const std::filesystem::path& per_response) {
   if (config.data.eval.empty() && (config.data.eval_fraction == 0 || config.data.train.empty())) {
     throw_input("config", "nothing to evaluate: set data.eval (--data FILE), or data.train with data.eval_fraction");
   }
@@ -109,6 +85,34 @@ train::Evaluation evaluate_model(const config::RunConfig& config, const std::fil
   }
   if (!per_response.empty()) table.write(per_response);
   return *evaluation;
+}
+
+}  // namespace
+
+void write_report(const std::filesystem::path& run_folder) {
+  const std::array runs{report::load_run(run_folder)};
+  const std::filesystem::path page = run_folder / "report.html";
+  write_file_atomically(page, report::html_report(runs));
+  log_before_and_after(runs[0]);
+  log("report   {}", page.string());
+}
+
+std::string train_model(const config::RunConfig& config, const train::RunOptions& options,
+                        const distributed::World& world) {
+  return train::with_memory_advice(
+      [&] { return train_and_report(config, options, world); },
+      [&] {
+        const train::Sharing sharing{.devices = world.size(), .mode = config.parallel.mode, .cpu = false};
+        return train::memory_advice(checkpoint::load_config(config.model.path), config, sharing);
+      });
+}
+
+train::Evaluation evaluate_model(const config::RunConfig& config, const std::filesystem::path& per_response) {
+  const at::Device device = train::choose_device(config.device);
+  train::warn_of_slow_device(config.device, device, config.model.dtype);
+  return train::with_memory_advice(
+      [&] { return evaluate_on(device, config, per_response); },
+      [&] { return train::inference_advice(checkpoint::load_config(config.model.path), config, device.is_cpu()); });
 }
 
 }  // namespace rrhf::workflow

@@ -58,8 +58,21 @@ std::unique_ptr<Machine::Block> Machine::reused(std::size_t size) {
   return found;
 }
 
+std::int64_t Machine::held() const {
+  std::int64_t sum = in_use_;
+  for (const auto& waiting : free_) sum += is_free(*waiting) ? 0 : static_cast<std::int64_t>(waiting->asked_for);
+  return sum;
+}
+
+void Machine::cap(std::int64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  most_ = bytes;
+}
+
 c10::DataPtr Machine::allocate(std::size_t size) {
   const std::lock_guard lock(mutex_);
+  TORCH_CHECK_WITH(OutOfMemoryError, held() + static_cast<std::int64_t>(size) <= most_,
+                   "the emulated GPU has no room for ", size, " bytes");
   std::unique_ptr<Block> block = reused(size);
   if (!block) {
     block = std::make_unique<Block>();
@@ -70,9 +83,7 @@ c10::DataPtr Machine::allocate(std::size_t size) {
   std::memset(block->bytes.get(), 0xFF, block->size);
   block->asked_for = size;
   in_use_ += static_cast<std::int64_t>(size);
-  std::int64_t held = in_use_;
-  for (const auto& waiting : free_) held += is_free(*waiting) ? 0 : static_cast<std::int64_t>(waiting->asked_for);
-  peak_ = std::max(peak_, held);
+  peak_ = std::max(peak_, held());
   void* bytes = block->bytes.get();
   used_.emplace(bytes, block.get());
   return {bytes, block.release(), [](void* context) { instance().free(static_cast<Block*>(context)); },

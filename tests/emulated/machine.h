@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <list>
 #include <map>
 #include <memory>
@@ -42,6 +43,8 @@ class Machine {
   /// first, the least that is large enough, whole.
   c10::DataPtr allocate(std::size_t size);
   void record_stream(const at::Tensor& tensor, Agent stream);
+  /// From now on so many bytes can be held, as take_peak() counts them: more ends with c10::OutOfMemoryError.
+  void cap(std::int64_t bytes);
 
   void operate(Agent agent, std::string_view operation, const std::vector<at::Tensor>& read,
                const std::vector<at::Tensor>& written);
@@ -77,6 +80,7 @@ class Machine {
 
   Machine();
   bool is_free(const Block& block) const;
+  std::int64_t held() const;
   std::unique_ptr<Block> reused(std::size_t size);
   void free(Block* block);
   std::vector<History*> histories(const std::vector<at::Tensor>& tensors);
@@ -84,7 +88,7 @@ class Machine {
   std::mutex mutex_;
   Timeline timeline_;
   std::size_t pooled_ = 0;
-  std::int64_t in_use_ = 0, peak_ = 0;
+  std::int64_t in_use_ = 0, peak_ = 0, most_ = std::numeric_limits<std::int64_t>::max();
   std::list<std::unique_ptr<Block>> free_;  // the last one let go of first
   std::map<const void*, Block*> used_;
   std::map<const void*, HostMemory> host_;

@@ -1,7 +1,11 @@
 // Training on a GPU through its kernels, in every form of its memory.
 #include <gtest/gtest.h>
 
+#include "rrhf/core/error.h"
 #include "rrhf/core/with_cuda.h"
+#include "rrhf/train/cuda_gpu.h"
+#include "rrhf/train/device.h"
+#include "rrhf/train/memory_advice.h"
 #include "tests/emulated/gpu.h"
 #include "tests/train/small_training.h"
 
@@ -123,6 +127,37 @@ TEST_P(CudaTraining, WithStateOnTheHostLearnsTheSame) {
       }
     }
   }
+}
+
+TEST_P(CudaTraining, BeyondACapEndsWithWhatWouldSaveMemory) {
+  const at::Device gpu(at::kCUDA, 0);
+  const std::int64_t all = memory_of(gpu), room = std::int64_t{1} << 29;
+  EXPECT_THROW(cap_memory(gpu, all + 1), InputError);
+  const Outcome expected = result_of(on_gpu());
+  const auto with_cap = [&](std::int64_t bytes, const auto& work) {
+    cap_memory(gpu, bytes);
+    std::string said;
+    try {
+      with_memory_advice(work, [] { return std::string("\n  less"); });
+    } catch (const Error& error) {
+      said = error.what();
+    }
+    cap_memory(gpu, all);
+    return said;
+  };
+  const auto too_much = [&] { at::empty({2 * room}, at::TensorOptions().device(gpu).dtype(at::kByte)); };
+  std::int64_t held = 0;
+  if constexpr (with_cuda) held = all - cuda::memory(gpu).free;
+  EXPECT_TRUE(with_cap(held + room, too_much).starts_with("[memory] the GPU has too little memory for this\n  less\n"));
+  // A step that was cut off leaves nothing behind that a later one would feel.
+  if (gpu == emulated::gpu()) {
+    emulated::take_peak();
+    result_of(on_gpu());
+    const std::int64_t most = emulated::take_peak();
+    EXPECT_NE(with_cap(most * 2 / 3, [&] { result_of(on_gpu()); }), "");
+    EXPECT_EQ(with_cap(most, [&] { result_of(on_gpu()); }), "");
+  }
+  expect_the_bytes(result_of(on_gpu()), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(Heads, CudaTraining, ::testing::Bool(),

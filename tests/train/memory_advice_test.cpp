@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "rrhf/core/error.h"
+#include "rrhf/core/log.h"
 #include "rrhf/train/device.h"
 #include "rrhf/train/groups.h"
 
@@ -24,8 +25,20 @@ model::LlamaConfig large_model() {
 }
 
 std::int64_t saved_by(const std::vector<Saving>& savings, const std::string& setting) {
-  const auto found = std::ranges::find(savings, setting, &Saving::setting);
+  const auto found = std::ranges::find(savings, "--set " + setting, &Saving::setting);
   return found == savings.end() ? 0 : found->bytes;
+}
+
+// Of "--set a=b --set c=d".
+std::vector<config::Override> overrides_of(std::string setting) {
+  std::vector<config::Override> overrides;
+  const std::string flag = "--set ";
+  while (!setting.empty()) {
+    const std::size_t next = setting.find(" " + flag, 1);
+    overrides.push_back(config::parse_override(setting.substr(flag.size(), next - flag.size())));
+    setting = next == std::string::npos ? "" : setting.substr(next + 1);
+  }
+  return overrides;
 }
 
 TEST(MemoryAdvice, SaysWhatEachSettingSaves) {
@@ -43,8 +56,12 @@ TEST(MemoryAdvice, SaysWhatEachSettingSaves) {
   EXPECT_GT(saved_by(savings, "train.recompute=layer"), saved_by(savings, "train.recompute=mlp"));
   EXPECT_GT(saved_by(savings, "train.recompute=mlp"), 0);
   EXPECT_GT(saved_by(savings, "train.tokens_per_pack=2048"), 0);
-  EXPECT_EQ(savings.front().setting, "lora.rank=16");
-  EXPECT_EQ(savings[1].setting, "optimizer.place=host");
+  EXPECT_EQ(savings.front().setting, "--set lora.rank=16");
+  EXPECT_EQ(savings[1].setting, "--set optimizer.place=host");
+  config.optimizer.place = Place::host;
+  const std::int64_t host = plan_memory(model, config, full_packs(config, false), {.cpu = false}).host;
+  EXPECT_EQ(savings[1].condition, "and takes " + short_number(static_cast<double>(host)) + "B of the host's");
+  config.optimizer.place = Place::device;
   EXPECT_NE(memory_advice(model, config, {.cpu = false}).find("--set optimizer.masters=none"), std::string::npos);
 }
 
@@ -84,9 +101,69 @@ TEST(MemoryPlan, SaysWhatIsOnTheHost) {
   config.train.layer_inputs = Place::device;
   const MemoryPlan state = plan_of();
   EXPECT_EQ(all.host - state.host, 32LL * 4096 * 4096 * 2) << "a row of bfloat16 for each token and layer";
+  config.train.layer_inputs = Place::host;
+  config.train.tokens_per_pack = 4097;
+  EXPECT_EQ(plan_of().host - state.host, 32LL * 2 * 4096 * 4096 * 2) << "filled up to a power of two";
+  config.train.layer_inputs = Place::device;
+  config.train.tokens_per_pack = 4096;
   EXPECT_EQ(state.activations - all.activations, 30LL * 4096 * 4096 * 2);
-  // Masters and moments of 12 bytes a weight; gradients of 4, in units filled up to a power of two: 1 GiB a layer.
-  EXPECT_EQ(state.host, 12 * model.parameter_count() + (32LL << 30) + (2LL << 29));
+  // Masters and moments of 12 bytes a weight; gradients of 4, in units filled up to a power of two: 1 GiB a layer;
+  // a unit's weights of 2 on their way, 512 MiB.
+  EXPECT_EQ(state.host, 12 * model.parameter_count() + (32LL << 30) + (2LL << 29) + (1LL << 29));
+}
+
+TEST(MemoryPlan, IsRefusedWhereTheMachineHasLess) {
+  const MemoryPlan plan{.host = 99'000'000'000};
+  EXPECT_NO_THROW(require_room_on_host(plan, 99'000'000'000));
+  try {
+    require_room_on_host(plan, 24'000'000'000);
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_NE(std::string(error.what()).find("99.0GB are to be kept in this machine's own memory, which has 24.0GB"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(InferenceAdvice, SaysWhatNarrowWeightsAndSmallerPacksSave) {
+  config::RunConfig config;
+  const model::LlamaConfig model = large_model();
+  const auto pass = [](Dtype dtype, std::int64_t tokens) {
+    return model::evaluation_memory(large_model(), model::scalar_type(dtype), {tokens, tokens},
+                                    model::head_budget(false))
+        .total();
+  };
+  const auto line = [](const char* setting, std::int64_t bytes) { return saving_line({setting, bytes, {}}); };
+  EXPECT_EQ(inference_advice(model, config, false),
+            line("--set model.dtype=bfloat16",
+                 2 * model.parameter_count() + pass(Dtype::float32, 4096) - pass(Dtype::bfloat16, 4096)) +
+                line("--set train.tokens_per_pack=2048", pass(Dtype::float32, 4096) - pass(Dtype::float32, 2048)));
+  config.model.dtype = Dtype::bfloat16;
+  config.train.tokens_per_pack = 512;
+  EXPECT_NE(inference_advice(model, config, false).find("a smaller model"), std::string::npos);
+}
+
+TEST(WithMemoryAdvice, AnswersForAGpuAlone) {
+  const auto advice = [] { return std::string("\n  less"); };
+  EXPECT_EQ(with_memory_advice([] { return 7; }, advice), 7);
+  EXPECT_THROW(with_memory_advice([] { throw InputError("data", "broken"); }, advice), InputError);
+  try {
+    with_memory_advice([] { TORCH_CHECK_WITH(OutOfMemoryError, false, "CUDA out of memory"); }, advice);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()).find("[memory] the GPU has too little memory for this\n  less\nCUDA out of"), 0)
+        << error.what();
+    EXPECT_EQ(error.exit_code(), 1);
+  }
+}
+
+TEST(MemoryAdvice, OffersUpdatesByLayerAlsoToWhoClips) {
+  config::RunConfig config;
+  config.model.dtype = Dtype::bfloat16;
+  const std::string both = "optimizer.update=layer --set optimizer.max_grad_norm=0";
+  EXPECT_GT(saved_by(possible_savings(large_model(), config, {.cpu = false}), both), 0);
+  EXPECT_NE(memory_advice(large_model(), config, {.cpu = false}).find("one pack, and clips no more"),
+            std::string::npos);
 }
 
 TEST(MemoryAdvice, OffersUpdatesByLayerToWhoDoesNotClip) {
@@ -96,7 +173,6 @@ TEST(MemoryAdvice, OffersUpdatesByLayerToWhoDoesNotClip) {
   const auto saved = [&] {
     return saved_by(possible_savings(model, config, {.cpu = false}), "optimizer.update=layer");
   };
-  EXPECT_EQ(saved(), 0);
   config.optimizer.max_grad_norm = 0;
   // Gradients of 4 bytes, of which a layer's stay: four matrices of 4096 x 4096, three of 4096 x 11008, two norms.
   EXPECT_EQ(saved(), 4 * (model.parameter_count() - (4LL * 4096 * 4096 + 3LL * 4096 * 11008 + 2 * 4096)));
@@ -114,14 +190,13 @@ TEST(MemoryAdvice, OffersNothingThatIsRefused) {
       for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16, Dtype::float64}) {
         config::RunConfig config;
         config.model.dtype = dtype;
-        config.optimizer.max_grad_norm = 0;
+        config.optimizer.max_grad_norm = update == Update::layer ? 0 : 1;
         config.optimizer.update = update;
         config.train.recompute = recompute;
         config::require_fitting_forms(config);
         const std::string text = config::to_json(config).dump();
         for (const Saving& saving : possible_savings(large_model(), config, {.cpu = false})) {
-          const auto changed =
-              config::resolve(text, "test", {config::parse_override(saving.setting)}, {"rrhf", "none"});
+          const auto changed = config::resolve(text, "test", overrides_of(saving.setting), {"rrhf", "none"});
           EXPECT_NO_THROW(config::require_fitting_forms(changed.config)) << saving.setting << " on " << text;
         }
       }

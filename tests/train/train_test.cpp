@@ -130,5 +130,23 @@ TEST(ChooseDevice, CpuIsAlwaysThere) {
   EXPECT_THROW(choose_device(DeviceChoice::cuda), InputError);
 }
 
+TEST(WhyUnfit, NeedsKernelsAndAGpuTheyRunOn) {
+  EXPECT_NE(why_unfit(std::nullopt).find("built for the CPU"), std::string::npos);
+  EXPECT_NE(why_unfit(75).find("compute capability 7.5 and the kernels need 8.0"), std::string::npos);
+  EXPECT_EQ(why_unfit(80), "");
+  EXPECT_EQ(why_unfit(120), "");
+}
+
+TEST(WarnOfSlowDevice, SpeaksOfWideDtypesOnAGpu) {
+  const auto said = [](at::Device device, Dtype dtype) {
+    ::testing::internal::CaptureStderr();
+    warn_of_slow_device(DeviceChoice::cuda, device, dtype);
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_NE(said(at::kCUDA, Dtype::float32).find("warning: in float32"), std::string::npos);
+  EXPECT_EQ(said(at::kCUDA, Dtype::bfloat16), "");
+  EXPECT_EQ(said(at::kCPU, Dtype::float32), "");
+}
+
 }  // namespace
 }  // namespace rrhf::train

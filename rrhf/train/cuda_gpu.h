@@ -1,4 +1,4 @@
-// A GPU's memory. Defined where the program is built for CUDA (core/with_cuda.h).
+// What a GPU is. Defined where the program is built for CUDA (core/with_cuda.h).
 #pragma once
 
 #include <c10/core/Device.h>
@@ -6,6 +6,9 @@
 #include <cstdint>
 
 namespace rrhf::train::cuda {
+
+/// 90 for 9.0.
+int compute_capability(c10::Device device);
 
 /// Bytes; `free` is what no process holds.
 struct Memory {

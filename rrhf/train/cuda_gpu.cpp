@@ -1,4 +1,4 @@
-#include "rrhf/train/cuda_memory.h"
+#include "rrhf/train/cuda_gpu.h"
 
 #include <ATen/Context.h>
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -7,6 +7,13 @@
 #include <cuda_runtime_api.h>
 
 namespace rrhf::train::cuda {
+
+int compute_capability(c10::Device device) {
+  int major = 0, minor = 0;
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index()));
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.index()));
+  return 10 * major + minor;
+}
 
 Memory memory(c10::Device device) {
   const c10::cuda::CUDAGuard guard(device);
