@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Optional
 
@@ -10,13 +11,16 @@ import torch
 from program import Program
 from reference import Encoded, Recorded, Row, Settings, Worst, losses, read_rows, response_logprobs, write_config
 
+# Where the program computes, and transformers in the program's dtypes; what both are held against is the CPU's.
+DEVICE = os.environ.get("RRHF_TEST_DEVICE", "cpu")
+
 LOGPROB_LIMIT = {"float64": 1e-10, "float32": 1e-5}
 # A difference of two nearly equal log-probs keeps their absolute error: losses are compared against 1 at least.
 LOSS_SCALE = 1.0
 
 
 def run_config(model: Path, settings: Settings, dtype: str) -> dict[str, Any]:
-    return {"device": "cpu", "model": {"path": str(model), "dtype": dtype}, **settings.config()}
+    return {"device": DEVICE, "model": {"path": str(model), "dtype": dtype}, **settings.config()}
 
 
 def evaluate(rrhf: Program, tmp_path: Path, model: Path, data: Path, settings: Settings, dtype: str) -> list[Row]:

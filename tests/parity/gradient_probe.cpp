@@ -14,6 +14,7 @@
 #include "rrhf/checkpoint/tensor_file.h"
 #include "rrhf/core/error.h"
 #include "rrhf/objective/rank_loss.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/evaluate.h"
 
 namespace {
@@ -33,7 +34,7 @@ void write_gradients(const config::RunConfig& config, const std::string& out) {
   const train::ModelFolder folder = train::open_model_folder(config);
   train::EncodedSet set;
   set.add(train::tokenize_files(config.data.train, folder, config));
-  const model::Llama llama = train::load_llama(config, folder, at::kCPU);
+  const model::Llama llama = train::load_llama(config, folder, train::choose_device(config.device));
   const objective::Objective objective(train::objective_options(config));
   const distributed::World world;
   const train::Pass pass(llama, objective, world, train::pass_options(config, llama.device().is_cpu()));
@@ -42,7 +43,8 @@ void write_gradients(const config::RunConfig& config, const std::string& out) {
   std::iota(queries.begin(), queries.end(), 0);
   train::StepPasses passes(set, queries, pass.place(), train::IdlePasses::first);
   const auto dtype = model::accumulation_type(llama.dtype());
-  model::Gradients gradients(model::zero_weights(folder.config, at::TensorOptions().dtype(dtype)));
+  model::Gradients gradients(
+      model::zero_weights(folder.config, at::TensorOptions().dtype(dtype).device(llama.device())));
   train::StepWork work;
   const auto next = [&] { return passes.next().value(); };
   const train::Totals totals = train::sum_of(pass.accumulate_gradients(next, gradients, work));

@@ -208,9 +208,10 @@ def response_logprobs(model: LlamaForCausalLM, query: Encoded) -> torch.Tensor:
         mask[place, : len(row)] = 1
     labels = mask.clone()
     labels[:, : len(query.prompt)] = 0
+    ids, mask, labels = (part.to(model.device) for part in (ids, mask, labels))
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     logprobs = torch.log_softmax(logits[:, :-1], dim=-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
-    return (logprobs * labels[:, 1:]).sum(-1)
+    return (logprobs * labels[:, 1:]).sum(-1).cpu()
 
 
 @dataclass

@@ -21,7 +21,7 @@ from typing import Iterator
 
 import pytest
 
-from made_rows import ranked_rows, write_lines
+from made_rows import ranked_rows, read_lines, write_lines
 from program import ENVIRONMENT, Program, copy_of, refused, wait_for
 from safetensors_file import read_file, write_file
 
@@ -44,10 +44,6 @@ def prompts(tmp_path: Path) -> Path:
     file = tmp_path / "prompts.jsonl"
     file.write_text("".join(json.dumps({"query": query, "id": 7}) + "\n" for query in QUERIES))
     return file
-
-
-def lines_of(file: Path) -> list[dict]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 # --- one prompt -------------------------------------------------------------------------------------------------------
@@ -121,7 +117,7 @@ def test_a_model_trained_as_released_gives_no_empty_answers(rrhf: Program, model
 
     def answers() -> list[dict]:
         rrhf("generate", "--model", trained, *RAW, "--prompts", queries, "--out", out, "--max-new-tokens", 12, "--overwrite")
-        return lines_of(out)
+        return read_lines(out)
 
     assert all(line["response"] for line in answers())
     (trained / "rrhf.json").write_text(json.dumps({"encoding": "plain", "bos_token": bos}))
@@ -137,7 +133,7 @@ def test_a_model_trained_as_released_gives_no_empty_answers(rrhf: Program, model
 def test_a_file_is_answered_in_its_order(rrhf: Program, model: Path, prompts: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     result = rrhf("generate", "--model", model, *RAW, "--prompts", prompts, "--out", out, "--max-new-tokens", 40, "--batch", 2)
-    lines = lines_of(out)
+    lines = read_lines(out)
     assert [line["query"] for line in lines] == QUERIES
     assert all(list(line) == ["query", "response", "tokens"] and len(line["tokens"]) <= 40 for line in lines)
     for line in lines[:2]:
@@ -163,14 +159,14 @@ def test_empty_answers_are_counted(rrhf: Program, model: Path, prompts: Path, tm
     (ends / "tokenizer_config.json").write_text(json.dumps({**config, "eos_token": piece_of(model, first)}))
     out = tmp_path / "out.jsonl"
     result = rrhf("generate", "--model", ends, *RAW, "--prompts", tmp_path / "first.txt", "--out", out)
-    assert lines_of(out) == [{"query": "Once upon a time", "response": "", "tokens": []}]
+    assert read_lines(out) == [{"query": "Once upon a time", "response": "", "tokens": []}]
     assert "1 answer is empty because the model said EOS first" in result.stderr and "rrhf.json" in result.stderr
 
 
 def lines_answered(rrhf: Program, model: Path, file: Path, out: Path) -> list[dict]:
     file.write_text("Once upon a time\n")
     rrhf("generate", "--model", model, *RAW, "--prompts", file, "--out", out, "--max-new-tokens", 5)
-    return lines_of(out)
+    return read_lines(out)
 
 
 def piece_of(model: Path, token: int) -> str:
@@ -239,7 +235,7 @@ def test_a_finished_file_is_not_overwritten_unasked(rrhf: Program, model: Path, 
     result = rrhf(*command, check=False)
     assert result.returncode == 2 and "--overwrite" in result.stderr and out.read_text() == "precious\n"
     rrhf(*command, "--overwrite")
-    assert len(lines_of(out)) == len(QUERIES)
+    assert len(read_lines(out)) == len(QUERIES)
 
 
 def test_overwrite_drops_a_part_of_other_settings(rrhf: Program, model: Path, prompts: Path, tmp_path: Path) -> None:
@@ -249,7 +245,7 @@ def test_overwrite_drops_a_part_of_other_settings(rrhf: Program, model: Path, pr
     result = rrhf(*command, check=False)
     assert result.returncode == 2 and '"another" then' in result.stderr
     rrhf(*command, "--overwrite")
-    assert [line["query"] for line in lines_of(out)] == QUERIES
+    assert [line["query"] for line in read_lines(out)] == QUERIES
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------
@@ -433,7 +429,7 @@ def test_the_dialogue_keeps_the_space_before_an_answer(chat, rrhf: Program, mode
     (tmp_path / "first.txt").write_text("Once upon a time, there was a\n")
     flags = ("--model", model, *RAW, "--max-new-tokens", 3)
     rrhf("generate", *flags, "--prompts", tmp_path / "first.txt", "--out", tmp_path / "first.jsonl")
-    line = lines_of(tmp_path / "first.jsonl")[0]
+    line = read_lines(tmp_path / "first.jsonl")[0]
     assert line["response"][0].isalpha() and piece_of(model, line["tokens"][0]).startswith("\u2581")
     terminal = chat(*RAW, "--max-new-tokens", 3)
     terminal.press(line["query"] + "\n")

@@ -14,16 +14,12 @@ from typing import Any, Callable
 
 import pytest
 
-from made_rows import ranked_rows, write_lines
+from made_rows import ranked_rows, read_lines, write_lines
 from program import ENVIRONMENT, Program, metrics, run_program, wait_for
 
 # Longer answers are worth less, one unit a word.
 RULE = {"rule": "length", "unit": "words", "max": 1, "fade": 20}
 Config = Callable[..., Path]
-
-
-def lines_of(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def earlier_rows() -> list[dict[str, Any]]:
@@ -91,7 +87,7 @@ def test_two_rounds(whole: tuple[Path, Path, str]) -> None:
     assert (first / "model" / "model.safetensors").read_bytes() != (second / "model" / "model.safetensors").read_bytes()
     provided = [len(row["responses"]) for row in ranked_rows(8)]
     for number, folder in ((1, first), (2, second)):
-        rows = lines_of(folder / "ranked.jsonl")
+        rows = read_lines(folder / "ranked.jsonl")
         assert [len(row["responses"]) for row in rows] == [k + 3 for k in provided]
         assert all(row["writers"][-3:] == [f"round-{number:03} top-p"] * 3 for row in rows)
         assert all(row["writers"][:-3] == ["round-001 top-p"] * k for row, k in zip(rows, provided))
@@ -103,7 +99,7 @@ def test_two_rounds(whole: tuple[Path, Path, str]) -> None:
     rows = [line.split() for line in printed.splitlines()]
     assert max(map(len, printed.splitlines())) <= 80
     assert [row[0] for row in rows[3:]] == ["start", "1", "2"] and rows[3][1:4] == ["-", "-", "-"]
-    figures = lines_of(run / "rounds.jsonl")
+    figures = read_lines(run / "rounds.jsonl")
     for row, line in zip(rows[4:], figures[1:]):
         assert row[1:3] == [f"{line['samples'][name]:.4f}" for name in ("mean", "best")]
 
@@ -111,12 +107,12 @@ def test_two_rounds(whole: tuple[Path, Path, str]) -> None:
 def test_the_figures_are_those_of_the_files(whole: tuple[Path, Path, str]) -> None:
     _, run, _ = whole
     mean = lambda numbers: sum(numbers) / len(numbers)  # noqa: E731
-    figures = lines_of(run / "rounds.jsonl")
+    figures = read_lines(run / "rounds.jsonl")
     assert [line["round"] for line in figures] == [0, 1, 2]
     assert [line["model"].split("/")[-2:] for line in figures[1:]] == [["round-001", "model"], ["round-002", "model"]]
     for line in figures:
         folder = run / f"round-{line['round']:03}"
-        greedy, sampled = (lines_of(folder / f"held-out-{name}.jsonl") for name in ("greedy", "sampled"))
+        greedy, sampled = (read_lines(folder / f"held-out-{name}.jsonl") for name in ("greedy", "sampled"))
         assert len(greedy) == len(sampled) == 3 and all(len(row["scores"]) == 1 for row in greedy)
         assert line["held_out"] == {
             "queries": 3,
@@ -128,7 +124,7 @@ def test_the_figures_are_those_of_the_files(whole: tuple[Path, Path, str]) -> No
         if line["round"] == 0:
             assert "samples" not in line
             continue
-        rows = lines_of(folder / "ranked.jsonl")
+        rows = read_lines(folder / "ranked.jsonl")
         samples = [row["scores"][-3:] for row in rows]
         assert line["samples"] == {
             "rows": 8,
@@ -160,9 +156,9 @@ def test_what_a_round_trains_on(rrhf: Program, make: Config, tmp_path: Path) -> 
     for keep, counts in (("none", [[3] * 8, [3] * 8]), ("all", [[k + 3 for k in provided], [k + 6 for k in provided]])):
         rrhf("iterate", make(iterate={"keep": keep}, output=str(tmp_path / keep)))
         for number, count in enumerate(counts, start=1):
-            rows = lines_of(tmp_path / keep / f"round-{number:03}" / "ranked.jsonl")
+            rows = read_lines(tmp_path / keep / f"round-{number:03}" / "ranked.jsonl")
             assert [len(row["responses"]) for row in rows] == count
-    last = lines_of(tmp_path / "all" / "round-002" / "ranked.jsonl")[0]["writers"]
+    last = read_lines(tmp_path / "all" / "round-002" / "ranked.jsonl")[0]["writers"]
     assert last[-6:] == ["round-001 top-p"] * 3 + ["round-002 top-p"] * 3
 
 
@@ -174,7 +170,7 @@ def test_queries_of_a_text_file(rrhf: Program, make: Config, tmp_path: Path) -> 
         iterate={"rounds": 1, "queries": str(tmp_path / "queries.txt"), "eval_queries": str(tmp_path / "eval.txt")},
     )
     result = rrhf("iterate", config)
-    assert [row["query"] for row in lines_of(tmp_path / "run" / "round-001" / "ranked.jsonl")] == ["The sun", "Once upon a time", "One day"]
+    assert [row["query"] for row in read_lines(tmp_path / "run" / "round-001" / "ranked.jsonl")] == ["The sun", "Once upon a time", "One day"]
     assert result.stdout.splitlines()[-1].split()[-2:] == ["-", "-"]  # no ranked rows to evaluate on
     config = make(data={"train": [], "eval": []}, iterate={"rounds": 1, "queries": str(tmp_path / "queries.txt")}, output=str(tmp_path / "blind"))
     assert "no held-out queries" in rrhf("iterate", config).stderr
@@ -206,7 +202,7 @@ def test_data_eval_is_read_in_its_configured_format(rrhf: Program, make: Config,
     expected = json.loads((tmp_path / "eval.json").read_text())
     assert json.loads((first / "eval.json").read_text()) == expected
     assert {key: metrics(first, "eval")[-1][key] for key in expected} == expected
-    assert [row["query"] for row in lines_of(tmp_path / "run" / "eval.jsonl")] == [ask.format(word) for word in ("sun", "sea", "boat")]
+    assert [row["query"] for row in read_lines(tmp_path / "run" / "eval.jsonl")] == [ask.format(word) for word in ("sun", "sea", "boat")]
 
 
 def test_a_round_that_brings_nothing_new(rrhf: Program, make: Config, tmp_path: Path) -> None:
@@ -215,9 +211,9 @@ def test_a_round_that_brings_nothing_new(rrhf: Program, make: Config, tmp_path: 
     config = make(data={"eval": []}, sample=sample, iterate={"rounds": 1, "keep": "provided"})
     flags = ("--model", json.loads(config.read_text())["model"]["path"], "--method", "greedy", "--responses", 1, "--max-new-tokens", 12)
     rrhf("sample", *flags, "--data", write_lines(tmp_path / "rows.jsonl", rows), "--out", tmp_path / "said.jsonl")
-    write_lines(tmp_path / "train.jsonl", [{**row, "scores": [0, 1]} for row in lines_of(tmp_path / "said.jsonl")])
+    write_lines(tmp_path / "train.jsonl", [{**row, "scores": [0, 1]} for row in read_lines(tmp_path / "said.jsonl")])
     result = rrhf("iterate", config)
-    line = lines_of(tmp_path / "run" / "rounds.jsonl")[1]
+    line = read_lines(tmp_path / "run" / "rounds.jsonl")[1]
     assert line["samples"] == {"rows": 0, "responses": 0, "mean": None, "best": None}
     assert line["trained_on"]["responses"] == 6
     assert result.stdout.splitlines()[-1].split()[:3] == ["1", "-", "-"]
@@ -252,7 +248,7 @@ def test_any_stage_is_gone_on_with(number: int, stage: int, whole: tuple[Path, P
             (folder / "report.html").unlink()
             shutil.rmtree(folder / "model")
             shutil.rmtree(folder / "checkpoints")
-    lost = [line for line in lines_of(run / "rounds.jsonl") if line["round"] < number]
+    lost = [line for line in read_lines(run / "rounds.jsonl") if line["round"] < number]
     write_lines(run / "rounds.jsonl", lost)
     result = rrhf("iterate", config, "--resume")
     assert products(run) == products(whole[1]) and result.stdout == whole[2]
@@ -306,7 +302,7 @@ def test_more_rounds_and_other_settings(rrhf: Program, make: Config, tmp_path: P
     assert other.returncode == 2 and "sample.temperature: the run has 1.0, now 0.5" in other.stderr
     result = rrhf("iterate", config, "--resume", "--set", "iterate.rounds=2", "--set", "sample.batch=2")
     assert "round 1 of" not in result.stderr and "round 2 of 2: sampling" in result.stderr
-    assert len(lines_of(tmp_path / "run" / "rounds.jsonl")) == 3
+    assert len(read_lines(tmp_path / "run" / "rounds.jsonl")) == 3
 
 
 @pytest.mark.parametrize("changed", ("rule.json", "train.jsonl", "held-out.jsonl"))
@@ -386,7 +382,7 @@ def test_a_round_whose_rows_all_tie(rrhf: Program, make: Config, tmp_path: Path)
     (tmp_path / "rule.json").write_text('{"rule": "length", "unit": "words", "max": 1000}')
     result = rrhf("iterate", config, check=False)
     assert result.returncode == 1 and "round 1: in every row of" in result.stderr and "nothing to rank" in result.stderr
-    assert len(lines_of(tmp_path / "run" / "round-001" / "ranked.jsonl")) == 8
+    assert len(read_lines(tmp_path / "run" / "round-001" / "ranked.jsonl")) == 8
     # plain fine-tuning on the best needs no pairs
     rrhf("iterate", config, "--set", "objective.rank_loss=none", "--set", f"output={tmp_path / 'sft'}", "--set", "iterate.rounds=1")
 

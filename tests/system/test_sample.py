@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from made_rows import write_lines
+from made_rows import read_lines, write_lines
 from program import ENVIRONMENT, Program, copy_of, refused, wait_for
 
 ROWS: list[dict[str, Any]] = [
@@ -36,14 +36,10 @@ def data(tmp_path: Path) -> Path:
     return write_lines(tmp_path / "rows.jsonl", ROWS)
 
 
-def lines_of(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
 def test_responses_are_appended_unscored_with_their_writer(rrhf: Program, model: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     result = rrhf("sample", "--model", model, "--data", data, "--out", out, "--responses", 2, *SHORT, "--writer", "me")
-    lines = lines_of(out)
+    lines = read_lines(out)
     assert [line["query"] for line in lines] == [row["query"] for row in ROWS]
     new = [line["responses"][-2:] for line in lines]
     assert all(all(isinstance(text, str) and text for text in texts) for texts in new)
@@ -73,7 +69,7 @@ def test_unscored_rows_are_told_clearly(rrhf: Program, model: Path, data: Path, 
     result = rrhf("data", "validate", out, check=False)
     assert result.returncode == 2
     assert f'{out}:1   error: "scores"[2] is null: not scored yet; rrhf score gives' in result.stdout
-    scored = [{**line, "scores": list(range(len(line["scores"])))} for line in lines_of(out)]
+    scored = [{**line, "scores": list(range(len(line["scores"])))} for line in read_lines(out)]
     rrhf("data", "validate", write_lines(tmp_path / "scored.jsonl", scored))
 
 
@@ -81,7 +77,7 @@ def test_the_presets_are_the_methods_they_name(rrhf: Program, model: Path, data:
     def sampled(name: str, *flags: object) -> list[dict[str, Any]]:
         out = tmp_path / f"{name}.jsonl"
         rrhf("sample", "--model", model, "--data", data, "--out", out, "--writer", "w", *flags, *SHORT)
-        return lines_of(out)
+        return read_lines(out)
 
     dp = sampled("dp", "--preset", "dp")
     assert dp == sampled("spelled", "--method", "diverse-beam", "--beams", 4, "--groups", 4, "--diversity", 1, "--responses", 4)
@@ -121,12 +117,12 @@ def test_places_and_duplicates(rrhf: Program, model: Path, tmp_path: Path) -> No
     data = write_lines(tmp_path / "rows.jsonl", ROWS[:2])
     all_of, one_of = tmp_path / "all.jsonl", tmp_path / "one.jsonl"
     rrhf("sample", "--model", model, "--data", data, "--out", all_of, "--first", *flags)
-    first = lines_of(all_of)[0]
+    first = read_lines(all_of)[0]
     text = first["responses"][0]
     assert first["responses"] == [text] * 4 + ["a", "b"] and first["scores"] == [None] * 4 + [1, 0.5]
     assert first["writers"] == ["w"] * 4 + ["", ""]
     result = rrhf("sample", "--model", model, "--data", data, "--out", one_of, "--unique", *flags)
-    assert [line["responses"] for line in lines_of(one_of)] == [["a", "b", text], [lines_of(all_of)[1]["responses"][0]]]
+    assert [line["responses"] for line in read_lines(one_of)] == [["a", "b", text], [read_lines(all_of)[1]["responses"][0]]]
     assert "6 responses left out that their row had already" in result.stderr
     # what is there already is not taken again
     again = tmp_path / "again.jsonl"
@@ -145,7 +141,7 @@ def test_other_layouts_become_rrhf_rows(rrhf: Program, model: Path, tmp_path: Pa
         out = tmp_path / f"{name}.out"
         flags = ("--responses", 1, "--writer", "w", *SHORT)
         rrhf("sample", "--model", model, "--data", tmp_path / name, "--out", out, *flags)
-        (lines[name],) = lines_of(out)
+        (lines[name],) = read_lines(out)
     row = lines["hh.jsonl.gz"]
     assert row["query"] == "\n\nHuman: Hi\n\nAssistant:" and row["id"] == 3 and "chosen" not in row
     assert row["responses"][:2] == [" Hello!", " No."] and row["scores"] == [1, 0, None]
@@ -158,7 +154,7 @@ def test_the_writer_is_folder_and_method(rrhf: Program, model: Path, tmp_path: P
     run_model = copy_of(model, tmp_path / "my-run" / "model")
     for folder, writer in ((model, "hf diverse-beam"), (run_model, "my-run/model diverse-beam")):
         rrhf("sample", "--model", folder, "--data", data, "--out", tmp_path / "out", "--overwrite", *SHORT)
-        assert lines_of(tmp_path / "out")[0]["writers"] == [writer] * 4
+        assert read_lines(tmp_path / "out")[0]["writers"] == [writer] * 4
 
 
 def test_an_interrupted_run_goes_on(rrhf: Program, build_dir: Path, model: Path, tmp_path: Path) -> None:
@@ -188,7 +184,7 @@ def test_a_part_of_other_rows_is_refused(rrhf: Program, model: Path, data: Path,
     assert result.returncode == 2 and "other settings" in result.stderr
     assert 'data-sha256: "of other rows" then' in result.stderr and "--overwrite" in result.stderr
     rrhf(*command, "--overwrite")
-    assert "stale" not in out.read_text() and len(lines_of(out)) == len(ROWS)
+    assert "stale" not in out.read_text() and len(read_lines(out)) == len(ROWS)
     # a run that had finished nothing stands in nobody's way
     out.unlink()
     part.write_text(first)

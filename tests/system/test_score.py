@@ -18,13 +18,9 @@ import pytest
 
 from program import ENVIRONMENT, Program
 from safetensors_file import read_file, write_file
-from made_rows import ranked_rows, write_lines
+from made_rows import ranked_rows, read_lines, write_lines
 
 Row = dict[str, Any]
-
-
-def read_lines(path: Path) -> list[Row]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def write_rule(path: Path, rule: Any) -> Path:
