@@ -8,15 +8,12 @@
 #include "rrhf/model/decode_forward.h"
 #include "rrhf/model/decoder_layer.h"
 #include "rrhf/model/ops.h"
+#include "rrhf/model/upload.h"
 
 namespace rrhf::model {
 namespace {
 
 using Indices = std::vector<std::int64_t>;
-
-at::Tensor to_device(const Indices& values, at::Device device) {
-  return at::tensor(values, at::TensorOptions().dtype(at::kLong)).to(device);
-}
 
 // Where rows lie in the cache: page and place in it.
 struct Places {
@@ -25,8 +22,14 @@ struct Places {
 
 // B: sequences, W: pages of the longest.
 struct PageTable {
-  at::Tensor pages_BW;     ///< filled up with any page
+  at::Tensor pages_BW;     ///< filled up with any page, one row behind the other
   at::Tensor beyond_B11M;  ///< true for positions that a sequence has not
+};
+
+// The same on the host, and the sequences' lengths.
+struct PageLists {
+  Indices pages_BW, lengths_B;
+  std::int64_t width = 0;
 };
 
 class AtenForward final : public DecodeForward {
@@ -38,7 +41,11 @@ class AtenForward final : public DecodeForward {
     for (const CachedSequence& sequence : sequences) {
       for (std::int64_t at = 0; at < sequence.length(); ++at) add_place(sequence, at, pages, slots);
     }
-    const Places places{to_device(pages, llama_.device()), to_device(slots, llama_.device())};
+    Places places;
+    Upload upload;
+    upload.add(pages, places.page_N);
+    upload.add(slots, places.slot_N);
+    upload.send(llama_.device());
     const RotaryTable rotary = rotary_table(pack, llama_.config(), llama_.dtype());
     const LayerContext context{pack, rotary, llama_.config()};
     at::Tensor x_TD = llama_.weights().embedding_VD.index_select(0, pack.tokens_T);
@@ -56,11 +63,21 @@ class AtenForward final : public DecodeForward {
       positions.push_back(sequence->length() - 1);
       add_place(*sequence, positions.back(), pages, slots);
     }
-    const Places places{to_device(pages, llama_.device()), to_device(slots, llama_.device())};
-    const PageTable table = page_table(sequences);
+    const Indices ids(tokens.begin(), tokens.end());
+    const PageLists lists = page_lists(sequences);
+    Places places;
+    PageTable table;
+    at::Tensor ids_N, lengths_B;
+    Upload upload;
+    upload.add(pages, places.page_N);
+    upload.add(slots, places.slot_N);
+    upload.add(ids, ids_N);
+    upload.add(lists.pages_BW, table.pages_BW);
+    upload.add(lists.lengths_B, lengths_B);
+    upload.send(llama_.device());
+    table.beyond_B11M = beyond(lengths_B, lists.width * KvCache::page_size);
     const RotaryTable rotary = rotary_table_of_steps(positions, llama_.config(), llama_.dtype(), llama_.device());
-    at::Tensor x_ND = llama_.weights().embedding_VD.index_select(
-        0, to_device(Indices(tokens.begin(), tokens.end()), llama_.device()));
+    at::Tensor x_ND = llama_.weights().embedding_VD.index_select(0, ids_N);
     for (std::size_t i = 0; i < llama_.weights().layers.size(); ++i) {
       const LayerWeights& weights = llama_.weights().layers[i];
       const auto layer = static_cast<std::int64_t>(i);
@@ -82,19 +99,23 @@ class AtenForward final : public DecodeForward {
     slots.push_back(position % KvCache::page_size);
   }
 
-  PageTable page_table(std::span<CachedSequence* const> sequences) const {
-    std::int64_t width = 0;
-    for (const CachedSequence* sequence : sequences) width = std::max(width, std::ssize(sequence->pages()));
-    Indices pages, lengths;
+  static PageLists page_lists(std::span<CachedSequence* const> sequences) {
+    PageLists lists;
+    for (const CachedSequence* sequence : sequences) lists.width = std::max(lists.width, std::ssize(sequence->pages()));
     for (const CachedSequence* sequence : sequences) {
+      Indices& pages = lists.pages_BW;
       pages.insert(pages.end(), sequence->pages().begin(), sequence->pages().end());
-      pages.insert(pages.end(), static_cast<std::size_t>(width - std::ssize(sequence->pages())), 0);
-      lengths.push_back(sequence->length());
+      pages.insert(pages.end(), static_cast<std::size_t>(lists.width - std::ssize(sequence->pages())), 0);
+      lists.lengths_B.push_back(sequence->length());
     }
-    const at::Tensor columns_M =
-        at::arange(width * KvCache::page_size, at::TensorOptions().dtype(at::kLong).device(llama_.device()));
-    return {to_device(pages, llama_.device()),
-            (columns_M.unsqueeze(0) >= to_device(lengths, llama_.device()).unsqueeze(1)).unsqueeze(1).unsqueeze(1)};
+    return lists;
+  }
+
+  // Which of `positions` columns lie beyond each sequence.
+  static at::Tensor beyond(const at::Tensor& lengths_B, std::int64_t positions) {
+    return (at::arange(positions, lengths_B.options()).unsqueeze(0) >= lengths_B.unsqueeze(1))
+        .unsqueeze(1)
+        .unsqueeze(1);
   }
 
   // Writes the keys and values of rows to their places.

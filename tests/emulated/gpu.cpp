@@ -168,7 +168,7 @@ class Call {
       stack_[i] = made.back();
     }
     // New memory may have been another's before.
-    if (!made.empty()) Machine::instance().operate(Machine::current_stream(), name, {}, made);
+    if (!made.empty()) Machine::instance().write_made(Machine::current_stream(), name, made);
     if (host_is_told) host_waits();
   }
 
@@ -255,5 +255,7 @@ void host_reads(const at::Tensor& tensor) { Machine::instance().operate(host_age
 void host_writes(const at::Tensor& tensor) { Machine::instance().operate(host_agent, "writing", {}, {tensor}); }
 
 std::int64_t take_peak() { return Machine::instance().take_peak(); }
+
+std::map<std::string, std::int64_t> take_operations() { return Machine::instance().take_operations(); }
 
 }  // namespace rrhf::emulated

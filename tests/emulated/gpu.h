@@ -14,6 +14,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,5 +33,8 @@ void host_writes(const at::Tensor& tensor);
 /// Bytes in use on the emulated GPU at most, since the last call or the start: what is let go of counts until the host
 /// knows that the streams it was recorded on have passed.
 std::int64_t take_peak();
+
+/// What the emulated GPU was asked to do since the last call or the start, and how often: kernels and copies by name.
+std::map<std::string, std::int64_t> take_operations();
 
 }  // namespace rrhf::emulated

@@ -104,15 +104,26 @@ void Machine::record_stream(const at::Tensor& tensor, Agent stream) {
   if (stream != block.stream) block.recorded.push_back(stream);
 }
 
+void Machine::count(Agent agent, std::string_view operation) {
+  if (agent != host_agent) ++operations_[std::string(operation)];
+}
+
+void Machine::write_made(Agent agent, std::string_view operation, const std::vector<at::Tensor>& made) {
+  const std::lock_guard lock(mutex_);
+  timeline_.operate(agent, operation, {}, histories(made));
+}
+
 void Machine::operate(Agent agent, std::string_view operation, const std::vector<at::Tensor>& read,
                       const std::vector<at::Tensor>& written) {
   const std::lock_guard lock(mutex_);
+  count(agent, operation);
   timeline_.operate(agent, operation, histories(read), histories(written));
 }
 
 void Machine::operate_on_blocks(Agent agent, std::string_view operation, const std::vector<const void*>& read,
                                 const std::vector<const void*>& written) {
   const std::lock_guard lock(mutex_);
+  count(agent, operation);
   const auto histories = [this](const std::vector<const void*>& begins) {
     std::vector<History*> found;
     for (const void* begin : begins) found.push_back(&used_.at(begin)->history);
@@ -149,6 +160,11 @@ bool Machine::passed(const Time& time) {
 std::vector<std::string> Machine::take_races() {
   const std::lock_guard lock(mutex_);
   return timeline_.take_races();
+}
+
+std::map<std::string, std::int64_t> Machine::take_operations() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(operations_, {});
 }
 
 std::int64_t Machine::take_peak() {

@@ -48,6 +48,8 @@ class Machine {
 
   void operate(Agent agent, std::string_view operation, const std::vector<at::Tensor>& read,
                const std::vector<at::Tensor>& written);
+  /// An operation that was counted by operate() has also made these.
+  void write_made(Agent agent, std::string_view operation, const std::vector<at::Tensor>& made);
 
   /// The same over memory of the GPU, by where memory_at() says it begins.
   void operate_on_blocks(Agent agent, std::string_view operation, const std::vector<const void*>& read,
@@ -62,6 +64,7 @@ class Machine {
 
   std::vector<std::string> take_races();
   std::int64_t take_peak();
+  std::map<std::string, std::int64_t> take_operations();
 
  private:
   struct Block {
@@ -79,6 +82,7 @@ class Machine {
   };
 
   Machine();
+  void count(Agent agent, std::string_view operation);
   bool is_free(const Block& block) const;
   std::int64_t held() const;
   std::unique_ptr<Block> reused(std::size_t size);
@@ -88,6 +92,7 @@ class Machine {
   std::mutex mutex_;
   Timeline timeline_;
   std::size_t pooled_ = 0;
+  std::map<std::string, std::int64_t> operations_;
   std::int64_t in_use_ = 0, peak_ = 0, most_ = std::numeric_limits<std::int64_t>::max();
   std::list<std::unique_ptr<Block>> free_;  // the last one let go of first
   std::map<const void*, Block*> used_;

@@ -4,6 +4,7 @@ Every contestant takes the same steps over the same rows in the same order with 
 compared step by step; the first step warms up and is not timed. rrhf computes in bfloat16 with float32 masters (its
 default) unless --small: no masters, 8-bit moments, bfloat16 gradients. MFU counts the operations of the products that were
 needed (idle responses not counted), against the datasheet's dense rate and against the GPU's own, measured on 8192 x 8192.
+Losses that differ by more than a hundredth are refused.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from safetensors.torch import save_file
 from worlds import SHAPES, ranked, sample, tokenizer_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-DATASHEET = 989e12  # dense bfloat16 of H100 and H200 (SXM)
+# Dense bfloat16 of the datasheets, TFLOP/s; the first whose words all begin words of the GPU's name.
+DATASHEETS = {"H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "H200": 989, "GH200": 989, "A100": 312, "B200": 2250, "L40S": 362, "A10": 125}
+MOST_APART = 0.01  # of a loss in bfloat16
 
 HEADER = (
     "| shape | rows | queries | padded HF, queries/s | padding-free HF, queries/s | rrhf, queries/s | rrhf, packed tokens/s "
-    "| to padded | to padding-free | MFU of 989 TFLOP/s | of its own rate | HF, GB | padding-free, GB | rrhf, GB | loss apart |\n" + "| --- " * 15 + "|"
+    "| to padded | to padding-free | MFU, datasheet | of its own rate | HF, GB | padding-free, GB | rrhf, GB | loss apart |\n" + "| --- " * 15 + "|"
 )
 
 
@@ -139,11 +142,18 @@ def rrhf(program: Path, folder: Path, model: Path, rows: Path, settings: Setting
     return run
 
 
-def mfu(run: Run) -> tuple[float, float]:
+def datasheet_rate(name: str) -> float:
+    for words, rate in DATASHEETS.items():
+        if all(any(part.startswith(word) for part in name.split()) for word in words.split()):
+            return rate
+    sys.exit(f"compare: the datasheet's rate of {name} is not known here: give it by --datasheet TFLOPS")
+
+
+def mfu(run: Run, datasheet: float) -> tuple[float, float]:
     """The share of the datasheet's rate and of the GPU's own that the needed products reached, over the timed steps."""
     needed = [line["timing"]["flops_per_second"] * (1 + 2 * line["timing"]["backward_share"]) / 3 for line in run.lines[1:]]
     own = [line["timing"]["flops_per_second"] / line["timing"]["speed_of_light"] for line in run.lines[1:]]
-    return statistics.mean(needed) / DATASHEET, statistics.mean(needed) / statistics.mean(own)
+    return statistics.mean(needed) / (datasheet * 1e12), statistics.mean(needed) / statistics.mean(own)
 
 
 SMALL = {"optimizer": {"masters": "none", "moments": "8bit"}, "train": {"gradients": "bfloat16"}}
@@ -171,7 +181,9 @@ def race(options: argparse.Namespace, program: Path, shared: Path, data: str, fo
     def number(value: Optional[float], kind: str, form: str = "{:.2f}", scale: float = 1) -> str:
         return form.format(value * scale) if value is not None else (runs[kind].failure[:40] if kind in runs else "-")
 
-    of_sheet, of_own = mfu(ours)
+    if max(apart, default=0) > MOST_APART:
+        raise SystemExit(f"compare: losses differ by {100 * max(apart):.2f} %")
+    of_sheet, of_own = mfu(ours, options.datasheet)
     ratios = [number(None if theirs[kind] is None else rate / theirs[kind], kind, "**{:.2f}**") for kind in theirs]
     peaks = [number(runs[kind].peak if kind in runs and not runs[kind].failure else None, kind, "{:.1f}", 1e-9) for kind in theirs]
     return (
@@ -184,7 +196,8 @@ def race(options: argparse.Namespace, program: Path, shared: Path, data: str, fo
 def main(options: argparse.Namespace, program: Path, shared: Path, folder: Path) -> None:
     if not torch.cuda.is_available():
         sys.exit("compare: the torch of this Python finds no GPU")
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}\n\n{HEADER}", flush=True)
+    options.datasheet = options.datasheet or datasheet_rate(torch.cuda.get_device_name())
+    print(f"{torch.cuda.get_device_name()}, {options.datasheet} TFLOP/s by its datasheet, torch {torch.__version__}\n\n{HEADER}", flush=True)
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     for data in options.data:
         print(race(options, program, shared, data, folder), flush=True)
