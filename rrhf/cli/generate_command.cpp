@@ -79,7 +79,10 @@ void generate_command(int argc, const char* const* argv) {
   if (file) return answer_file(*arguments, std::move(settings));
   train::with_memory_advice(
       [&] { one ? answer_one(text_of(*arguments, "prompt"), settings) : talk(settings, arguments->count("stop") > 0); },
-      [&] { return workflow::answering_advice(settings); });
+      [&] {
+        settings.sequences = 1;  // all that one prompt takes
+        return workflow::answering_advice(settings);
+      });
 }
 
 }  // namespace rrhf::cli

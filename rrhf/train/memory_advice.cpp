@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <string_view>
 
 #include "rrhf/core/log.h"
 #include "rrhf/model/memory.h"
@@ -15,10 +16,8 @@ constexpr std::int64_t least_pack = 512;
 
 std::string bytes_text(std::int64_t bytes) { return short_number(static_cast<double>(bytes)) + "B"; }
 
-std::string as_lines(const std::vector<Saving>& savings) {
-  std::string text;
-  for (const Saving& saving : savings) text += saving_line(saving);
-  return text.empty() ? "\n  every setting that saves memory is taken; a smaller model or more devices remain" : text;
+std::string or_what_remains(std::string lines) {
+  return lines.empty() ? "\n  every setting that saves memory is taken; a smaller model or more devices remain" : lines;
 }
 
 struct Change {
@@ -107,13 +106,19 @@ std::vector<Saving> possible_savings(const model::LlamaConfig& model, const conf
   return savings;
 }
 
-std::string saving_line(const Saving& saving) {
-  return fmt::format("\n  {:<40} would save {:>7}{}{}", saving.setting, bytes_text(saving.bytes),
-                     saving.condition.empty() ? "" : " ", saving.condition);
+std::string saving_lines(std::span<const Saving> savings) {
+  std::size_t width = 0;
+  for (const Saving& saving : savings) width = std::max(width, saving.setting.size());
+  std::string text;
+  for (const Saving& saving : savings) {
+    text += fmt::format("\n  {:<{}}  would save {:>7}{}{}", saving.setting, width, bytes_text(saving.bytes),
+                        saving.condition.empty() ? "" : " ", saving.condition);
+  }
+  return text;
 }
 
 std::string memory_advice(const model::LlamaConfig& model, const config::RunConfig& config, const Sharing& sharing) {
-  return as_lines(possible_savings(model, config, sharing));
+  return or_what_remains(saving_lines(possible_savings(model, config, sharing)));
 }
 
 std::string inference_advice(const model::LlamaConfig& model, const config::RunConfig& config, bool cpu) {
@@ -132,7 +137,14 @@ std::string inference_advice(const model::LlamaConfig& model, const config::RunC
     savings.push_back(
         {fmt::format("--set train.tokens_per_pack={}", tokens / 2), now - bytes_of(dtype, tokens / 2), {}});
   }
-  return as_lines(savings);
+  return or_what_remains(saving_lines(savings));
+}
+
+bool is_out_of_memory(const c10::Error& failure) {
+  if (dynamic_cast<const c10::OutOfMemoryError*>(&failure) != nullptr) return true;
+  // The allocators of the CPU and of page-locked memory have no type of their own for it.
+  const std::string_view text = failure.what_without_backtrace();
+  return text.find("can't allocate memory") != text.npos || text.find("out of memory") != text.npos;
 }
 
 void require_room_on_host(const MemoryPlan& plan, std::int64_t machine) {

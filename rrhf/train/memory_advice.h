@@ -4,6 +4,8 @@
 #include <c10/util/Exception.h>
 
 #include <cstdint>
+#include <new>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,21 +34,29 @@ std::string memory_advice(const model::LlamaConfig& model, const config::RunConf
 /// Of work without gradients by the same settings, an evaluation or scoring: lines as above.
 std::string inference_advice(const model::LlamaConfig& model, const config::RunConfig& config, bool cpu);
 
-/// A line of these: what to write, and what it would save.
-std::string saving_line(const Saving& saving);
+/// A line each: what to write, and what it would save.
+std::string saving_lines(std::span<const Saving> savings);
 
 /// Throws InputError where a plan keeps more in the host's memory than the `machine` has, in bytes.
 void require_room_on_host(const MemoryPlan& plan, std::int64_t machine);
 
-/// Does `work`. Where a GPU has too little memory for it, throws Error "memory" with the lines that `advice` gives.
+/// True for what LibTorch throws where a GPU or the machine has no memory left.
+bool is_out_of_memory(const c10::Error& failure);
+
+/// Does `work`. Where there is too little memory for it, throws Error "memory" with the lines that `advice` gives.
 template <class Work, class Advice>
 decltype(auto) with_memory_advice(Work&& work, Advice&& advice) {
+  std::string failure;
   try {
     return std::forward<Work>(work)();
-  } catch (const c10::OutOfMemoryError& failure) {
-    throw_error("memory", "the GPU has too little memory for this{}\n{}", std::forward<Advice>(advice)(),
-                failure.what_without_backtrace());
+  } catch (const c10::Error& error) {
+    if (!is_out_of_memory(error)) throw;
+    failure = error.what_without_backtrace();
+  } catch (const std::bad_alloc&) {
   }
+  // Here, what `work` held has been given back.
+  throw_error("memory", "there is too little memory for this{}{}{}", std::forward<Advice>(advice)(),
+              failure.empty() ? "" : "\n", failure);
 }
 
 }  // namespace rrhf::train

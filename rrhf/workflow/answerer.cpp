@@ -2,6 +2,7 @@
 
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "rrhf/checkpoint/hf_folder.h"
 #include "rrhf/config/decoding_settings.h"
@@ -126,16 +127,15 @@ std::string answering_advice(const AnswerSettings& settings) {
   // The new tokens of the sequences that are decoded at once; prompts come to them.
   const std::int64_t cached =
       2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * settings.decoding.max_new_tokens;
-  std::string text;
+  std::vector<train::Saving> savings;
   if (now > narrow) {
     const std::int64_t elements = config.parameter_count() + settings.sequences * cached;
-    text += train::saving_line({"--dtype bfloat16", elements * (now - narrow), "and more"});
+    savings.push_back({"--dtype bfloat16", elements * (now - narrow), "and more"});
   }
   if (const std::int64_t half = settings.sequences / 2; half > 0) {
-    text +=
-        train::saving_line({fmt::format("--batch {}", half), (settings.sequences - half) * cached * now, "and more"});
+    savings.push_back({fmt::format("--batch {}", half), (settings.sequences - half) * cached * now, "and more"});
   }
-  return text.empty() ? "\n  a smaller --max-new-tokens or a smaller model remains" : text;
+  return savings.empty() ? "\n  a smaller --max-new-tokens or a smaller model remains" : train::saving_lines(savings);
 }
 
 Json Answerer::identity() const {

@@ -18,6 +18,7 @@
 #include "rrhf/core/stop.h"
 #include "rrhf/reward/merge.h"
 #include "rrhf/reward/rule_file.h"
+#include "rrhf/train/device.h"
 #include "rrhf/train/memory_advice.h"
 #include "rrhf/workflow/scorer.h"
 
@@ -209,7 +210,7 @@ Scores all_scores(const ScoreTask& task, const config::RunConfig& config, const 
         const bool rewards = task.source == ScoreTask::Source::reward_model;
         return train::inference_advice(
             rewards ? checkpoint::load_reward_config(task.from) : checkpoint::load_config(config.model.path), config,
-            /*cpu=*/false);
+            train::choose_device(config.device).is_cpu());
       });
 }
 

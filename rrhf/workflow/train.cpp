@@ -102,7 +102,9 @@ std::string train_model(const config::RunConfig& config, const train::RunOptions
   return train::with_memory_advice(
       [&] { return train_and_report(config, options, world); },
       [&] {
-        const train::Sharing sharing{.devices = world.size(), .mode = config.parallel.mode, .cpu = false};
+        const train::Sharing sharing{.devices = world.size(),
+                                     .mode = config.parallel.mode,
+                                     .cpu = train::choose_device(config.device, world.place().local_rank).is_cpu()};
         return train::memory_advice(checkpoint::load_config(config.model.path), config, sharing);
       });
 }

@@ -148,7 +148,7 @@ TEST_P(CudaTraining, BeyondACapEndsWithWhatWouldSaveMemory) {
   const auto too_much = [&] { at::empty({2 * room}, at::TensorOptions().device(gpu).dtype(at::kByte)); };
   std::int64_t held = 0;
   if constexpr (with_cuda) held = all - cuda::memory(gpu).free;
-  EXPECT_TRUE(with_cap(held + room, too_much).starts_with("[memory] the GPU has too little memory for this\n  less\n"));
+  EXPECT_TRUE(with_cap(held + room, too_much).starts_with("[memory] there is too little memory for this\n  less\n"));
   // A step that was cut off leaves nothing behind that a later one would feel.
   if (gpu == emulated::gpu()) {
     emulated::take_peak();
