@@ -175,7 +175,7 @@ int main(int argc, char** argv) {
     rrhf::log_failure(fmt::format("[file] {}: {}", failure.path1().string(), failure.code().message()));
     return exit_code_of(failure);
   } catch (const std::bad_alloc&) {
-    rrhf::log_failure("[memory] there is not enough memory");
+    rrhf::log_failure("[memory] there is not enough memory (ulimit -v and batch systems set limits of their own)");
   } catch (const std::exception& failure) {
     rrhf::log_failure(std::string("[internal] ") + failure.what());
   }

@@ -7,6 +7,7 @@
 #include "rrhf/config/decoding_settings.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
+#include "rrhf/train/device.h"
 
 namespace rrhf::cli {
 namespace {
@@ -78,6 +79,7 @@ workflow::AnswerSettings read_answer_flags(const cxxopts::ParseResult& arguments
   if (settings.dtype == Dtype::float16) throw_input("usage", "--dtype float16: must be float32, bfloat16 or float64");
   settings.device = choice_of(arguments, "device", defaults.device);
   settings.sequences = number_of(arguments, "batch", defaults.sequences, 1);
+  train::warn_of_slow_device(settings.device, train::choose_device(settings.device), settings.dtype);
   return settings;
 }
 

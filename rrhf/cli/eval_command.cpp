@@ -9,6 +9,7 @@
 #include "rrhf/core/file.h"
 #include "rrhf/core/unicode.h"
 #include "rrhf/report/format.h"
+#include "rrhf/train/device.h"
 #include "rrhf/workflow/train.h"
 
 namespace rrhf::cli {
@@ -28,9 +29,10 @@ report::TableLine table_line(const std::string& name, const train::Totals& total
 std::string table_of(const train::Evaluation& evaluation) {
   std::vector<report::TableLine> lines{table_line("all", evaluation.all)};
   for (const auto& [name, totals] : evaluation.groups) lines.push_back(table_line("  " + printable(name), totals));
-  return report::in_columns(
-      {"", "queries", "ranking\naccuracy", "mean\nmargin", "perplexity\n(best)", "loss", "rank\nloss", "SFT\nloss"},
-      std::move(lines), 1);
+  return report::in_columns(report::under_headings({"", "queries", "ranking\naccuracy", "mean\nmargin",
+                                                    "perplexity\n(best)", "loss", "rank\nloss", "SFT\nloss"},
+                                                   std::move(lines)),
+                            1);
 }
 
 void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
@@ -46,6 +48,7 @@ void evaluate(const cxxopts::ParseResult& arguments, const config::RunConfig& co
     require_writable_file(path, used);
     used.emplace_back(path);
   }
+  train::warn_of_slow_device(config.device, train::choose_device(config.device), config.model.dtype);
   const train::Evaluation evaluation = workflow::evaluate_model(config, per_response);
   if (!json.empty()) write_file_atomically(json, dump_json(train::to_json(evaluation), 2) + "\n");
   fmt::print("{}", table_of(evaluation));

@@ -79,10 +79,7 @@ void generate_command(int argc, const char* const* argv) {
   if (file) return answer_file(*arguments, std::move(settings));
   train::with_memory_advice(
       [&] { one ? answer_one(text_of(*arguments, "prompt"), settings) : talk(settings, arguments->count("stop") > 0); },
-      [&] {
-        settings.sequences = 1;  // all that one prompt takes
-        return workflow::answering_advice(settings);
-      });
+      [&] { return workflow::answering_advice(settings, 1); });
 }
 
 }  // namespace rrhf::cli

@@ -2,6 +2,7 @@
 
 #include "rrhf/cli/command.h"
 #include "rrhf/core/error.h"
+#include "rrhf/train/device.h"
 #include "rrhf/workflow/iterate.h"
 
 namespace rrhf::cli {
@@ -22,6 +23,7 @@ void iterate_command(int argc, const char* const* argv) {
   require_one_process("iterate", "sample and score by themselves, and share the training alone among processes");
   const config::RunConfig config = resolve_config(*arguments);
   config::require_fitting_forms(config);
+  train::warn_of_slow_device(config.device, train::choose_device(config.device), config.model.dtype);
   fmt::print("{}", workflow::iterate(config, arguments->count("resume") > 0));
 }
 

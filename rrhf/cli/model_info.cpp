@@ -23,8 +23,6 @@ namespace {
 
 using checkpoint::TensorInfo;
 
-std::string bytes_text(double bytes) { return short_number(bytes) + "B"; }
-
 // "model.layers.17.mlp.up_proj.weight" -> "model.layers.*.mlp.up_proj.weight".
 std::string without_layer(const std::string& name) {
   constexpr std::string_view prefix = "model.layers.";
@@ -57,13 +55,12 @@ void print_tensors(const std::vector<const TensorInfo*>& tensors) {
 
 // Bytes of weights, gradients and AdamW's two moments while training, with float32 masters for bfloat16.
 void print_memory(const model::LlamaConfig& config, std::int64_t bytes) {
-  constexpr double with_float32 = 4 + 4 + 8, with_bfloat16 = 2 + 4 + 4 + 8;
-  const auto parameters = static_cast<double>(config.parameter_count());
+  constexpr std::int64_t with_float32 = 4 + 4 + 8, with_bfloat16 = 2 + 4 + 4 + 8;
+  const std::int64_t parameters = config.parameter_count();
   fmt::print(
       "memory      {} to run as it is; to train {} with float32, {} with bfloat16 (weights, gradients, AdamW; "
       "activations come on top)\n",
-      bytes_text(static_cast<double>(bytes)), bytes_text(with_float32 * parameters),
-      bytes_text(with_bfloat16 * parameters));
+      bytes_text(bytes), bytes_text(with_float32 * parameters), bytes_text(with_bfloat16 * parameters));
 }
 
 void print_id_mismatch(const char* name, const std::optional<std::int64_t>& in_config, std::int64_t in_tokenizer) {

@@ -17,8 +17,6 @@
 namespace rrhf::cli {
 namespace {
 
-std::string bytes_text(std::int64_t bytes) { return short_number(static_cast<double>(bytes)) + "B"; }
-
 void print_line(const char* part, std::int64_t bytes, const std::string& note = "") {
   fmt::print("  {:<14}{:>9}{}{}\n", part, bytes_text(bytes), note.empty() ? "" : "   ", note);
 }

@@ -16,6 +16,7 @@
 #include "rrhf/core/stop.h"
 #include "rrhf/core/unicode.h"
 #include "rrhf/report/format.h"
+#include "rrhf/train/device.h"
 #include "rrhf/workflow/score.h"
 
 namespace rrhf::cli {
@@ -122,9 +123,10 @@ report::TableLine table_line(const std::string& name, const reward::ScoreTotals&
 std::string table_of(const reward::ScoreSummary& summary) {
   std::vector<report::TableLine> lines{table_line("all", summary.all)};
   for (const auto& [name, totals] : summary.groups) lines.push_back(table_line("  " + printable(name), totals));
-  return report::in_columns({"", "rows", "responses", "mean", "deviation", "least", "most", "mean of\nbest",
-                             "tied\npairs", "pairs", "pair\naccuracy"},
-                            std::move(lines), 1);
+  return report::in_columns(report::under_headings({"", "rows", "responses", "mean", "deviation", "least", "most",
+                                                    "mean of\nbest", "tied\npairs", "pairs", "pair\naccuracy"},
+                                                   std::move(lines)),
+                            1);
 }
 
 }  // namespace
@@ -144,7 +146,11 @@ void score_command(int argc, const char* const* argv) {
   const std::array others{task.data, task.from, task.out};
   if (!json.empty()) require_writable_file(json, others);
   const StopSignals signals;
-  const reward::ScoreSummary summary = workflow::score(task, resolve_config(*arguments, overrides));
+  const config::RunConfig config = resolve_config(*arguments, overrides);
+  if (task.source == Source::model || task.source == Source::reward_model) {
+    train::warn_of_slow_device(config.device, train::choose_device(config.device), config.model.dtype);
+  }
+  const reward::ScoreSummary summary = workflow::score(task, config);
   fmt::print("{}", table_of(summary));
   if (!json.empty()) write_file_atomically(json, dump_json(reward::to_json(summary), 2) + "\n");
 }

@@ -28,6 +28,7 @@ struct Run {
 // One of several ranks, or the only one.
 void train_as_rank(const Run& run, const Meeting& meeting, const std::vector<std::string>& warnings) {
   const at::Device device = train::choose_device(run.config.device, meeting.place.local_rank);
+  if (meeting.place.rank == 0) train::warn_of_slow_device(run.config.device, device, run.config.model.dtype);
   const c10::OptionalDeviceGuard current(device.is_cuda() ? std::optional(device) : std::nullopt);
   const distributed::WorldOptions options{.device = device,
                                           .backend = run.config.parallel.backend,
@@ -41,6 +42,7 @@ void train_as_rank(const Run& run, const Meeting& meeting, const std::vector<std
 
 // Starts `count` ranks of this very command. What is wrong with the output folder is said here, once.
 void train_in_processes(int count, const Run& run, int argc, const char* const* argv) {
+  train::require_training_settings(run.config);
   const train::RunFolder folder(run.config, run.options.resume, false);
   if (folder.finished()) {
     log("{}: already trained to its end", (folder.path() / "model").string());

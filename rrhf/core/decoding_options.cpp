@@ -45,6 +45,14 @@ void check_beams(const DecodingOptions& options, Mistakes& mistakes) {
 
 }  // namespace
 
+bool with_beams(const DecodingOptions& options) {
+  return options.method == DecodingMethod::beam || options.method == DecodingMethod::diverse_beam;
+}
+
+std::int64_t sequences_of(const DecodingOptions& options) {
+  return with_beams(options) ? options.beams : options.answers;
+}
+
 void check_decoding(const DecodingOptions& options) {
   Mistakes mistakes;
   mistakes.unless(options.answers >= 1, "answers is {}; it must be 1 or more", options.answers);

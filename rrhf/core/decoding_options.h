@@ -44,6 +44,12 @@ struct DecodingOptions {
   bool operator==(const DecodingOptions&) const = default;
 };
 
+/// True for beam and diverse_beam.
+bool with_beams(const DecodingOptions& options);
+
+/// Sequences that a prompt takes while it is answered: its beams, or its answers.
+std::int64_t sequences_of(const DecodingOptions& options);
+
 /// Throws InputError with the numbers, all mistakes at once: a temperature not above 0, top_p outside (0, 1], more
 /// answers than beams, beams that the groups do not divide, several answers of the greedy method, an empty stop string,
 /// ... Called by Generator; here for commands that want to refuse before a model is loaded.

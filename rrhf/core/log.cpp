@@ -150,6 +150,8 @@ std::string short_number(double value) {
   return fmt::format("{:.{}f}{}", value, decimals, unit);
 }
 
+std::string bytes_text(std::int64_t bytes) { return short_number(static_cast<double>(bytes)) + "B"; }
+
 std::string with_commas(long long value) {
   const std::string digits = fmt::format("{}", value);
   const std::size_t sign = value < 0 ? 1 : 0;

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -75,6 +76,8 @@ std::string clock_time(double seconds);
 
 /// "1.84k", "312k", "2.1M": three significant digits.
 std::string short_number(double value);
+/// The same of bytes: "2.10GB".
+std::string bytes_text(std::int64_t bytes);
 
 /// "12,345".
 std::string with_commas(long long value);

@@ -7,11 +7,11 @@
 
 #include <cerrno>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
+#include "rrhf/core/log.h"
 
 namespace rrhf {
 namespace fs = std::filesystem;
@@ -28,7 +28,10 @@ MappedFile::MappedFile(const fs::path& path) : path_(path), file_(path, O_RDONLY
   size_ = static_cast<std::size_t>(info.st_size);
   if (size_ == 0) return;
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file_.get(), 0);
-  if (address == MAP_FAILED && errno == ENOMEM) throw std::bad_alloc();  // not the file's fault
+  if (address == MAP_FAILED && errno == ENOMEM) {
+    throw_error("memory", "{}: this process may not map its {} (ulimit -v and batch systems set such limits)",
+                path.string(), bytes_text(static_cast<std::int64_t>(size_)));
+  }
   if (address == MAP_FAILED) throw_input("file", "{}: could not be mapped: {}", path.string(), std::strerror(errno));
   data_ = static_cast<const std::byte*>(address);
 }

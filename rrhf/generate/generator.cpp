@@ -90,11 +90,7 @@ class Run {
     return ids;
   }
 
-  std::int64_t width() const {
-    const bool beams =
-        context_.options.method == DecodingMethod::beam || context_.options.method == DecodingMethod::diverse_beam;
-    return beams ? context_.options.beams : context_.options.answers;
-  }
+  std::int64_t width() const { return sequences_of(context_.options); }
 
   void reserve(const model::Llama& llama) {
     const model::LlamaConfig& config = llama.config();

@@ -64,19 +64,21 @@ class AtenForward final : public DecodeForward {
       add_place(*sequence, positions.back(), pages, slots);
     }
     const Indices ids(tokens.begin(), tokens.end());
+    const std::vector<double> angles = rotary_angles_of_steps(positions, llama_.config());
     const PageLists lists = page_lists(sequences);
     Places places;
     PageTable table;
-    at::Tensor ids_N, lengths_B;
+    at::Tensor ids_N, lengths_B, angles_there;
     Upload upload;
     upload.add(pages, places.page_N);
     upload.add(slots, places.slot_N);
     upload.add(ids, ids_N);
     upload.add(lists.pages_BW, table.pages_BW);
     upload.add(lists.lengths_B, lengths_B);
+    upload.add(angles, angles_there);
     upload.send(llama_.device());
     table.beyond_B11M = beyond(lengths_B, lists.width * KvCache::page_size);
-    const RotaryTable rotary = rotary_table_of_steps(positions, llama_.config(), llama_.dtype(), llama_.device());
+    const RotaryTable rotary = rotary_table_of_angles(angles_there, llama_.config(), llama_.dtype());
     at::Tensor x_ND = llama_.weights().embedding_VD.index_select(0, ids_N);
     for (std::size_t i = 0; i < llama_.weights().layers.size(); ++i) {
       const LayerWeights& weights = llama_.weights().layers[i];

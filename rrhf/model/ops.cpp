@@ -203,15 +203,18 @@ RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::Scalar
   return rotary_of_angles(angles_TH, dtype);
 }
 
-RotaryTable rotary_table_of_steps(std::span<const std::int64_t> positions, const LlamaConfig& config,
-                                  at::ScalarType dtype, at::Device device) {
+std::vector<double> rotary_angles_of_steps(std::span<const std::int64_t> positions, const LlamaConfig& config) {
   std::vector<double> angles;
   for (const std::int64_t position : positions) {
     for (const double frequency : rotary_frequencies(config, position + 1)) {
       angles.push_back(frequency * static_cast<double>(position));
     }
   }
-  return rotary_of_angles(on_device(angles, device).view({std::ssize(positions), config.head_dim / 2}), dtype);
+  return angles;
+}
+
+RotaryTable rotary_table_of_angles(const at::Tensor& angles, const LlamaConfig& config, at::ScalarType dtype) {
+  return rotary_of_angles(angles.view({-1, config.head_dim / 2}), dtype);
 }
 
 void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfig& config, bool inverse) {

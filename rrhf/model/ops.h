@@ -64,9 +64,10 @@ RotaryTable rotary_table(const Pack& pack, const LlamaConfig& config, at::Scalar
 /// the positions the model was trained on (transformers, _compute_dynamic_ntk_parameters).
 std::vector<double> rotary_frequencies(const LlamaConfig& config, std::int64_t longest);
 
-/// Angles of single tokens, each the last of its sequence so far.
-RotaryTable rotary_table_of_steps(std::span<const std::int64_t> positions, const LlamaConfig& config,
-                                  at::ScalarType dtype, at::Device device);
+/// Angles of single tokens, each the last of its sequence so far: head_dim / 2 a token, one behind the other.
+std::vector<double> rotary_angles_of_steps(std::span<const std::int64_t> positions, const LlamaConfig& config);
+/// Their table, of the angles where it is to be used.
+RotaryTable rotary_table_of_angles(const at::Tensor& angles, const LlamaConfig& config, at::ScalarType dtype);
 
 /// Turns the query and key heads of `qkv_TQ` in place. `inverse` turns back, which is also the backward pass.
 void apply_rotary(at::Tensor& qkv_TQ, const RotaryTable& table, const LlamaConfig& config, bool inverse);

@@ -57,13 +57,22 @@ std::string escape(std::string_view text) {
   return result;
 }
 
+std::vector<std::size_t> column_widths(std::span<const TableLine> lines) {
+  std::vector<std::size_t> widths(lines.empty() ? 0 : lines[0].size());
+  for (const TableLine& line : lines) {
+    for (std::size_t column = 0; column < line.size(); ++column) {
+      widths[column] = std::max(widths[column], code_points(line[column]));
+    }
+  }
+  return widths;
+}
+
 std::string in_columns(std::span<const TableLine> lines, std::size_t words) {
+  const std::vector<std::size_t> widths = column_widths(lines);
   std::string table;
   for (const TableLine& line : lines) {
     for (std::size_t column = 0; column < line.size(); ++column) {
-      std::size_t width = 0;
-      for (const TableLine& other : lines) width = std::max(width, code_points(other[column]));
-      const std::string gap(width - code_points(line[column]), ' ');
+      const std::string gap(widths[column] - code_points(line[column]), ' ');
       table += (column == 0 ? "" : "  ") + (column < words ? line[column] + gap : gap + line[column]);
     }
     table += "\n";
@@ -71,7 +80,7 @@ std::string in_columns(std::span<const TableLine> lines, std::size_t words) {
   return table;
 }
 
-std::string in_columns(const TableLine& headings, std::vector<TableLine> lines, std::size_t words) {
+std::vector<TableLine> under_headings(const TableLine& headings, std::vector<TableLine> lines) {
   TableLine upper, lower;
   for (const std::string& heading : headings) {
     const std::size_t end = heading.find('\n');
@@ -79,7 +88,7 @@ std::string in_columns(const TableLine& headings, std::vector<TableLine> lines, 
     lower.push_back(end == std::string::npos ? heading : heading.substr(end + 1));
   }
   lines.insert(lines.begin(), {std::move(upper), std::move(lower)});
-  return in_columns(lines, words);
+  return lines;
 }
 
 }  // namespace rrhf::report

@@ -27,12 +27,15 @@ std::string setting(const Json& config, std::initializer_list<std::string_view> 
 
 using TableLine = std::vector<std::string>;
 
-/// Lines of equally many cells in columns: the first `words` of them stand on the left, numbers on the right.
+/// The widest cell of each column, for lines of equally many.
+std::vector<std::size_t> column_widths(std::span<const TableLine> lines);
+
+/// Such lines in columns, two characters apart: the first `words` of them stand on the left, numbers on the right.
 std::string in_columns(std::span<const TableLine> lines, std::size_t words);
 
-/// The same under headings of two lines, which keep the columns narrow: a heading breaks at its '\n', one without
-/// stands on the lower line.
-std::string in_columns(const TableLine& headings, std::vector<TableLine> lines, std::size_t words);
+/// The lines behind two of headings, which keep columns narrow: a heading breaks at its '\n', one without stands on the
+/// second line.
+std::vector<TableLine> under_headings(const TableLine& headings, std::vector<TableLine> lines);
 
 /// Text for use in HTML, in content and in attributes between double quotes.
 std::string escape(std::string_view text);

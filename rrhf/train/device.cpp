@@ -5,6 +5,8 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/with_cuda.h"
@@ -16,39 +18,54 @@ namespace {
 
 constexpr int least_capability = 80;  // what rrhf/*/*.cu and flash attention are compiled for
 
-std::string why_not(at::Device gpu) {
-  std::optional<int> capability;
-  if constexpr (with_cuda) capability = cuda::compute_capability(gpu);
-  return why_unfit(capability);
+UsableGpus found_gpus() {
+  const auto count = at::hasCUDA() ? static_cast<int>(at::getNumGPUs()) : 0;
+  std::vector<int> capabilities(static_cast<std::size_t>(count));
+  if constexpr (with_cuda) {
+    for (int i = 0; i < count; ++i) {
+      const at::Device gpu(at::kCUDA, static_cast<at::DeviceIndex>(i));
+      capabilities[static_cast<std::size_t>(i)] = cuda::compute_capability(gpu);
+    }
+  }
+  return usable_gpus(with_cuda, capabilities);
 }
 
 }  // namespace
 
-at::Device choose_device(DeviceChoice choice, int local_rank) {
-  if (choice == DeviceChoice::cpu) return at::kCPU;
-  if (!at::hasCUDA()) {
-    if (choice == DeviceChoice::automatic) return at::kCPU;
-    throw_input("device",
-                "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
+UsableGpus usable_gpus(bool has_kernels, std::span<const int> capabilities) {
+  UsableGpus usable;
+  if (capabilities.empty()) return usable;
+  if (!has_kernels)
+    return {.numbers = {}, .why_none = "this program was built for the CPU (README: cmake --preset cuda)"};
+  for (std::size_t i = 0; i < capabilities.size(); ++i) {
+    if (capabilities[i] >= least_capability) usable.numbers.push_back(static_cast<int>(i));
   }
-  const int number = gpu_of(local_rank, static_cast<int>(at::getNumGPUs()));
-  const at::Device gpu(at::kCUDA, static_cast<at::DeviceIndex>(number));
-  const std::string why = why_not(gpu);
-  if (why.empty()) return gpu;
-  if (choice == DeviceChoice::cuda) throw_input("device", "cuda was asked for, but {}; use device cpu or auto", why);
-  return at::kCPU;
+  if (!usable.numbers.empty()) return usable;
+  const int most = std::ranges::max(capabilities);
+  usable.why_none = fmt::format("its compute capability is {}.{} and the kernels need {}.{} (A100, RTX 30 and later)",
+                                most / 10, most % 10, least_capability / 10, least_capability % 10);
+  return usable;
 }
 
-std::string why_unfit(std::optional<int> capability) {
-  if (!capability) return "this program was built for the CPU (README, \"Two commands\": cmake --preset cuda)";
-  if (*capability >= least_capability) return "";
-  return fmt::format("the GPU is of compute capability {}.{} and the kernels need {}.{} (A100, RTX 30 and later)",
-                     *capability / 10, *capability % 10, least_capability / 10, least_capability % 10);
+at::Device choose_device(DeviceChoice choice, int local_rank) {
+  if (choice == DeviceChoice::cpu) return at::kCPU;
+  const UsableGpus gpus = found_gpus();
+  if (!gpus.numbers.empty()) {
+    const int place = gpu_of(local_rank, static_cast<int>(gpus.numbers.size()));
+    return {at::kCUDA, static_cast<at::DeviceIndex>(gpus.numbers[static_cast<std::size_t>(place)])};
+  }
+  if (choice == DeviceChoice::automatic) return at::kCPU;
+  if (!gpus.why_none.empty()) {
+    throw_input("device", "cuda was asked for and there is a GPU, but {}; use device cpu or auto", gpus.why_none);
+  }
+  throw_input("device",
+              "cuda was asked for, but this machine or this build of LibTorch has none; use device cpu or auto");
 }
 
 void warn_of_slow_device(DeviceChoice choice, at::Device device, Dtype dtype) {
-  if (choice == DeviceChoice::automatic && device.is_cpu() && at::hasCUDA()) {
-    warn("there is a GPU, but {}: this runs on the CPU", why_not(at::Device(at::kCUDA, 0)));
+  if (choice == DeviceChoice::automatic && device.is_cpu()) {
+    const std::string why = found_gpus().why_none;
+    if (!why.empty()) warn("there is a GPU, but {}: this runs on the CPU", why);
   }
   if (device.is_cuda() && dtype != Dtype::bfloat16) {
     warn("in {} a GPU goes without flash attention and at a fraction of its rate; bfloat16 is the fast way",

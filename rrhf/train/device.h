@@ -4,22 +4,28 @@
 #include <c10/core/Device.h>
 
 #include <cstdint>
-#include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "rrhf/core/choices.h"
 
 namespace rrhf::train {
 
-/// The device a config asks for; of several GPUs that of the rank among those of its machine. `auto` takes a GPU that
-/// is fit, else the CPU. Throws InputError for cuda where there is none that is fit, or none for this rank.
+/// The device a config asks for; of several GPUs that can be used that of the rank among those of its machine. `auto`
+/// takes the CPU where there is none. Throws InputError for cuda where there is none, and where there are too few.
 c10::Device choose_device(DeviceChoice choice, int local_rank = 0);
 
-/// Why a GPU is of no use, empty where it is fit: a program built for the CPU (no `capability`) has no kernels for it,
-/// and those there are need compute capability 8.0, said as 80.
-std::string why_unfit(std::optional<int> capability);
+/// Which of a machine's GPUs this program can use.
+struct UsableGpus {
+  std::vector<int> numbers;
+  std::string why_none;  ///< where there are GPUs and none can be used
+};
+/// By each one's compute capability, 90 for 9.0; a program built for the CPU has no kernels.
+UsableGpus usable_gpus(bool has_kernels, std::span<const int> capabilities);
 
-/// Warns where `auto` came to the CPU though there is a GPU, and of a dtype that a GPU computes slowly.
+/// Warns where `auto` came to the CPU though there is a GPU, and of a dtype that a GPU computes slowly. For commands,
+/// once each.
 void warn_of_slow_device(DeviceChoice choice, c10::Device device, Dtype dtype);
 
 /// Which of the `gpus` that a rank sees is its own: that of its number on the machine, or the only one, since starters

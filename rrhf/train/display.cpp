@@ -14,8 +14,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::string bytes_text(std::int64_t bytes) { return short_number(static_cast<double>(bytes)) + "B"; }
-
 // A number of a metrics line, which may be null.
 std::string figure(const Json& metrics, const char* key, const char* format, double scale = 1) {
   const Json& value = metrics.at(key);

@@ -14,10 +14,8 @@ namespace {
 
 constexpr std::int64_t least_pack = 512;
 
-std::string bytes_text(std::int64_t bytes) { return short_number(static_cast<double>(bytes)) + "B"; }
-
-std::string or_what_remains(std::string lines) {
-  return lines.empty() ? "\n  every setting that saves memory is taken; a smaller model or more devices remain" : lines;
+std::string or_what_remains(std::string lines, std::string_view remaining) {
+  return lines.empty() ? fmt::format("\n  every setting that saves memory is taken; {} remain", remaining) : lines;
 }
 
 struct Change {
@@ -67,7 +65,7 @@ std::vector<Change> changes(const config::RunConfig& config, const Sharing& shar
                      c.optimizer.update = Update::layer;
                      c.optimizer.max_grad_norm = 0;
                    },
-                   clips ? "where each step is one pack, and clips no more" : "where each step is one pack"});
+                   clips ? "without clipping, where each step is one pack" : "where each step is one pack"});
   }
   if (!config.lora.rank && !config.model.random_init && config.optimizer.place == Place::device &&
       config.optimizer.update == Update::step) {
@@ -96,10 +94,11 @@ std::vector<Saving> possible_savings(const model::LlamaConfig& model, const conf
     change.make(changed);
     const MemoryPlan then = plan_of(changed);
     const std::int64_t saved = now.total() - then.total(), moved = then.host - now.host;
-    if (saved <= 0) continue;
+    if (saved <= 0 || (moved > 0 && then.host > sharing.host)) continue;
     std::string condition = change.condition;
-    if (moved > 0)
-      condition += fmt::format("{}and takes {} of the host's", condition.empty() ? "" : " ", bytes_text(moved));
+    if (moved > 0) {
+      condition += fmt::format("{}and takes {} of the host's memory", condition.empty() ? "" : " ", bytes_text(moved));
+    }
     savings.push_back({"--set " + change.setting, saved, std::move(condition)});
   }
   std::ranges::stable_sort(savings, std::ranges::greater(), &Saving::bytes);
@@ -118,7 +117,7 @@ std::string saving_lines(std::span<const Saving> savings) {
 }
 
 std::string memory_advice(const model::LlamaConfig& model, const config::RunConfig& config, const Sharing& sharing) {
-  return or_what_remains(saving_lines(possible_savings(model, config, sharing)));
+  return or_what_remains(saving_lines(possible_savings(model, config, sharing)), "a smaller model or more devices");
 }
 
 std::string inference_advice(const model::LlamaConfig& model, const config::RunConfig& config, bool cpu) {
@@ -137,7 +136,8 @@ std::string inference_advice(const model::LlamaConfig& model, const config::RunC
     savings.push_back(
         {fmt::format("--set train.tokens_per_pack={}", tokens / 2), now - bytes_of(dtype, tokens / 2), {}});
   }
-  return or_what_remains(saving_lines(savings));
+  std::ranges::stable_sort(savings, std::ranges::greater(), &Saving::bytes);
+  return or_what_remains(saving_lines(savings), "a smaller model or a larger device");
 }
 
 bool is_out_of_memory(const c10::Error& failure) {
@@ -147,13 +147,13 @@ bool is_out_of_memory(const c10::Error& failure) {
   return text.find("can't allocate memory") != text.npos || text.find("out of memory") != text.npos;
 }
 
-void require_room_on_host(const MemoryPlan& plan, std::int64_t machine) {
-  if (plan.host <= machine) return;
+void require_room_on_host(std::int64_t bytes, std::int64_t machine) {
+  if (bytes <= machine) return;
   throw_input(
       "memory",
       "{} are to be kept in this machine's own memory, which has {} (optimizer.place and train.layer_inputs say "
       "what; rrhf model plan counts it)",
-      bytes_text(plan.host), bytes_text(machine));
+      bytes_text(bytes), bytes_text(machine));
 }
 
 }  // namespace rrhf::train

@@ -37,8 +37,8 @@ std::string inference_advice(const model::LlamaConfig& model, const config::RunC
 /// A line each: what to write, and what it would save.
 std::string saving_lines(std::span<const Saving> savings);
 
-/// Throws InputError where a plan keeps more in the host's memory than the `machine` has, in bytes.
-void require_room_on_host(const MemoryPlan& plan, std::int64_t machine);
+/// Throws InputError where more `bytes` are to be kept in a machine's own memory than the `machine` has.
+void require_room_on_host(std::int64_t bytes, std::int64_t machine);
 
 /// True for what LibTorch throws where a GPU or the machine has no memory left.
 bool is_out_of_memory(const c10::Error& failure);
@@ -54,7 +54,6 @@ decltype(auto) with_memory_advice(Work&& work, Advice&& advice) {
     failure = error.what_without_backtrace();
   } catch (const std::bad_alloc&) {
   }
-  // Here, what `work` held has been given back.
   throw_error("memory", "there is too little memory for this{}{}{}", std::forward<Advice>(advice)(),
               failure.empty() ? "" : "\n", failure);
 }

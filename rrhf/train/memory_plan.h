@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 
 #include "rrhf/config/run_config.h"
@@ -50,6 +51,7 @@ struct Sharing {
   std::int64_t devices = 1;
   ParallelMode mode = ParallelMode::replicated;
   bool cpu = true;
+  std::int64_t host = std::numeric_limits<std::int64_t>::max();  ///< bytes of the machine's own memory, beside a GPU
 };
 
 /// Throws InputError for fewer than one device or more than a million, for sizes beyond counting, and for what training

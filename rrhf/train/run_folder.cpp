@@ -74,14 +74,24 @@ bool holds_no_run(const fs::path& folder) {
 
 }  // namespace
 
-void RunFolder::require_name(const config::RunConfig& config) {
+void require_output(const config::RunConfig& config) {
   if (!config.output.empty()) return;
   throw_input("config", "output is not set: without a config file there is no name for runs/NAME (--set output=DIR)");
 }
 
+void require_training_settings(const config::RunConfig& config) {
+  InputErrors errors;
+  errors.collect([&] { require_model_path(config); });
+  errors.collect([&] {
+    if (config.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
+  });
+  errors.collect([&] { require_output(config); });
+  errors.require_none();
+}
+
 RunFolder::RunFolder(const config::RunConfig& config, bool resume, bool writes, Kind kind)
     : path_(config.output), config_(config::to_json(config)), writes_(writes) {
-  require_name(config);
+  require_output(config);
   require_writable_ancestor(path_);
   if (holds_no_run(path_)) return;
   require_kind(kind);

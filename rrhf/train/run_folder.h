@@ -14,6 +14,12 @@
 
 namespace rrhf::train {
 
+/// Throws InputError when the config names no output.
+void require_output(const config::RunConfig& config);
+
+/// Throws InputError that names all of model.path, data.train and output that are not set.
+void require_training_settings(const config::RunConfig& config);
+
 class RunFolder {
  public:
   enum class Kind { training, iterated };  ///< of `rrhf train`, of `rrhf iterate` as a whole
@@ -22,9 +28,6 @@ class RunFolder {
   /// it holds a run of the other kind, when `resume` is said and the run in it has other settings, or when nothing can
   /// be written there. Without `writes`, as on all ranks but the first, begin() and write_metrics() do nothing.
   RunFolder(const config::RunConfig& config, bool resume, bool writes, Kind kind = Kind::training);
-
-  /// Throws InputError when the config names no output.
-  static void require_name(const config::RunConfig& config);
 
   const std::filesystem::path& path() const noexcept { return path_; }
 

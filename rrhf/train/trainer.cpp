@@ -25,28 +25,20 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// What no run goes without: all that is missing is said at once.
-config::RunConfig with_names(config::RunConfig config) {
-  InputErrors errors;
-  errors.collect([&] { require_model_path(config); });
-  errors.collect([&] {
-    if (config.data.train.empty()) throw_input("config", "data.train is not set: name a file of ranked responses");
-  });
-  errors.collect([&] { RunFolder::require_name(config); });
-  errors.require_none();
+config::RunConfig checked(config::RunConfig config) {
+  require_training_settings(config);
   return config;
 }
 
 }  // namespace
 
 Trainer::Trainer(config::RunConfig config, const RunOptions& options, const distributed::World& world)
-    : config_(with_names(std::move(config))),
+    : config_(checked(std::move(config))),
       options_(options),
       world_(&world),
       output_(config_, options.resume, world.rank() == 0) {
   config::require_fitting_forms(config_);
   const at::Device device = choose_device(config_.device, world.place().local_rank);
-  warn_of_slow_device(config_.device, device, config_.model.dtype);
   if (options.memory_cap) cap_memory(device, *options.memory_cap);
   folder_ = open_model_folder(config_);
   warn_of_other_encoding(*folder_, config_);
@@ -57,8 +49,9 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   // What the trained model takes along is looked at now, not first when it is saved.
   const checkpoint::CarriedFiles carried(folder_->path, checkpoint::CarriedFiles::What::tokenizer_and_generation);
   Split split = split_run_data(*folder_, config_);
+  require_queries(split.train, config_, "data.train");
+  if (!device.is_cpu()) require_room_on_host(split);
   train_ = std::move(split.train);
-  require_queries(train_, config_, "data.train");
   if (split.held_out.rows() > 0) {
     eval_ = std::move(split.held_out);
     require_queries(*eval_, config_, "held-out rows");
@@ -72,11 +65,6 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   require_same_run(world, config_, *folder_, train_, eval_ ? &*eval_ : nullptr);
   if (options.resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
-  if (!device.is_cpu()) {
-    const Sharing sharing{.devices = world.size(), .mode = config_.parallel.mode, .cpu = false};
-    require_room_on_host(plan_memory(folder_->config, config_, full_packs(config_, false), sharing),
-                         memory_of(at::kCPU));
-  }
   groups_ = make_groups(config_.parallel, world);
   if (config_.lora.rank && groups_.shards.size() > 1) replicas_ = make_groups({}, world);
   load_model(device);
@@ -90,6 +78,15 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
         "lower train.queries_per_step ({}) for more steps",
         config_.train.queries_per_step);
   }
+}
+
+// What optimizer.place and train.layer_inputs keep in the machine's own memory.
+void Trainer::require_room_on_host(const Split& data) const {
+  if (config_.optimizer.place != Place::host && config_.train.layer_inputs != Place::host) return;
+  const Sharing sharing{.devices = world_->size(), .mode = config_.parallel.mode, .cpu = false};
+  const StepShape shape = step_shape(data, folder_->config, config_, /*cpu=*/false);
+  const MemoryPlan plan = plan_memory(folder_->config, config_, shape, sharing);
+  train::require_room_on_host(plan.host * world_->place().local_size, memory_of(at::kCPU));
 }
 
 void Trainer::run() {

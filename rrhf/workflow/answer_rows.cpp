@@ -38,10 +38,6 @@ void log_counts(const AnswerCounts& counts, const Answerer& answerer) {
            : "; a model trained with the released encoding needs rrhf.json in its folder (docs/generate.md)");
 }
 
-bool with_beams(const DecodingOptions& decoding) {
-  return decoding.method == DecodingMethod::beam || decoding.method == DecodingMethod::diverse_beam;
-}
-
 [[noreturn]] void throw_interrupted(const PartLines& lines, std::string_view operation) {
   if (lines.finished() == 0) throw Interrupted(operation, "stopped before a row was finished");
   throw Interrupted(operation,
@@ -95,9 +91,8 @@ class Run {
 
   // Requests done; those under way count by their tokens, as if each went on to the length limit.
   double requests_done(const generate::Totals& so_far) const {
-    const std::int64_t sequences = with_beams(decoding_) ? decoding_.beams : decoding_.answers;
     const auto under_way = static_cast<double>(so_far.new_tokens - finished_tokens_) /
-                           static_cast<double>(sequences * decoding_.max_new_tokens);
+                           static_cast<double>(sequences_of(decoding_) * decoding_.max_new_tokens);
     const auto done = static_cast<double>(so_far.requests), all = static_cast<double>(requests_.size());
     return std::clamp(done + under_way, done, all);
   }
@@ -146,7 +141,8 @@ AnswerCounts answer_rows(Answerer& answerer, const Prompts& prompts, PartLines& 
       answerer.load_weights();
       return Run(prompts, answerer.settings().decoding, lines, line_of, operation).work(answerer.generator());
     };
-    counts = train::with_memory_advice(answer_all, [&] { return answering_advice(answerer.settings()); });
+    counts = train::with_memory_advice(answer_all,
+                                       [&] { return answering_advice(answerer.settings(), prompts.requests.size()); });
   }
   if (lines.finished() < lines.rows()) throw_interrupted(lines, operation);
   lines.complete();

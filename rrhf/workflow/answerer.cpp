@@ -1,5 +1,6 @@
 #include "rrhf/workflow/answerer.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 #include <vector>
@@ -63,7 +64,6 @@ Answerer::Answerer(AnswerSettings settings)
       tokenizer_(text::Tokenizer::load(settings_.model)),
       beginning_(beginning_of(settings_, tokenizer_)),
       device_(train::choose_device(settings_.device)) {
-  train::warn_of_slow_device(settings_.device, device_, settings_.dtype);
   if (tokenizer_.size() > config_.vocab_size) {
     throw_input("generate", "{}: the tokenizer has {} ids, the model {} rows (vocab_size); it needs a row for each",
                 settings_.model.string(), tokenizer_.size(), config_.vocab_size);
@@ -118,24 +118,28 @@ generate::Generator Answerer::generator(const DecodingOptions& decoding) const {
   return {*llama_, tokenizer_, beginning_, decoding, {.sequences = settings_.sequences}};
 }
 
-std::string answering_advice(const AnswerSettings& settings) {
+std::string answering_advice(const AnswerSettings& settings, std::size_t prompts) {
   const model::LlamaConfig config = checkpoint::load_config(settings.model);
-  const auto element = [](Dtype dtype) {
+  const auto bytes_of = [](Dtype dtype) {
     return static_cast<std::int64_t>(c10::elementSize(model::scalar_type(dtype)));
   };
-  const std::int64_t now = element(settings.dtype), narrow = element(Dtype::bfloat16);
-  // The new tokens of the sequences that are decoded at once; prompts come to them.
-  const std::int64_t cached =
+  const std::int64_t now = bytes_of(settings.dtype), narrow = bytes_of(Dtype::bfloat16);
+  // Keys and values of a sequence's new tokens; its prompt's come to them.
+  const std::int64_t elements =
       2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * settings.decoding.max_new_tokens;
+  const std::int64_t width = sequences_of(settings.decoding);
+  const std::int64_t at_once =
+      std::max(width, std::min(settings.sequences, static_cast<std::int64_t>(prompts) * width));
   std::vector<train::Saving> savings;
   if (now > narrow) {
-    const std::int64_t elements = config.parameter_count() + settings.sequences * cached;
-    savings.push_back({"--dtype bfloat16", elements * (now - narrow), "and more"});
+    savings.push_back({"--dtype bfloat16, in a config model.dtype=bfloat16",
+                       (config.parameter_count() + at_once * elements) * (now - narrow), "and more"});
   }
-  if (const std::int64_t half = settings.sequences / 2; half > 0) {
-    savings.push_back({fmt::format("--batch {}", half), (settings.sequences - half) * cached * now, "and more"});
+  if (const std::int64_t half = at_once / 2; half >= width) {
+    savings.push_back({fmt::format("--batch {0}, in a config sample.batch={0}", half),
+                       (at_once - half) * elements * now, "and more"});
   }
-  return savings.empty() ? "\n  a smaller --max-new-tokens or a smaller model remains" : train::saving_lines(savings);
+  return savings.empty() ? "\n  fewer new tokens, fewer beams or a smaller model remain" : train::saving_lines(savings);
 }
 
 Json Answerer::identity() const {

@@ -91,7 +91,7 @@ class Answerer {
   std::unique_ptr<model::Llama> llama_;
 };
 
-/// What makes answering smaller, for train::with_memory_advice().
-std::string answering_advice(const AnswerSettings& settings);
+/// What makes answering so many prompts smaller, for train::with_memory_advice().
+std::string answering_advice(const AnswerSettings& settings, std::size_t prompts);
 
 }  // namespace rrhf::workflow

@@ -1,16 +1,19 @@
 #include "rrhf/workflow/iterate.h"
 
-#include <array>
 #include <cmath>
 #include <filesystem>
+#include <numeric>
 #include <optional>
 #include <ostream>
+#include <span>
+#include <string_view>
 #include <vector>
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/staged_folder.h"
+#include "rrhf/report/format.h"
 #include "rrhf/train/run_folder.h"
 #include "rrhf/workflow/iterate_inputs.h"
 #include "rrhf/workflow/round.h"
@@ -27,30 +30,37 @@ std::string figure(const Json& line, const char* part, const char* name, int dec
   return fmt::format("{:.{}f}", factor * found->at(name).get<double>(), decimals);
 }
 
-// The round, six rewards, an accuracy, a perplexity: 80 characters.
-std::string table_line(const std::array<std::string, 9>& cells) {
-  std::string line = fmt::format("{:<5}", cells[0]);
-  for (std::size_t i = 1; i < 8; ++i) line += fmt::format(" {:>8}", cells[i]);
-  return line + fmt::format(" {:>11}\n", cells[8]);
-}
-
-std::string table_line_of(const Json& line) {
+report::TableLine table_line(const Json& line) {
   const std::int64_t round = line.at("round").get<std::int64_t>();
   const std::string accuracy = figure(line, "eval", "rank_accuracy", 1, 100);
-  return table_line({round == 0 ? "start" : fmt::format("{}", round), figure(line, "samples", "mean", 4),
-                     figure(line, "samples", "best", 4), figure(line, "trained_on", "best", 4),
-                     figure(line, "held_out", "greedy", 4), figure(line, "held_out", "sampled", 4),
-                     figure(line, "held_out", "best", 4), accuracy == "-" ? accuracy : accuracy + " %",
-                     figure(line, "eval", "perplexity", 3)});
+  return {round == 0 ? "start" : fmt::format("{}", round),
+          figure(line, "samples", "mean", 4),
+          figure(line, "samples", "best", 4),
+          figure(line, "trained_on", "best", 4),
+          figure(line, "held_out", "greedy", 4),
+          figure(line, "held_out", "sampled", 4),
+          figure(line, "held_out", "best", 4),
+          accuracy == "-" ? accuracy : accuracy + " %",
+          figure(line, "eval", "perplexity", 3)};
+}
+
+// A heading over neighbouring columns.
+std::string over_columns(std::string_view heading, std::span<const std::size_t> widths) {
+  const std::size_t between = 2 * (widths.size() - 1);
+  return fmt::format("  {:-^{}}", heading, std::reduce(widths.begin(), widths.end(), between));
 }
 
 std::string table_of(const std::vector<Json>& rounds) {
-  std::string table = fmt::format("{:<5}  {:-^25}  {:-^25}  {:-^19}\n", "", " trained on, reward of ",
-                                  " held-out, reward of ", " data.eval ");
-  table += table_line({"", "", "", "best of", "", "", "", "ranking", "perplexity"});
-  table += table_line({"round", "samples", "best of", "all", "greedy", "samples", "best of", "accuracy", "(best)"});
-  for (const Json& line : rounds) table += table_line_of(line);
-  return table;
+  std::vector<report::TableLine> lines;
+  for (const Json& line : rounds) lines.push_back(table_line(line));
+  lines = report::under_headings({"round", "samples", "best of", "best of\nall", "greedy", "samples", "best of",
+                                  "ranking\naccuracy", "perplexity\n(best)"},
+                                 std::move(lines));
+  const std::vector<std::size_t> widths = report::column_widths(lines);
+  const std::span<const std::size_t> all(widths);
+  return std::string(widths[0], ' ') + over_columns(" trained on, reward of ", all.subspan(1, 3)) +
+         over_columns(" held-out, reward of ", all.subspan(4, 3)) + over_columns(" data.eval ", all.subspan(7, 2)) +
+         "\n" + report::in_columns(lines, 1);
 }
 
 // Makes the folder, or goes on with the run in it.

@@ -36,7 +36,6 @@ class LogprobScorer final : public Scorer {
         objective_(train::objective_options(config_)),
         pass_(llama_, objective_, world_, train::pass_options(config_, llama_.device().is_cpu())) {
     train::warn_of_other_encoding(folder_, config_);
-    train::warn_of_slow_device(config_.device, llama_.device(), config_.model.dtype);
   }
 
   Json identity() const override {

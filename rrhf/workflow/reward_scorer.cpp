@@ -61,9 +61,7 @@ class RewardScorer final : public Scorer {
                                              train::choose_device(config.device))),
         model_(
             parts_.llama, parts_.head,
-            config.train.tokens_per_pack.value_or(train::automatic_tokens_per_pack(parts_.llama.device().is_cpu()))) {
-    train::warn_of_slow_device(config.device, parts_.llama.device(), config.model.dtype);
-  }
+            config.train.tokens_per_pack.value_or(train::automatic_tokens_per_pack(parts_.llama.device().is_cpu()))) {}
 
   Json identity() const override {
     Json identity = {{"source", "reward-model"},

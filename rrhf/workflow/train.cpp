@@ -104,14 +104,14 @@ std::string train_model(const config::RunConfig& config, const train::RunOptions
       [&] {
         const train::Sharing sharing{.devices = world.size(),
                                      .mode = config.parallel.mode,
-                                     .cpu = train::choose_device(config.device, world.place().local_rank).is_cpu()};
+                                     .cpu = train::choose_device(config.device, world.place().local_rank).is_cpu(),
+                                     .host = train::memory_of(at::kCPU)};
         return train::memory_advice(checkpoint::load_config(config.model.path), config, sharing);
       });
 }
 
 train::Evaluation evaluate_model(const config::RunConfig& config, const std::filesystem::path& per_response) {
   const at::Device device = train::choose_device(config.device);
-  train::warn_of_slow_device(config.device, device, config.model.dtype);
   return train::with_memory_advice(
       [&] { return evaluate_on(device, config, per_response); },
       [&] { return train::inference_advice(checkpoint::load_config(config.model.path), config, device.is_cpu()); });

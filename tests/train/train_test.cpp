@@ -130,11 +130,21 @@ TEST(ChooseDevice, CpuIsAlwaysThere) {
   EXPECT_THROW(choose_device(DeviceChoice::cuda), InputError);
 }
 
-TEST(WhyUnfit, NeedsKernelsAndAGpuTheyRunOn) {
-  EXPECT_NE(why_unfit(std::nullopt).find("built for the CPU"), std::string::npos);
-  EXPECT_NE(why_unfit(75).find("compute capability 7.5 and the kernels need 8.0"), std::string::npos);
-  EXPECT_EQ(why_unfit(80), "");
-  EXPECT_EQ(why_unfit(120), "");
+TEST(UsableGpus, AreThoseThatKernelsRunOn) {
+  const auto numbers = [](bool kernels, std::vector<int> capabilities) {
+    return usable_gpus(kernels, capabilities).numbers;
+  };
+  const auto why = [](bool kernels, std::vector<int> capabilities) {
+    return usable_gpus(kernels, capabilities).why_none;
+  };
+  EXPECT_EQ(numbers(true, {90, 75, 80}), (std::vector{0, 2}));
+  EXPECT_EQ(why(true, {90, 75, 80}), "");
+  EXPECT_TRUE(numbers(true, {70, 75}).empty());
+  EXPECT_EQ(why(true, {70, 75}), "its compute capability is 7.5 and the kernels need 8.0 (A100, RTX 30 and later)");
+  EXPECT_TRUE(numbers(false, {90}).empty());
+  EXPECT_NE(why(false, {90}).find("built for the CPU"), std::string::npos);
+  EXPECT_EQ(why(true, {}), "");
+  EXPECT_EQ(why(false, {}), "");
 }
 
 TEST(WarnOfSlowDevice, SpeaksOfWideDtypesOnAGpu) {

@@ -55,12 +55,15 @@ TEST(Launches, ALayerTakesFew) {
     return Launches{three.forward - two.forward, three.backward - two.backward};
   };
   const Launches kept = layer(Recompute::none), again = layer(Recompute::layer);
-  // Forward: four products, two norms, the rotation, keys and values gathered, flash attention, SwiGLU, the residual,
-  // and copies. Backward: two products for each, both norms made again and their gradients with column sums, ...
-  EXPECT_LE(kept.forward, 14);
-  EXPECT_LE(kept.backward, 24);
-  EXPECT_LE(again.forward, 14);
-  EXPECT_LE(again.backward, 24 + 11) << "all but the last product, SwiGLU and the residual again";
+  // Forward: four products, two norms, the rotation, keys and values gathered, attention, its normalizers turned,
+  // SwiGLU, the residual; two more copies are the emulated attention's own.
+  EXPECT_EQ(kept.forward, 14);
+  // Backward: eight products, two norms made again, two norms' gradients and their two column sums, SwiGLU, attention
+  // (keys gathered, normalizers turned, a mask of dropout, its gradients collected, three copies of the emulation's
+  // own), the rotation.
+  EXPECT_EQ(kept.backward, 24);
+  EXPECT_EQ(again.forward, 14);
+  EXPECT_EQ(again.backward, 24 + 11) << "what leads to the last product, again";
 }
 
 }  // namespace
