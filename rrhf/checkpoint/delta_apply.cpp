@@ -28,8 +28,12 @@ fs::path tokenizer_folder(const ApplyDelta& settings, const CheckpointPair& pair
   const auto has_one = [](const fs::path& folder) { return has_file(folder / "tokenizer.model"); };
   const bool same_rows = pair.base_rows() == pair.other_rows();
   if (!has_one(settings.delta) && !(same_rows && has_one(settings.base))) {
-    throw_input("delta", "{}: holds no tokenizer.model; a delta comes with the tokenizer of its vocabulary",
-                settings.delta.string());
+    throw_input(
+        "delta",
+        "{}: holds no tokenizer.model, and the base's can't serve: {}; a delta comes with the tokenizer of its "
+        "vocabulary",
+        settings.delta.string(),
+        same_rows ? "it has none" : fmt::format("it is for {} rows, here are {}", pair.base_rows(), pair.other_rows()));
   }
   const fs::path folder = has_one(settings.delta) ? settings.delta : settings.base;
   const auto tokenizer = text::Tokenizer::load(folder);

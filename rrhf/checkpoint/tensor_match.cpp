@@ -73,6 +73,9 @@ std::vector<const TensorInfo*> match_tensors(const TensorSource& source, const m
   }
   if (!missing.empty()) problems += "\n  missing: " + format::name_list(missing);
   if (!unexpected.empty()) problems += "\n  not part of a LLaMA of this config: " + format::name_list(unexpected);
+  if (std::ranges::find(unexpected, "score.weight") != unexpected.end()) {
+    problems += "\n  with score.weight it is a reward model, which rrhf score takes as --reward-model";
+  }
   if (!problems.empty()) {
     throw_input("checkpoint", "{}: tensors and config.json do not fit:{}", source.path().string(), problems);
   }

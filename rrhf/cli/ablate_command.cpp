@@ -7,6 +7,7 @@
 #include "rrhf/config/grid.h"
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
+#include "rrhf/core/unicode.h"
 #include "rrhf/objective/rank_loss.h"
 #include "rrhf/train/device.h"
 #include "rrhf/workflow/ablate.h"
@@ -46,7 +47,7 @@ void require_fitting_devices(const cxxopts::ParseResult& arguments, const config
       throw_input("usage", "--jobs {0} would put {0} runs on one GPU; it is for the CPU (--set device=cpu)", jobs);
     }
     if (arguments.count("memory-cap") > 0 && !on_gpu) {
-      throw_input("usage", "--memory-cap is for a GPU; {} is to run on the CPU", run.name);
+      throw_input("usage", "--memory-cap is for a GPU; the run \"{}\" is for the CPU", printable(run.name));
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <iostream>
 #include <iterator>
+#include <span>
 
 #include "rrhf/config/options.h"
 #include "rrhf/core/error.h"
@@ -80,6 +81,20 @@ fs::path preset_path(const std::string& name) {
   return path;
 }
 
+namespace {
+
+// The flag that a value was given to.
+std::string flag_with(const std::string& value, std::span<const char* const> words) {
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    const std::string_view word = words[i];
+    if (i + 1 < words.size() && words[i + 1] == value && word.starts_with("-")) return std::string(word);
+    if (word.starts_with("--") && word.ends_with("=" + value)) return std::string(word.substr(0, word.find('=')));
+  }
+  return "the value";
+}
+
+}  // namespace
+
 std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, const char* const* argv) {
   options.add_options()("h,help", "Print this help");
   try {
@@ -93,6 +108,10 @@ std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, c
   } catch (const cxxopts::exceptions::no_such_option& failure) {
     throw_input("usage", "{}{} ({} --help lists the flags)", failure.what(),
                 meant_instead(quoted_in(failure.what()), options), options.program());
+  } catch (const cxxopts::exceptions::incorrect_argument_type& failure) {
+    const std::string value = quoted_in(failure.what());
+    throw_input("usage", "{} {}: that is no number which the flag takes ({} --help says more)",
+                flag_with(value, {argv, static_cast<std::size_t>(argc)}), value, options.program());
   } catch (const cxxopts::exceptions::exception& failure) {
     throw_input("usage", "{} ({} --help lists the flags)", failure.what(), options.program());
   }

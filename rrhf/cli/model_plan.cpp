@@ -52,8 +52,8 @@ void print_step(const train::StepShape& shape, bool from_data, const train::Shar
   fmt::print("pack   {} tokens in the largest, {} of them label rows{}\n", with_commas(shape.largest_pack.tokens),
              with_commas(shape.largest_pack.label_rows), from_data ? "" : " (no data.train to look at: taken as full)");
   if (!from_data) {
-    fmt::print("step   {} queries, whose tokens data.train would tell; the {} work on {} tokens at a time\n",
-               with_commas(shape.queries), sharing.devices == 1 ? "device" : "devices",
+    fmt::print("step   {} queries, whose tokens data.train would tell; the {} on {} tokens at a time\n",
+               with_commas(shape.queries), sharing.devices == 1 ? "device works" : "devices work",
                with_commas(shape.largest_pack.tokens * sharing.devices));
     return;
   }

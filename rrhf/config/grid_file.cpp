@@ -62,8 +62,8 @@ class GridFileReader {
     }
     if (config && preset) refuse("\"config\" and \"preset\" exclude each other");
     if (file_.vary.empty() && file_.runs.empty() && mistakes_.empty()) {
-      refuse(R"(has no runs: "vary" is {"objective.rank_weight": [0, 1, 10]}, "runs" {"sft": {"objective.rank_loss": )"
-             R"("none"}})");
+      refuse(R"(has no runs; they are written as "vary": {"objective.rank_weight": [0, 1, 10]} or as )"
+             R"("runs": {"sft": {"objective.rank_loss": "none"}})");
     }
     if (!mistakes_.empty()) throw InputError("grid", fmt::format("{}", fmt::join(mistakes_, "\n")));
   }

@@ -66,7 +66,8 @@ Options data_options(DataConfig& c) {
       {"data.eval", paths(c.eval), "The ranked rows to evaluate on, given in the same way.",
        "eval_file validation_file test"},
       {"data.eval_fraction", number(c.eval_fraction, {.least = 0, .below = 1}),
-       "The share of the training rows held out for evaluation, drawn with `train.seed`.",
+       "The share of the training rows held out for evaluation, drawn with `train.seed`. While training they are "
+       "evaluated beside those of `data.eval`; `rrhf eval` takes `data.eval` alone where there are both.",
        "test_size validation_split"},
       {"data.format", choice(c.format),
        "The layout of the files (docs/data.md). `auto` finds it by looking at the content, for each file."},

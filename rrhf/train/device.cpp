@@ -3,9 +3,12 @@
 #include <ATen/ATen.h>
 #include <ATen/DeviceAccelerator.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
+#include <limits>
 
 #include "rrhf/core/error.h"
 #include "rrhf/core/log.h"
@@ -17,6 +20,15 @@ namespace rrhf::train {
 namespace {
 
 constexpr int least_capability = 80;  // what rrhf/*/*.cu and flash attention are compiled for
+
+// What a container leaves its processes, by version 2 or 1 of control groups.
+std::int64_t container_limit() {
+  for (const char* file : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::int64_t bytes = 0;
+    if (std::ifstream(file) >> bytes && bytes > 0) return bytes;  // not "max"
+  }
+  return std::numeric_limits<std::int64_t>::max();
+}
 
 UsableGpus found_gpus() {
   const auto count = at::hasCUDA() ? static_cast<int>(at::getNumGPUs()) : 0;
@@ -92,7 +104,14 @@ std::int64_t memory_of(at::Device device) {
   if constexpr (with_cuda) {
     if (device.is_cuda()) return cuda::memory(device).total;
   }
-  return static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+  const std::int64_t machine = static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
+  return std::min(machine, container_limit());
+}
+
+std::int64_t host_memory() {
+  struct sysinfo info {};
+  const bool known = ::sysinfo(&info) == 0;
+  return memory_of(at::kCPU) + (known ? static_cast<std::int64_t>(info.totalswap) * info.mem_unit : 0);
 }
 
 std::int64_t peak_memory(at::Device device) {

@@ -41,6 +41,9 @@ void wait_for(c10::Device device);
 std::int64_t memory_of(c10::Device device);
 std::int64_t peak_memory(c10::Device device);
 
+/// Bytes the machine has for processes at most: its memory, or what a container leaves of it, and swap.
+std::int64_t host_memory();
+
 /// Makes a GPU behave as one with `bytes` of memory, what CUDA itself takes included: beyond them allocations fail.
 /// Throws InputError for the CPU, and for more than there is.
 void cap_memory(c10::Device device, std::int64_t bytes);

@@ -147,13 +147,4 @@ bool is_out_of_memory(const c10::Error& failure) {
   return text.find("can't allocate memory") != text.npos || text.find("out of memory") != text.npos;
 }
 
-void require_room_on_host(std::int64_t bytes, std::int64_t machine) {
-  if (bytes <= machine) return;
-  throw_input(
-      "memory",
-      "{} are to be kept in this machine's own memory, which has {} (optimizer.place and train.layer_inputs say "
-      "what; rrhf model plan counts it)",
-      bytes_text(bytes), bytes_text(machine));
-}
-
 }  // namespace rrhf::train

@@ -37,9 +37,6 @@ std::string inference_advice(const model::LlamaConfig& model, const config::RunC
 /// A line each: what to write, and what it would save.
 std::string saving_lines(std::span<const Saving> savings);
 
-/// Throws InputError where more `bytes` are to be kept in a machine's own memory than the `machine` has.
-void require_room_on_host(std::int64_t bytes, std::int64_t machine);
-
 /// True for what LibTorch throws where a GPU or the machine has no memory left.
 bool is_out_of_memory(const c10::Error& failure);
 

@@ -126,9 +126,9 @@ std::string profile_table(const StepWork& work, double matrix_rate, double prepa
                        work.flops_done().total() / all / 1e9, 100 * work.flops_done().total() / all / matrix_rate);
   table += fmt::format("{:<10} {:>10} {:>7}   {:>10.1f}   {:>5.1f} %   as if no response had been idle\n", "counted",
                        "", "", work.flops().total() / all / 1e9, 100 * work.flops().total() / all / matrix_rate);
-  const double idle = work.times.seconds(Part::data) + work.times.seconds(Part::communication);
-  table += fmt::format("{:<13} {:>10.3f} {:>5.1f} %   data and communication: what was waited\n", "idle", idle,
-                       100 * idle / all);
+  const double waiting = work.times.seconds(Part::data) + work.times.seconds(Part::communication);
+  table += fmt::format("{:<13} {:>10.3f} {:>5.1f} %   of these data and communication: what was waited for\n",
+                       "waiting", waiting, 100 * waiting / all);
   table += fmt::format("{:<13} {:>10.3f} {:>5.1f} %   on the data, by another thread beside the steps\n", "prepared",
                        prepared_seconds, 100 * prepared_seconds / all);
   return table;

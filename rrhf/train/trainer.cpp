@@ -50,7 +50,7 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   const checkpoint::CarriedFiles carried(folder_->path, checkpoint::CarriedFiles::What::tokenizer_and_generation);
   Split split = split_run_data(*folder_, config_);
   require_queries(split.train, config_, "data.train");
-  if (!device.is_cpu()) require_room_on_host(split);
+  require_room_on_host(split, device.is_cpu());
   train_ = std::move(split.train);
   if (split.held_out.rows() > 0) {
     eval_ = std::move(split.held_out);
@@ -72,6 +72,10 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_, device.is_cpu()));
   plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, train_.size()));
   schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
+  const config::ObjectiveConfig& counted = config_.objective;
+  if (counted.sft_weight == 0 && (counted.rank_weight == 0 || counted.rank_loss == "none")) {
+    warn("objective.sft_weight and objective.rank_weight leave no loss: nothing is learned");
+  }
   if (plan_->steps() == 1 && schedule_->factor(0) == 0) {
     warn(
         "the learning rate is 0 in the only step there is, so nothing is learned: set schedule.warmup_ratio to 0, or "
@@ -80,13 +84,18 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   }
 }
 
-// What optimizer.place and train.layer_inputs keep in the machine's own memory.
-void Trainer::require_room_on_host(const Split& data) const {
-  if (config_.optimizer.place != Place::host && config_.train.layer_inputs != Place::host) return;
-  const Sharing sharing{.devices = world_->size(), .mode = config_.parallel.mode, .cpu = false};
-  const StepShape shape = step_shape(data, folder_->config, config_, /*cpu=*/false);
-  const MemoryPlan plan = plan_memory(folder_->config, config_, shape, sharing);
-  train::require_room_on_host(plan.host * world_->place().local_size, memory_of(at::kCPU));
+// What would not fit is refused before anything is loaded: on the CPU the system would kill the process.
+void Trainer::require_room_on_host(const Split& data, bool cpu) const {
+  const Sharing sharing{.devices = world_->size(), .mode = config_.parallel.mode, .cpu = cpu, .host = host_memory()};
+  const auto needed = [&](const StepShape& shape) {
+    const MemoryPlan plan = plan_memory(folder_->config, config_, shape, sharing);
+    return world_->place().local_size * (cpu ? plan.total() : plan.host);
+  };
+  if (needed(full_packs(config_, cpu)) <= sharing.host) return;
+  const std::int64_t bytes = needed(step_shape(data, folder_->config, config_, cpu));
+  if (bytes <= sharing.host) return;
+  throw_input("memory", "{} of this machine's memory would be taken (rrhf model plan says for what), and it has {}{}",
+              bytes_text(bytes), bytes_text(sharing.host), memory_advice(folder_->config, config_, sharing));
 }
 
 void Trainer::run() {

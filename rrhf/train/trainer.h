@@ -41,7 +41,7 @@ class Trainer {
   std::string profile() const;
 
  private:
-  void require_room_on_host(const Split& data) const;
+  void require_room_on_host(const Split& data, bool cpu) const;
   void load_model(at::Device device);
   void resume_model();
   Json train_step(std::int64_t k, PassesAhead& passes);

@@ -1,10 +1,14 @@
 #include "rrhf/workflow/answer_prompts.h"
 
+#include <array>
+
+#include "rrhf/core/file.h"
 #include "rrhf/core/sha256.h"
 
 namespace rrhf::workflow {
 
 AnswerCounts answer_prompts(const AnswerTask& task) {
+  require_writable_file(task.out, std::array{task.prompts});
   require_free_place(task.out, task.existing);
   const std::vector<data::Query> queries = data::read_queries(task.prompts);
   Answerer answerer(task.answers);

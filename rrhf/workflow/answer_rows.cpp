@@ -29,7 +29,7 @@ void log_counts(const AnswerCounts& counts, const Answerer& answerer) {
   log("{} to {}, {} tokens in {} ({} tok/s); {} at the length limit, {} empty",
       counted(counts.answers, "answer", "answers"), counted(counts.rows, "row", "rows"), with_commas(counts.tokens),
       clock_time(counts.seconds), short_number(static_cast<double>(counts.tokens) / std::max(counts.seconds, 1e-9)),
-      with_commas(counts.at_limit), with_commas(counts.empty_by_eos));
+      with_commas(counts.at_limit), with_commas(counts.empty));
   if (counts.empty_by_eos == 0) return;
   warn("{} empty because the model said EOS first{}",
        counts.empty_by_eos == 1 ? "1 answer is" : with_commas(counts.empty_by_eos) + " answers are",
@@ -74,6 +74,7 @@ class Run {
 
  private:
   void finish(std::size_t request, const std::vector<generate::Answer>& answers) {
+    counts_.empty += std::ranges::count_if(answers, [](const generate::Answer& answer) { return answer.text.empty(); });
     counts_.at_limit += std::ranges::count(answers, generate::Ending::length, &generate::Answer::ending);
     finished_tokens_ += tokens_of(answers);
     lines_.add(rows_[request], line_of_(rows_[request], answers));

@@ -16,6 +16,7 @@ struct AnswerCounts {
   std::int64_t rows = 0;
   std::int64_t answers = 0;
   std::int64_t tokens = 0;        ///< new ones, abandoned hypotheses included
+  std::int64_t empty = 0;         ///< without text, whatever ended them
   std::int64_t empty_by_eos = 0;  ///< the model said EOS first
   std::int64_t at_limit = 0;      ///< ended by max_new_tokens or the model's positions
   double seconds = 0;

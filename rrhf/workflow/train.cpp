@@ -105,7 +105,7 @@ std::string train_model(const config::RunConfig& config, const train::RunOptions
         const train::Sharing sharing{.devices = world.size(),
                                      .mode = config.parallel.mode,
                                      .cpu = train::choose_device(config.device, world.place().local_rank).is_cpu(),
-                                     .host = train::memory_of(at::kCPU)};
+                                     .host = train::host_memory()};
         return train::memory_advice(checkpoint::load_config(config.model.path), config, sharing);
       });
 }

@@ -198,7 +198,7 @@ TEST_F(GridTest, NeedsARun) {
   for (const char* none : {"", R"(, "runs": {})", R"(, "vary": {})"}) {
     const Lines refused = mistakes(R"({"config": "BASE")" + std::string(none) + "}");
     ASSERT_EQ(refused.size(), 1u) << none;
-    EXPECT_TRUE(refused[0].starts_with("[grid] GRID: has no runs: ")) << refused[0];
+    EXPECT_TRUE(refused[0].starts_with("[grid] GRID: has no runs; they are written as ")) << refused[0];
   }
 }
 

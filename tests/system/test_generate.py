@@ -238,6 +238,19 @@ def test_a_finished_file_is_not_overwritten_unasked(rrhf: Program, model: Path, 
     assert len(read_lines(out)) == len(QUERIES)
 
 
+def test_answers_do_not_replace_their_prompts(rrhf: Program, model: Path, prompts: Path) -> None:
+    before = prompts.read_bytes()
+    result = rrhf("generate", "--model", model, *RAW, "--prompts", prompts, "--out", prompts, "--overwrite", check=False)
+    assert result.returncode == 2 and "would be written over" in result.stderr and prompts.read_bytes() == before
+
+
+def test_answers_without_text_are_counted_whatever_ended_them(rrhf: Program, model: Path, prompts: Path, tmp_path: Path) -> None:
+    command = ("generate", "--model", model, *RAW, "--prompts", prompts, "--out", tmp_path / "out.jsonl", "--max-new-tokens", 3)
+    result = rrhf(*command, *(word for letter in "aeiou, .'" for word in ("--stop", letter)))
+    empty = sum(line["response"] == "" for line in read_lines(tmp_path / "out.jsonl"))
+    assert empty > 0 and f", {empty} empty" in result.stderr and "EOS first" not in result.stderr
+
+
 def test_overwrite_drops_a_part_of_other_settings(rrhf: Program, model: Path, prompts: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
     (tmp_path / "answers.jsonl.part").write_text('{"model": "another"}\n{"row": 0, "line": {"query": "x"}}\n')

@@ -138,6 +138,12 @@ def test_an_output_that_is_there_stays_unless_told(rrhf: Program, good_data: Pat
     assert len(read_lines(out)) == 23
     result = rrhf("score", "--rule", rule, "--data", good_data, "--out", tmp_path / "no" / "out", check=False)
     assert result.returncode == 2 and "no such folder" in result.stderr
+    result = rrhf("score", "--rule", rule, "--data", good_data, "--out", rule, "--force", check=False)
+    assert result.returncode == 2 and "would be written over" in result.stderr and json.loads(rule.read_text())
+
+
+def test_a_reward_model_taken_for_a_llama(rrhf: Program, reward_model: Path, good_data: Path, tmp_path: Path) -> None:
+    refused(rrhf, tmp_path, "--model", reward_model, "--data", good_data, words=("it is a reward model", "--reward-model"))
 
 
 def test_compare_writes_nothing(rrhf: Program, good_data: Path, tmp_path: Path) -> None:

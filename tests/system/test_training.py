@@ -12,6 +12,7 @@ from typing import Callable
 
 import pytest
 
+from made_rows import read_lines
 from program import ENVIRONMENT, Program, all_metrics, copy_of, metrics, metrics_so_far, weights
 from safetensors_file import read_file, write_file
 
@@ -286,3 +287,18 @@ def test_the_callers_model_is_left_alone(rrhf: Program, make_config: Config, mod
     before = (models / "hf" / "model.safetensors").read_bytes()
     rrhf("train", make_config())
     assert (models / "hf" / "model.safetensors").read_bytes() == before
+
+
+def test_every_figure_of_a_run_is_explained(rrhf: Program, make_config: Config, repo: Path, tmp_path: Path) -> None:
+    """docs/runs.md names each key of metrics.jsonl, of eval's files, and each file of a run."""
+    config = make_config(data={"eval_fraction": 0.2}, checkpoint={"every_steps": 2})
+    rrhf("train", config)
+    run = tmp_path / "run"
+    rrhf("eval", config, "--model", run / "model", "--json", tmp_path / "all.json", "--per-response", tmp_path / "lines.jsonl")
+    steps = read_lines(run / "metrics.jsonl")
+    evaluated = read_lines(tmp_path / "lines.jsonl")[0]
+    lines = [*steps, *(line["timing"] for line in steps), json.loads((tmp_path / "all.json").read_text()), evaluated, *evaluated["responses"]]
+    names = {key for line in lines for key in line} | {path.name for path in run.iterdir() if path.is_file()}
+    page = (repo / "docs" / "runs.md").read_text()
+    assert "grad_norm" in names and "prompt_tokens" in names and "report.html" in names
+    assert not [name for name in sorted(names) if f"`{name}`" not in page and f'`"{name}"' not in page]
