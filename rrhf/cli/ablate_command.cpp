@@ -62,9 +62,9 @@ void ablate_command(int argc, const char* const* argv) {
       "set", "Override one setting of all runs; may be repeated", cxxopts::value<std::vector<std::string>>(),
       "key.path=value")("resume", "Go on with the ablation in the output folder; runs may have come to the grid")(
       "list", "Print the runs, and run nothing")("jobs", "Runs at a time, on the CPU's cores",
-                                                 cxxopts::value<int>()->default_value("1"), "N")(
+                                                 cxxopts::value<std::string>()->default_value("1"), "N")(
       "processes", "Share each training among so many processes (docs/distributed.md)",
-      cxxopts::value<int>()->default_value("1"),
+      cxxopts::value<std::string>()->default_value("1"),
       "N")("memory-cap", "Train on a GPU as if it had so much memory: 80GB", cxxopts::value<std::string>(), "SIZE");
   options.parse_positional({"grid"});
   options.positional_help("GRID.json");
@@ -72,9 +72,9 @@ void ablate_command(int argc, const char* const* argv) {
   if (!arguments) return;
   if (arguments->count("grid") == 0) throw_input("usage", "ablate needs a grid file; rrhf ablate --help says more");
   require_one_process("ablate", "it shares trainings by --processes");
+  const workflow::AblateOptions how = ablate_options(*arguments);
   const config::Grid grid = grid_of(*arguments);
   for (const std::string& warning : grid.warnings) warn("{}", warning);
-  const workflow::AblateOptions how = ablate_options(*arguments);
   if (arguments->count("list") > 0) {
     fmt::print("{}", workflow::list_runs(grid));
     return;

@@ -1,7 +1,5 @@
 #include "rrhf/cli/answer_flags.h"
 
-#include <charconv>
-
 #include "rrhf/cli/command.h"
 #include "rrhf/cli/verbs.h"
 #include "rrhf/config/decoding_settings.h"
@@ -22,22 +20,6 @@ E choice_of(const cxxopts::ParseResult& arguments, const char* flag, E otherwise
 }
 
 }  // namespace
-
-std::string text_of(const cxxopts::ParseResult& arguments, const std::string& flag) {
-  return arguments.count(flag) > 0 ? arguments[flag].as<std::string>() : "";
-}
-
-std::int64_t number_of(const cxxopts::ParseResult& arguments, const std::string& flag, std::int64_t otherwise,
-                       std::int64_t least) {
-  if (arguments.count(flag) == 0) return otherwise;
-  const std::string word = text_of(arguments, flag);
-  std::int64_t number = 0;
-  const auto [rest, failure] = std::from_chars(word.data(), word.data() + word.size(), number);
-  if (failure != std::errc() || rest != word.data() + word.size() || number < least) {
-    throw_input("usage", "--{} {}: a whole number from {} on is needed", flag, word, least);
-  }
-  return number;
-}
 
 void add_answer_flags(cxxopts::Options& options, const workflow::AnswerSettings& defaults) {
   const auto text = [] { return cxxopts::value<std::string>(); };

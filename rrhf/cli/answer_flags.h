@@ -17,11 +17,4 @@ void add_answer_flags(cxxopts::Options& options, const workflow::AnswerSettings&
 workflow::AnswerSettings read_answer_flags(const cxxopts::ParseResult& arguments,
                                            const workflow::AnswerSettings& defaults, std::string_view command);
 
-/// The text after a flag, "" where it is absent.
-std::string text_of(const cxxopts::ParseResult& arguments, const std::string& flag);
-
-/// The whole number after a flag, or `otherwise`. Throws InputError for anything else, and below `least`.
-std::int64_t number_of(const cxxopts::ParseResult& arguments, const std::string& flag, std::int64_t otherwise,
-                       std::int64_t least);
-
 }  // namespace rrhf::cli

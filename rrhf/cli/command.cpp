@@ -3,10 +3,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
-#include <span>
 
 #include "rrhf/config/options.h"
 #include "rrhf/core/error.h"
@@ -81,20 +81,6 @@ fs::path preset_path(const std::string& name) {
   return path;
 }
 
-namespace {
-
-// The flag that a value was given to.
-std::string flag_with(const std::string& value, std::span<const char* const> words) {
-  for (std::size_t i = 1; i < words.size(); ++i) {
-    const std::string_view word = words[i];
-    if (i + 1 < words.size() && words[i + 1] == value && word.starts_with("-")) return std::string(word);
-    if (word.starts_with("--") && word.ends_with("=" + value)) return std::string(word.substr(0, word.find('=')));
-  }
-  return "the value";
-}
-
-}  // namespace
-
 std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, const char* const* argv) {
   options.add_options()("h,help", "Print this help");
   try {
@@ -108,10 +94,6 @@ std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, c
   } catch (const cxxopts::exceptions::no_such_option& failure) {
     throw_input("usage", "{}{} ({} --help lists the flags)", failure.what(),
                 meant_instead(quoted_in(failure.what()), options), options.program());
-  } catch (const cxxopts::exceptions::incorrect_argument_type& failure) {
-    const std::string value = quoted_in(failure.what());
-    throw_input("usage", "{} {}: that is no number which the flag takes ({} --help says more)",
-                flag_with(value, {argv, static_cast<std::size_t>(argc)}), value, options.program());
   } catch (const cxxopts::exceptions::exception& failure) {
     throw_input("usage", "{} ({} --help lists the flags)", failure.what(), options.program());
   }
@@ -121,10 +103,26 @@ std::vector<std::string> values(const cxxopts::ParseResult& arguments, const std
   return arguments.count(flag) > 0 ? arguments[flag].as<std::vector<std::string>>() : std::vector<std::string>{};
 }
 
+std::string text_of(const cxxopts::ParseResult& arguments, const std::string& flag) {
+  return arguments.count(flag) > 0 ? arguments[flag].as<std::string>() : "";
+}
+
+std::int64_t number_of(const cxxopts::ParseResult& arguments, const std::string& flag, std::int64_t otherwise,
+                       std::int64_t least) {
+  if (arguments.count(flag) == 0) return otherwise;
+  const std::string word = text_of(arguments, flag);
+  std::int64_t number = 0;
+  const auto [rest, failure] = std::from_chars(word.data(), word.data() + word.size(), number);
+  if (failure != std::errc() || rest != word.data() + word.size() || number < least) {
+    throw_input("usage", "--{} {}: a whole number from {} on is needed", flag, word, least);
+  }
+  return number;
+}
+
 int count_flag(const cxxopts::ParseResult& arguments, const char* flag) {
-  const int count = arguments[flag].as<int>();
-  if (count < 1 || count > 4096) throw_input("usage", "--{} is {}; it must be from 1 to 4096", flag, count);
-  return count;
+  const std::int64_t count = number_of(arguments, flag, 1, 1);
+  if (count > 4096) throw_input("usage", "--{} is {}; it must be from 1 to 4096", flag, count);
+  return static_cast<int>(count);
 }
 
 std::vector<config::Override> given_overrides(const cxxopts::ParseResult& arguments) {

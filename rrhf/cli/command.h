@@ -1,6 +1,7 @@
 // What the subcommands share.
 #pragma once
 
+#include <cstdint>
 #include <cxxopts.hpp>
 #include <filesystem>
 #include <optional>
@@ -26,7 +27,14 @@ std::optional<cxxopts::ParseResult> parse(cxxopts::Options& options, int argc, c
 /// The values of a flag that may be repeated.
 std::vector<std::string> values(const cxxopts::ParseResult& arguments, const std::string& flag);
 
-/// The flag's whole number, from 1 to 4096. Throws InputError for another.
+/// The text after a flag, "" where it is absent.
+std::string text_of(const cxxopts::ParseResult& arguments, const std::string& flag);
+
+/// The whole number after a flag, or `otherwise`. Throws InputError for anything else, and below `least`.
+std::int64_t number_of(const cxxopts::ParseResult& arguments, const std::string& flag, std::int64_t otherwise,
+                       std::int64_t least);
+
+/// The flag's whole number, from 1 to 4096, or 1. Throws InputError for another.
 int count_flag(const cxxopts::ParseResult& arguments, const char* flag);
 
 /// The settings given by --set.

@@ -20,7 +20,7 @@ cxxopts::Options declare(std::string_view name, std::string_view summary) {
   add("model", "model folder whose tokenizer counts the tokens (short for --set model.path=DIR)", text(), "DIR");
   add("format", "auto | rrhf | gpt4llm | hh | preference (short for --set data.format=F)", text(), "F");
   if (name == "inspect") {
-    add("row", "the row to show, counted from 0", cxxopts::value<std::int64_t>(), "N");
+    add("row", "the row to show, counted from 0", text(), "N");
     add("all", "show every token, not only the first and last of each text");
   }
   if (name == "convert") {
@@ -68,7 +68,7 @@ DataArguments to_arguments(const cxxopts::ParseResult& parsed) {
   }
   if (files.empty()) throw_input("data", "name at least one FILE, or a config with data.train");
   arguments.files.assign(files.begin(), files.end());
-  if (parsed.count("row") > 0) arguments.row = parsed["row"].as<std::int64_t>();
+  if (parsed.count("row") > 0) arguments.row = number_of(parsed, "row", 0, 0);
   if (parsed.count("out") > 0) arguments.out = parsed["out"].as<std::string>();
   arguments.force = parsed.count("force") > 0;
   arguments.all_tokens = parsed.count("all") > 0;

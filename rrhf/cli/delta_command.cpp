@@ -1,6 +1,7 @@
 #include "rrhf/cli/delta_command.h"
 
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <string>
 
@@ -134,6 +135,15 @@ std::string base_text(checkpoint::BaseCheck check) {
   return "";
 }
 
+double sum_in(const std::string& word) {
+  double sum = 0;
+  const auto [rest, failure] = std::from_chars(word.data(), word.data() + word.size(), sum);
+  if (failure != std::errc() || rest != word.data() + word.size() || !std::isfinite(sum)) {
+    throw_input("usage", "--expect-sum {}: a number is needed", word);
+  }
+  return sum;
+}
+
 void apply(int argc, const char* const* argv) {
   cxxopts::Options options("rrhf delta apply", "Recover a model from a base and a delta: base + delta.");
   add_flags(options, "Dtype of the sums and of the result [the delta's]",
@@ -142,7 +152,7 @@ void apply(int argc, const char* const* argv) {
             "zero|mean|base");
   options.add_options()("delta", "Folder of the delta", cxxopts::value<std::string>(), "DIR")(
       "expect-sum", "Refuse a result whose weights do not add up to this (Alpaca-7B: 50637.1836)",
-      cxxopts::value<double>(),
+      cxxopts::value<std::string>(),
       "X")("any-base", "Take another base than the delta names")("no-answer", "Do not let the result answer a prompt");
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
@@ -156,7 +166,7 @@ void apply(int argc, const char* const* argv) {
                                   .expected_sum = {},
                                   .any_base = arguments->count("any-base") > 0,
                                   .shard_bytes = parse_bytes((*arguments)["shard-size"].as<std::string>())};
-  if (arguments->count("expect-sum") > 0) settings.expected_sum = (*arguments)["expect-sum"].as<double>();
+  if (arguments->count("expect-sum") > 0) settings.expected_sum = sum_in(text_of(*arguments, "expect-sum"));
   const StopSignals signals;
   const checkpoint::DeltaApplied made = checkpoint::apply_delta(settings);
   fmt::print("recovered {}: {} parameters, {}\n", settings.out.string(), with_commas(made.parameters),

@@ -25,12 +25,13 @@ void model_init(int argc, const char* const* argv) {
   options.add_options()("config", "config.json of a LLaMA", cxxopts::value<std::string>(), "FILE")(
       "tokenizer", "Folder with tokenizer.model", cxxopts::value<std::string>(), "DIR")(
       "out", "Folder to make", cxxopts::value<std::string>(), "DIR")(
-      "seed", "Seed of the weights", cxxopts::value<std::uint64_t>()->default_value("42"), "N")(
+      "seed", "Seed of the weights", cxxopts::value<std::string>()->default_value("42"), "N")(
       "dtype", "float32, bfloat16, float16 or float64", cxxopts::value<std::string>()->default_value("float32"), "T");
   const auto arguments = parse(options, argc, argv);
   if (!arguments) return;
   const auto dtype = choice_named<Dtype>((*arguments)["dtype"].as<std::string>());
   if (!dtype) throw_input("usage", "--dtype must be one of {}", choice_list<Dtype>());
+  const std::int64_t seed = number_of(*arguments, "seed", 42, 0);
   model::LlamaConfig config = model::read_llama_config(required(*arguments, "config", "model init"));
   const std::string tokenizer_folder = required(*arguments, "tokenizer", "model init");
   const std::string out = required(*arguments, "out", "model init");
@@ -44,7 +45,7 @@ void model_init(int argc, const char* const* argv) {
   checkpoint::init_model({.config = config,
                           .tokenizer = tokenizer_folder,
                           .out = out,
-                          .seed = (*arguments)["seed"].as<std::uint64_t>(),
+                          .seed = static_cast<std::uint64_t>(seed),
                           .dtype = *dtype});
   checkpoint::warn_of_other_ids(out, config);
   log("made {}: LLaMA with {} parameters", out, with_commas(config.parameter_count()));

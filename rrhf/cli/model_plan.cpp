@@ -29,7 +29,7 @@ bool on_cpu(DeviceChoice device) {
 // Devices and how they share: flags, and where there are none the config.
 train::Sharing sharing_of(const cxxopts::ParseResult& arguments, const config::RunConfig& config) {
   train::Sharing sharing{
-      .devices = arguments["devices"].as<std::int64_t>(), .mode = config.parallel.mode, .cpu = on_cpu(config.device)};
+      .devices = number_of(arguments, "devices", 1, 1), .mode = config.parallel.mode, .cpu = on_cpu(config.device)};
   if (arguments.count("sharding") == 0) return sharing;
   const auto mode = choice_named<ParallelMode>(arguments["sharding"].as<std::string>());
   if (!mode) throw_input("usage", "--sharding must be one of {}", choice_list<ParallelMode>());
@@ -108,7 +108,7 @@ void model_plan(int argc, const char* const* argv) {
                            "Memory a device by part and tokens a step of training with a config. Reads the model's "
                            "config.json and the data, no weights.");
   add_config_flags(options);
-  options.add_options()("devices", "Devices that train together", cxxopts::value<std::int64_t>()->default_value("1"),
+  options.add_options()("devices", "Devices that train together", cxxopts::value<std::string>()->default_value("1"),
                         "N")("sharding", "replicated or sharded, instead of the config's parallel.mode",
                              cxxopts::value<std::string>(), "HOW")("memory", "Say how large a pack fits into so much",
                                                                    cxxopts::value<std::string>(), "SIZE");

@@ -36,7 +36,7 @@ void model_resize(int argc, const char* const* argv) {
                            "Training never changes the vocabulary; this does.");
   options.add_options()("from", "Model folder to read", cxxopts::value<std::string>(), "DIR")(
       "out", "Folder to make", cxxopts::value<std::string>(), "DIR")(
-      "vocab", "Rows of vocabulary; not fewer than the tokenizer has ids", cxxopts::value<std::int64_t>(), "N")(
+      "vocab", "Rows of vocabulary; not fewer than the tokenizer has ids", cxxopts::value<std::string>(), "N")(
       "add-pad",
       "Declare [PAD] as padding token, with a new row for it, as the released runs do; where the model has rows to "
       "spare, the first of them becomes [PAD]'s as it is")(
@@ -60,7 +60,7 @@ void model_resize(int argc, const char* const* argv) {
                                    .shard_bytes = parse_bytes((*arguments)["shard-size"].as<std::string>())};
   const std::int64_t before = checkpoint::load_config(settings.from).vocab_size;
   const std::int64_t for_pad = add_pad ? std::int64_t{text::next_pad_id(settings.from)} + 1 : 1;
-  settings.rows = vocab ? (*arguments)["vocab"].as<std::int64_t>() : std::max(before, for_pad);
+  settings.rows = vocab ? number_of(*arguments, "vocab", before, 1) : std::max(before, for_pad);
   if (settings.rows < for_pad) {
     throw_input("usage", "--vocab {}: {} rows are needed{}", settings.rows, for_pad, add_pad ? " with [PAD]" : "");
   }

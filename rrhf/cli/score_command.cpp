@@ -142,7 +142,7 @@ void score_command(int argc, const char* const* argv) {
   if (!length.empty()) {
     overrides.push_back({task.source == Source::model ? "data.max_length" : "score.max_length", length});
   }
-  if (!task.out.empty()) require_writable_file(task.out, std::array{task.from});
+  if (!task.out.empty()) require_writable_file(task.out, std::array{task.data, task.from});
   const std::array others{task.data, task.from, task.out};
   if (!json.empty()) require_writable_file(json, others);
   const StopSignals signals;

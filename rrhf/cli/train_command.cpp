@@ -71,7 +71,7 @@ void train_command(int argc, const char* const* argv) {
   add_config_flags(options);
   options.add_options()("resume", "Go on with the run in the output folder from its last checkpoint")(
       "processes", "Share the work among so many processes on this machine (docs/distributed.md)",
-      cxxopts::value<int>(), "N")("profile", "Print where the time of the steps went, by part")(
+      cxxopts::value<std::string>(), "N")("profile", "Print where the time of the steps went, by part")(
       "memory-cap", "Use a GPU as if it had so much memory: 80GB, 24GB", cxxopts::value<std::string>(), "SIZE");
   options.parse_positional({"config"});
   options.positional_help("CONFIG.json");

@@ -29,8 +29,10 @@ MappedFile::MappedFile(const fs::path& path) : path_(path), file_(path, O_RDONLY
   if (size_ == 0) return;
   void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file_.get(), 0);
   if (address == MAP_FAILED && errno == ENOMEM) {
-    throw_error("memory", "{}: this process may not map its {} (ulimit -v and batch systems set such limits)",
-                path.string(), bytes_text(static_cast<std::int64_t>(size_)));
+    throw_error(
+        "memory",
+        "{}: its {} can't be mapped by this process for want of memory (ulimit -v and batch systems set limits)",
+        path.string(), bytes_text(static_cast<std::int64_t>(size_)));
   }
   if (address == MAP_FAILED) throw_input("file", "{}: could not be mapped: {}", path.string(), std::strerror(errno));
   data_ = static_cast<const std::byte*>(address);

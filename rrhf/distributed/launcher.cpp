@@ -196,9 +196,7 @@ class Starter {
     if (!first_bad_) return 0;
     if (!verdict_ && store_->check({"verdict"})) verdict_ = from_word(store_->get_to_str("verdict"));
     for (const int code : {1, 2}) {
-      if (!ranks_.front().exited_with(code)) continue;  // else rank 0 has said it on the terminal
-      if (code == 2) remove_logs_of_no_run();
-      return code;
+      if (ranks_.front().exited_with(code)) return code;  // rank 0 has said it on the terminal
     }
     if (ranks_.front().exited_with(left_when_asked)) return 1;
     if (verdict_) {
@@ -208,14 +206,6 @@ class Starter {
     }
     log("[distributed] stopped before there was anything to save");
     return 1;
-  }
-
-  // Of ranks that were refused before they began a run: nothing stays behind.
-  void remove_logs_of_no_run() const {
-    if (path_exists(options_.output / "config.json")) return;
-    std::error_code ignored;
-    fs::remove_all(log_file(options_.output, 1).parent_path(), ignored);
-    fs::remove(options_.output, ignored);  // if nothing else is in it
   }
 
   const LaunchOptions& options_;

@@ -45,10 +45,12 @@ UsableGpus found_gpus() {
 }  // namespace
 
 UsableGpus usable_gpus(bool has_kernels, std::span<const int> capabilities) {
-  UsableGpus usable;
+  UsableGpus usable{.visible = static_cast<int>(capabilities.size())};
   if (capabilities.empty()) return usable;
-  if (!has_kernels)
-    return {.numbers = {}, .why_none = "this program was built for the CPU (README: cmake --preset cuda)"};
+  if (!has_kernels) {
+    usable.why_none = "this program was built for the CPU (README: cmake --preset cuda)";
+    return usable;
+  }
   for (std::size_t i = 0; i < capabilities.size(); ++i) {
     if (capabilities[i] >= least_capability) usable.numbers.push_back(static_cast<int>(i));
   }
@@ -63,8 +65,7 @@ at::Device choose_device(DeviceChoice choice, int local_rank) {
   if (choice == DeviceChoice::cpu) return at::kCPU;
   const UsableGpus gpus = found_gpus();
   if (!gpus.numbers.empty()) {
-    const int place = gpu_of(local_rank, static_cast<int>(gpus.numbers.size()));
-    return {at::kCUDA, static_cast<at::DeviceIndex>(gpus.numbers[static_cast<std::size_t>(place)])};
+    return {at::kCUDA, static_cast<at::DeviceIndex>(gpu_of(local_rank, gpus))};
   }
   if (choice == DeviceChoice::automatic) return at::kCPU;
   if (!gpus.why_none.empty()) {
@@ -85,15 +86,15 @@ void warn_of_slow_device(DeviceChoice choice, at::Device device, Dtype dtype) {
   }
 }
 
-int gpu_of(int local_rank, int gpus) {
-  if (gpus == 1) return 0;
-  if (local_rank >= gpus) {
+int gpu_of(int local_rank, const UsableGpus& gpus) {
+  if (gpus.visible == 1) return gpus.numbers.front();
+  if (local_rank >= std::ssize(gpus.numbers)) {
     throw_input("device",
-                "rank {} of this machine needs a GPU of its own, and it sees {} (CUDA_VISIBLE_DEVICES): start fewer "
-                "processes, or show each process one GPU",
-                local_rank, gpus);
+                "rank {} of this machine needs a GPU of its own, and of those it sees (CUDA_VISIBLE_DEVICES) {} can be "
+                "used: start fewer processes, or show each process one GPU",
+                local_rank, gpus.numbers.size());
   }
-  return local_rank;
+  return gpus.numbers[static_cast<std::size_t>(local_rank)];
 }
 
 void wait_for(at::Device device) {

@@ -16,22 +16,23 @@ namespace rrhf::train {
 /// takes the CPU where there is none. Throws InputError for cuda where there is none, and where there are too few.
 c10::Device choose_device(DeviceChoice choice, int local_rank = 0);
 
-/// Which of a machine's GPUs this program can use.
+/// The GPUs that a process sees, and those of them that this program can use.
 struct UsableGpus {
+  int visible = 0;
   std::vector<int> numbers;
   std::string why_none;  ///< where there are GPUs and none can be used
 };
 /// By each one's compute capability, 90 for 9.0; a program built for the CPU has no kernels.
 UsableGpus usable_gpus(bool has_kernels, std::span<const int> capabilities);
 
+/// Which of them is a rank's own: that of its number on the machine among those that can be used, or the only visible
+/// one, since starters may show each rank one GPU (Slurm's --gpus-per-task). NCCL refuses ranks that share one. Throws
+/// InputError when there are too few.
+int gpu_of(int local_rank, const UsableGpus& gpus);
+
 /// Warns where `auto` came to the CPU though there is a GPU, and of a dtype that a GPU computes slowly. For commands,
 /// once each.
 void warn_of_slow_device(DeviceChoice choice, c10::Device device, Dtype dtype);
-
-/// Which of the `gpus` that a rank sees is its own: that of its number on the machine, or the only one, since starters
-/// may show each rank one GPU (Slurm's --gpus-per-task). NCCL refuses ranks that share one. Throws InputError when
-/// there are too few.
-int gpu_of(int local_rank, int gpus);
 
 /// Returns once the device has done what was queued on it.
 void wait_for(c10::Device device);

@@ -94,7 +94,7 @@ std::vector<Saving> possible_savings(const model::LlamaConfig& model, const conf
     change.make(changed);
     const MemoryPlan then = plan_of(changed);
     const std::int64_t saved = now.total() - then.total(), moved = then.host - now.host;
-    if (saved <= 0 || (moved > 0 && then.host > sharing.host)) continue;
+    if (saved * 100 < now.total() || (moved > 0 && then.host > sharing.host)) continue;
     std::string condition = change.condition;
     if (moved > 0) {
       condition += fmt::format("{}and takes {} of the host's memory", condition.empty() ? "" : " ", bytes_text(moved));
@@ -118,6 +118,15 @@ std::string saving_lines(std::span<const Saving> savings) {
 
 std::string memory_advice(const model::LlamaConfig& model, const config::RunConfig& config, const Sharing& sharing) {
   return or_what_remains(saving_lines(possible_savings(model, config, sharing)), "a smaller model or more devices");
+}
+
+std::optional<std::string> why_too_large(const MemoryPlan& plan, int local_ranks, const Sharing& sharing) {
+  const std::int64_t bytes = sharing.cpu ? plan.total() + (local_ranks - 1) * plan.lasting() : plan.host;
+  if (bytes <= sharing.host) return std::nullopt;
+  const std::string ranks = local_ranks > 1 ? fmt::format(" by {} ranks", local_ranks) : "";
+  return fmt::format("{} of this machine's memory would be taken{}, and it has {} (rrhf model plan says for what{})",
+                     bytes_text(bytes), ranks, bytes_text(sharing.host),
+                     sharing.cpu ? "" : "; optimizer.place and train.layer_inputs keep it there");
 }
 
 std::string inference_advice(const model::LlamaConfig& model, const config::RunConfig& config, bool cpu) {

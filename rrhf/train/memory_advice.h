@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -30,6 +31,11 @@ std::vector<Saving> possible_savings(const model::LlamaConfig& model, const conf
 
 /// The same as lines of a message.
 std::string memory_advice(const model::LlamaConfig& model, const config::RunConfig& config, const Sharing& sharing);
+
+/// Why a run that is planned so can't be on a machine whose memory is Sharing::host, where `local_ranks` of it are to
+/// be: nothing where it may fit. Several ranks share the work of a pack in ways that a plan does not tell: of that, one
+/// rank's is counted. Lines of advice go with it where it is about the CPU's memory.
+std::optional<std::string> why_too_large(const MemoryPlan& plan, int local_ranks, const Sharing& sharing);
 
 /// Of work without gradients by the same settings, an evaluation or scoring: lines as above.
 std::string inference_advice(const model::LlamaConfig& model, const config::RunConfig& config, bool cpu);

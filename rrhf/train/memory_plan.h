@@ -41,6 +41,8 @@ struct MemoryPlan {
                              ///< train.layer_inputs keep there
   std::int64_t heap = 0;     ///< what the allocator holds beside them: room between blocks that fit no later one
 
+  /// Of these, what lasts from step to step.
+  std::int64_t lasting() const noexcept { return weights + gradients + optimizer; }
   std::int64_t total() const noexcept {
     return weights + gradients + optimizer + passing + activations + logits + kernels + heap;
   }
@@ -51,7 +53,7 @@ struct Sharing {
   std::int64_t devices = 1;
   ParallelMode mode = ParallelMode::replicated;
   bool cpu = true;
-  std::int64_t host = std::numeric_limits<std::int64_t>::max();  ///< bytes of the machine's own memory, beside a GPU
+  std::int64_t host = std::numeric_limits<std::int64_t>::max();  ///< bytes of the machine's own memory
 };
 
 /// Throws InputError for fewer than one device or more than a million, for sizes beyond counting, and for what training

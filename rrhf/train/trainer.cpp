@@ -61,7 +61,8 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
     const std::int64_t tokens = pass_options(config_, device.is_cpu()).tokens_per_pack;
     require_steps_of_one_pack(train_, plan_steps(config_, train_.size()), tokens);
   }
-  data_fingerprint_ = fingerprint(train_) + (eval_ ? "+" + fingerprint(*eval_) : "");
+  data_fingerprint_ = fingerprint(train_);
+  if (eval_) data_fingerprint_.append("+").append(fingerprint(*eval_));
   require_same_run(world, config_, *folder_, train_, eval_ ? &*eval_ : nullptr);
   if (options.resume) resumed_from_ = checkpoint::latest_checkpoint(output_.path());
   world.require_same("checkpoint to resume from", resumed_from_ ? resumed_from_->string() : "none");
@@ -74,7 +75,8 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
   const config::ObjectiveConfig& counted = config_.objective;
   if (counted.sft_weight == 0 && (counted.rank_weight == 0 || counted.rank_loss == "none")) {
-    warn("objective.sft_weight and objective.rank_weight leave no loss: nothing is learned");
+    warn("objective.sft_weight 0 and {} leave no loss: nothing is learned",
+         counted.rank_loss == "none" ? "objective.rank_loss none" : "objective.rank_weight 0");
   }
   if (plan_->steps() == 1 && schedule_->factor(0) == 0) {
     warn(
@@ -87,15 +89,18 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
 // What would not fit is refused before anything is loaded: on the CPU the system would kill the process.
 void Trainer::require_room_on_host(const Split& data, bool cpu) const {
   const Sharing sharing{.devices = world_->size(), .mode = config_.parallel.mode, .cpu = cpu, .host = host_memory()};
-  const auto needed = [&](const StepShape& shape) {
-    const MemoryPlan plan = plan_memory(folder_->config, config_, shape, sharing);
-    return world_->place().local_size * (cpu ? plan.total() : plan.host);
+  const auto why_with = [&](const StepShape& shape) {
+    return why_too_large(plan_memory(folder_->config, config_, shape, sharing), world_->place().local_size, sharing);
   };
-  if (needed(full_packs(config_, cpu)) <= sharing.host) return;
-  const std::int64_t bytes = needed(step_shape(data, folder_->config, config_, cpu));
-  if (bytes <= sharing.host) return;
-  throw_input("memory", "{} of this machine's memory would be taken (rrhf model plan says for what), and it has {}{}",
-              bytes_text(bytes), bytes_text(sharing.host), memory_advice(folder_->config, config_, sharing));
+  // No pack has more tokens than the budget, or the longest query: mostly that tells, and none need be laid out.
+  std::int64_t most = pass_options(config_, cpu).tokens_per_pack;
+  for (const EncodedSet* set : {&data.train, &data.held_out}) {
+    for (std::int64_t i = 0; i < set->size(); ++i) most = std::max(most, set->size_of(i).packed());
+  }
+  if (!why_with({.largest_pack = {most, most}, .largest_evaluated = model::PackSize{most, most}})) return;
+  if (const auto why = why_with(step_shape(data, folder_->config, config_, cpu))) {
+    throw_input("memory", "{}{}", *why, cpu ? memory_advice(folder_->config, config_, sharing) : "");
+  }
 }
 
 void Trainer::run() {

@@ -1,7 +1,9 @@
 #include "rrhf/workflow/sample.h"
 
 #include <algorithm>
+#include <array>
 
+#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/sha256.h"
 
@@ -47,6 +49,7 @@ std::string default_writer(const AnswerSettings& settings) {
 }
 
 SampleCounts sample(const SampleTask& task) {
+  require_writable_file(task.out, std::array{task.data});
   require_free_place(task.out, task.existing);
   const std::vector<data::OpenRow> rows = data::read_open_rows(task.data, task.format);
   Answerer answerer(task.answers);

@@ -31,7 +31,7 @@ def test_wrong_grids_are_refused_before_anything_is_run(keys: dict[str, Any], wo
 @pytest.mark.parametrize(
     "flags, words",
     (
-        (("--jobs", "0"), ("--jobs is 0",)),
+        (("--jobs", "0"), ("--jobs 0: a whole number from 1",)),
         (("--jobs", "2", "--processes", "2"), ("exclude each other",)),
         (("--memory-cap", "much"), ("much",)),
         (("--job", "2"), ("nearest: --jobs",)),

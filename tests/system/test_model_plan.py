@@ -175,7 +175,7 @@ def test_plan_of_bfloat16_is_what_a_run_uses(rrhf: Program, models: Path, shared
     [
         ((), ["model.path is not set"]),
         (("--set", "model.path=/nowhere"), ["/nowhere"]),
-        (("--set", "model.path=MODEL", "--devices", "0"), ["0 devices"]),
+        (("--set", "model.path=MODEL", "--devices", "0"), ["--devices 0: a whole number from 1"]),
         (("--set", "model.path=MODEL", "--devices", str(2**63 - 1)), [f"{2**63 - 1} devices", "1,048,576"]),
         (("--set", "model.path=MODEL", "--set", "train.tokens_per_pack=9000000000000000"), ["train.tokens_per_pack"]),
         (

@@ -116,6 +116,20 @@ TEST(MemoryPlan, SaysWhatIsOnTheHost) {
   EXPECT_EQ(state.host, 12 * model.parameter_count() + (32LL << 30) + (2LL << 29) + (1LL << 29));
 }
 
+TEST(WhyTooLarge, CountsWhatRanksHoldForThemselves) {
+  const MemoryPlan plan{.weights = 10, .gradients = 10, .optimizer = 20, .activations = 5, .host = 70};
+  EXPECT_FALSE(why_too_large(plan, 1, {.host = 45}));
+  EXPECT_TRUE(why_too_large(plan, 1, {.host = 44}));
+  EXPECT_FALSE(why_too_large(plan, 3, {.host = 125})) << "3 times 40, and 5 of what they share";
+  const auto why = why_too_large(plan, 3, {.host = 124});
+  ASSERT_TRUE(why);
+  EXPECT_TRUE(why->starts_with("125B of this machine's memory would be taken by 3 ranks, and it has 124B")) << *why;
+  EXPECT_FALSE(why_too_large(plan, 1, {.cpu = false, .host = 70}));
+  const auto on_host = why_too_large(plan, 1, {.cpu = false, .host = 69});
+  ASSERT_TRUE(on_host);
+  EXPECT_NE(on_host->find("optimizer.place and train.layer_inputs"), std::string::npos) << *on_host;
+}
+
 TEST(InferenceAdvice, SaysWhatNarrowWeightsAndSmallerPacksSave) {
   config::RunConfig config;
   const model::LlamaConfig model = large_model();

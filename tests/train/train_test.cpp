@@ -81,10 +81,14 @@ TEST(Totals, ReportMeansAndNothingWhereThereIsNothing) {
 }
 
 TEST(GpuOf, IsThatOfTheRanksNumberOrTheOnlyOne) {
-  EXPECT_EQ(gpu_of(0, 8), 0);
-  EXPECT_EQ(gpu_of(5, 8), 5);
-  EXPECT_EQ(gpu_of(3, 1), 0) << "a starter that shows each rank one GPU";
-  EXPECT_THROW(gpu_of(2, 2), InputError);
+  const UsableGpus eight = usable_gpus(true, std::vector(8, 90));
+  EXPECT_EQ(gpu_of(0, eight), 0);
+  EXPECT_EQ(gpu_of(5, eight), 5);
+  EXPECT_THROW(gpu_of(8, eight), InputError);
+  EXPECT_EQ(gpu_of(3, usable_gpus(true, std::vector{90})), 0) << "a starter that shows each rank one GPU";
+  const UsableGpus mixed = usable_gpus(true, std::vector{75, 90});
+  EXPECT_EQ(gpu_of(0, mixed), 1);
+  EXPECT_THROW(gpu_of(1, mixed), InputError) << "not the other's";
 }
 
 TEST(PlanMemory, CutsTheModelAmongTheDevicesThereAre) {
