@@ -187,7 +187,6 @@ void run_inspect(const DataArguments& arguments) {
   if (arguments.files.size() != 1) {
     throw_input("data", "inspect looks at one file; {} are named", arguments.files.size());
   }
-  if (arguments.row && *arguments.row < 0) throw_input("data", "--row {}: rows are counted from 0", *arguments.row);
   const DataEncoding encoding(arguments.config);
   const data::ReadRow row = find_row(arguments.files[0], arguments.config.data.format, arguments.row.value_or(0));
   for (const data::Problem& problem : row.problems) {

@@ -290,7 +290,7 @@ def test_inspect_says_cut_and_skipped(rrhf: Program, file: Path, models: Path) -
     assert "skipped in training: " in text and "a tie, no pair" in text and "none: only the SFT loss counts" in text
 
 
-@pytest.mark.parametrize("row,words", [(4, "the file has rows 0 to 3"), (-1, "counted from 0"), ("x", "x")])
+@pytest.mark.parametrize("row,words", [(4, "the file has rows 0 to 3"), (-1, "a whole number from 0"), ("x", "x")])
 def test_inspect_of_a_row_that_is_not_there(row: object, words: str, rrhf: Program, file: Path) -> None:
     result = rrhf("data", "inspect", file, "--row", row, check=False)
     assert result.returncode == 2 and words in result.stderr and result.stdout == ""

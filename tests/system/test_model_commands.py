@@ -286,7 +286,7 @@ def test_add_pad_takes_a_row_that_is_there(rrhf: Program, model: Path, tmp_path:
 RESIZE = [
     (("--vocab", "511"), "the tokenizer has 512 ids, 511 rows of vocabulary are too few"),
     (("--vocab", "512", "--add-pad"), "--vocab 512: 513 rows are needed with [PAD]"),
-    (("--vocab", "0"), "--vocab 0: 1 rows are needed"),
+    (("--vocab", "0"), "--vocab 0: a whole number from 1"),
     (("--vocab", "1073741825"), "1073741825 rows of vocabulary are too many: a config.json takes up to 1073741824"),
     # 64 times this is 2^61, and 4 times that is 0
     (("--vocab", "36028797018963968"), "36028797018963968 rows of vocabulary are too many"),

@@ -134,7 +134,7 @@ def test_the_profile_says_what_was_waited_for(rrhf: Program, make_config: Config
     config = make_config(train={"epochs": 60, "queries_per_step": 23})
     lines = rrhf("train", config, "--profile").stdout.splitlines()
     seconds = {line.split()[0]: float(line.split()[1]) for line in lines[1:] if line.split()[0] != "counted"}
-    assert seconds["idle"] == pytest.approx(seconds["data"] + seconds["communication"], abs=0.0015)
+    assert seconds["waiting"] == pytest.approx(seconds["data"] + seconds["communication"], abs=0.0015)
     assert seconds["prepared"] > 0
 
 
