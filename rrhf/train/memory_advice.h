@@ -34,7 +34,7 @@ std::string memory_advice(const model::LlamaConfig& model, const config::RunConf
 
 /// Why a run that is planned so can't be on a machine whose memory is Sharing::host, where `local_ranks` of it are to
 /// be: nothing where it may fit. Several ranks share the work of a pack in ways that a plan does not tell: of that, one
-/// rank's is counted. Lines of advice go with it where it is about the CPU's memory.
+/// rank's is counted.
 std::optional<std::string> why_too_large(const MemoryPlan& plan, int local_ranks, const Sharing& sharing);
 
 /// Of work without gradients by the same settings, an evaluation or scoring: lines as above.

@@ -73,6 +73,10 @@ Trainer::Trainer(config::RunConfig config, const RunOptions& options, const dist
   pass_ = std::make_unique<Pass>(model_->llama(), *objective_, world, pass_options(config_, device.is_cpu()));
   plan_ = std::make_unique<data::StepPlan>(plan_steps(config_, train_.size()));
   schedule_ = std::make_unique<optim::Schedule>(config_.schedule.name, config_.schedule.warmup_ratio, plan_->steps());
+  warn_where_nothing_is_learned();
+}
+
+void Trainer::warn_where_nothing_is_learned() const {
   const config::ObjectiveConfig& counted = config_.objective;
   if (counted.sft_weight == 0 && (counted.rank_weight == 0 || counted.rank_loss == "none")) {
     warn("objective.sft_weight 0 and {} leave no loss: nothing is learned",
@@ -92,11 +96,17 @@ void Trainer::require_room_on_host(const Split& data, bool cpu) const {
   const auto why_with = [&](const StepShape& shape) {
     return why_too_large(plan_memory(folder_->config, config_, shape, sharing), world_->place().local_size, sharing);
   };
-  // No pack has more tokens than the budget, or the longest query: mostly that tells, and none need be laid out.
-  std::int64_t most = pass_options(config_, cpu).tokens_per_pack;
+  // No pack has more tokens than the budget, or the longest query, or there are: mostly that tells, and none need be
+  // laid out.
+  std::int64_t longest = 0, all = 0;
   for (const EncodedSet* set : {&data.train, &data.held_out}) {
-    for (std::int64_t i = 0; i < set->size(); ++i) most = std::max(most, set->size_of(i).packed());
+    for (std::int64_t i = 0; i < set->size(); ++i) {
+      const std::int64_t tokens = set->size_of(i).packed();
+      longest = std::max(longest, tokens);
+      all += tokens;
+    }
   }
+  const std::int64_t most = std::max(longest, std::min(all, pass_options(config_, cpu).tokens_per_pack));
   if (!why_with({.largest_pack = {most, most}, .largest_evaluated = model::PackSize{most, most}})) return;
   if (const auto why = why_with(step_shape(data, folder_->config, config_, cpu))) {
     throw_input("memory", "{}{}", *why, cpu ? memory_advice(folder_->config, config_, sharing) : "");

@@ -42,6 +42,7 @@ class Trainer {
 
  private:
   void require_room_on_host(const Split& data, bool cpu) const;
+  void warn_where_nothing_is_learned() const;
   void load_model(at::Device device);
   void resume_model();
   Json train_step(std::int64_t k, PassesAhead& passes);

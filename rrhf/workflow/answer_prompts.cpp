@@ -2,14 +2,12 @@
 
 #include <array>
 
-#include "rrhf/core/file.h"
 #include "rrhf/core/sha256.h"
 
 namespace rrhf::workflow {
 
 AnswerCounts answer_prompts(const AnswerTask& task) {
-  require_writable_file(task.out, std::array{task.prompts});
-  require_free_place(task.out, task.existing);
+  require_free_place(task.out, task.existing, std::array{task.prompts});
   const std::vector<data::Query> queries = data::read_queries(task.prompts);
   Answerer answerer(task.answers);
   const Prompts prompts = answerer.prompts(queries);

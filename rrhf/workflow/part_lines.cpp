@@ -17,8 +17,8 @@ std::string part_line(std::size_t row, const std::string& line) {
 
 }  // namespace
 
-void require_free_place(const fs::path& out, Existing existing) {
-  require_writable_file(out);
+void require_free_place(const fs::path& out, Existing existing, std::span<const fs::path> inputs) {
+  require_writable_file(out, inputs);
   if (existing == Existing::keep && path_exists(out)) {
     throw_input("output", "{}: is there already; --overwrite begins anew", out.string());
   }

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,10 @@ namespace rrhf::workflow {
 
 enum class Existing { keep, overwrite };
 
-/// Throws InputError when `out` is there and may not be overwritten, is a folder, or lies where nothing can be written.
-void require_free_place(const std::filesystem::path& out, Existing existing);
+/// Throws InputError when `out` is there and may not be overwritten, is a folder or one of `inputs`, or lies where
+/// nothing can be written.
+void require_free_place(const std::filesystem::path& out, Existing existing,
+                        std::span<const std::filesystem::path> inputs = {});
 
 /// Not thread-safe.
 class PartLines {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "rrhf/core/file.h"
 #include "rrhf/core/log.h"
 #include "rrhf/core/sha256.h"
 
@@ -49,8 +48,7 @@ std::string default_writer(const AnswerSettings& settings) {
 }
 
 SampleCounts sample(const SampleTask& task) {
-  require_writable_file(task.out, std::array{task.data});
-  require_free_place(task.out, task.existing);
+  require_free_place(task.out, task.existing, std::array{task.data});
   const std::vector<data::OpenRow> rows = data::read_open_rows(task.data, task.format);
   Answerer answerer(task.answers);
   const Prompts prompts = answerer.prompts(data::queries_of(rows));

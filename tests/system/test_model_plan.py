@@ -98,38 +98,33 @@ def made_model(rrhf: Program, models: Path, folder: Path, sizes: dict[str, int])
     return folder / "model"
 
 
-def test_plan_of_updates_by_layer_is_what_a_run_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:
-    """67M weights, 16 layers and short rows: gradients are a fifth of what a step takes, a layer's next to nothing."""
+def peaks_of_wide_model(rrhf: Program, models: Path, tmp_path: Path, rows: int, settings: list[str], key: str, values: list[str]) -> list[int]:
+    """The peaks of two steps of a model of 67M weights with each value of a setting, as they are planned."""
     sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 8}
-    rows = write_lines(tmp_path / "rows.jsonl", ranked_rows(8))
-    settings = [f"model.path={made_model(rrhf, models, tmp_path, sizes)}", f"data.train={rows}", "train.max_steps=2"]
-    settings += ["train.queries_per_step=4", "optimizer.max_grad_norm=0"]
-    flags = [part for setting in settings for part in ("--set", setting)]
-    peaks = {}
-    for update in ("step", "layer"):
-        own = [*flags, "--set", f"optimizer.update={update}"]
-        out, run = rrhf("model", "plan", *own).stdout, tmp_path / update
+    data = write_lines(tmp_path / "rows.jsonl", ranked_rows(rows))
+    settings = [f"model.path={made_model(rrhf, models, tmp_path, sizes)}", f"data.train={data}", "train.max_steps=2", *settings]
+    peaks = []
+    for value in values:
+        own = [part for setting in (*settings, f"{key}={value}") for part in ("--set", setting)]
+        out, run = rrhf("model", "plan", *own).stdout, tmp_path / value
         rrhf("train", *own, "--set", f"output={run}")
-        peaks[update] = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["timing"]["peak_memory"]
-        assert planned(out, "sum") == pytest.approx(peaks[update], rel=0.1), update
-    assert peaks["step"] - peaks["layer"] == pytest.approx(15 * 4 * (4 * 512**2 + 3 * 512 * 2048), rel=0.1)
+        peaks.append(json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["timing"]["peak_memory"])
+        assert planned(out, "sum") == pytest.approx(peaks[-1], rel=0.1), value
+    return peaks
+
+
+def test_plan_of_updates_by_layer_is_what_a_run_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:
+    """16 layers and short rows: gradients are a fifth of what a step takes, a layer's next to nothing."""
+    settings = ["train.queries_per_step=4", "optimizer.max_grad_norm=0"]
+    step, layer = peaks_of_wide_model(rrhf, models, tmp_path, 8, settings, "optimizer.update", ["step", "layer"])
+    assert step - layer == pytest.approx(15 * 4 * (4 * 512**2 + 3 * 512 * 2048), rel=0.1)
 
 
 def test_plan_of_adapters_is_what_a_run_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:
-    """67M weights that stay as they are: no gradients, no optimizer state, a quarter of the memory."""
-    sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 8}
-    rows = write_lines(tmp_path / "rows.jsonl", ranked_rows(60))
-    settings = [f"model.path={made_model(rrhf, models, tmp_path, sizes)}", f"data.train={rows}", "train.max_steps=2"]
-    flags = [part for setting in settings for part in ("--set", setting)]
-    peaks = {}
-    for rank in ("none", "16"):
-        own = [*flags, "--set", f"lora.rank={rank}"]
-        out, run = rrhf("model", "plan", *own).stdout, tmp_path / rank
-        rrhf("train", *own, "--set", f"output={run}")
-        peaks[rank] = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["timing"]["peak_memory"]
-        assert planned(out, "sum") == pytest.approx(peaks[rank], rel=0.1), rank
+    """Weights that stay as they are: no gradients, no optimizer state, a quarter of the memory."""
+    none, adapters = peaks_of_wide_model(rrhf, models, tmp_path, 60, [], "lora.rank", ["none", "16"])
     # Three copies less of 67M weights in float32, less the adapters' own.
-    assert peaks["none"] - peaks["16"] == pytest.approx(3 * 4 * 67.6e6, rel=0.1)
+    assert none - adapters == pytest.approx(3 * 4 * 67.6e6, rel=0.1)
 
 
 def test_plan_of_a_run_that_evaluates_is_what_it_uses(rrhf: Program, models: Path, tmp_path: Path) -> None:

@@ -197,6 +197,7 @@ TEST(MemoryAdvice, OffersUpdatesByLayerToWhoDoesNotClip) {
   const auto saved = [&] {
     return saved_by(possible_savings(model, config, {.cpu = false}), "optimizer.update=layer");
   };
+  EXPECT_EQ(saved(), 0);
   config.optimizer.max_grad_norm = 0;
   // Gradients of 4 bytes, of which a layer's stay: four matrices of 4096 x 4096, three of 4096 x 11008, two norms.
   EXPECT_EQ(saved(), 4 * (model.parameter_count() - (4LL * 4096 * 4096 + 3LL * 4096 * 11008 + 2 * 4096)));
@@ -209,12 +210,12 @@ TEST(MemoryAdvice, OffersUpdatesByLayerToWhoDoesNotClip) {
 }
 
 TEST(MemoryAdvice, OffersNothingThatIsRefused) {
-  for (const Update update : {Update::step, Update::layer}) {
+  for (const auto& [update, norm] : {std::pair{Update::step, 0.0}, {Update::step, 1.0}, {Update::layer, 0.0}}) {
     for (const Recompute recompute : {Recompute::none, Recompute::layer}) {
       for (const Dtype dtype : {Dtype::float32, Dtype::bfloat16, Dtype::float64}) {
         config::RunConfig config;
         config.model.dtype = dtype;
-        config.optimizer.max_grad_norm = update == Update::layer ? 0 : 1;
+        config.optimizer.max_grad_norm = norm;
         config.optimizer.update = update;
         config.train.recompute = recompute;
         config::require_fitting_forms(config);
